@@ -1,0 +1,37 @@
+"""visionlab: train, test and report on image tasks in microscopy and dense prediction.
+
+Importing the package is light; torch comes with the first use::
+
+    import visionlab
+    run = visionlab.train("task=focus", "model=resnet34")   # the overrides of the command line -> run folder
+    predictor = visionlab.load(run)                         # or a .ckpt
+    predictor.predict("image.png").distance                 # in the unit of the training files
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+# albumentations asks the network for its newest version when imported; set before anything can import it.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+
+__version__ = "0.1.0"
+
+_SUBMODULES = ("data", "losses", "metrics", "models", "modules", "reports", "samples", "train")
+
+__all__ = ["__version__", "load", *_SUBMODULES]
+
+
+def load(run_or_checkpoint: Any, *, device: str = "auto") -> Any:
+    """Return the ``Predictor`` of a run folder or checkpoint; see :func:`visionlab.inference.load`."""
+    from visionlab.inference import load as load_predictor
+
+    return load_predictor(run_or_checkpoint, device=device)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"visionlab.{name}")
+    raise AttributeError(f"module 'visionlab' has no attribute '{name}'")

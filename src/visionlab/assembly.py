@@ -1,0 +1,221 @@
+"""From configuration nodes to objects: data, model, module, trainer options."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from visionlab import __version__, models
+from visionlab.config import build
+from visionlab.console import LOG
+from visionlab.data.module import ImageDataModule
+from visionlab.errors import UsageError, UserError
+from visionlab.inference.checkpoint import FORMAT, find_checkpoint, read_checkpoint
+from visionlab.modules import MODULES
+from visionlab.modules.base import TaskModule
+from visionlab.modules.schedulers import Plan
+from visionlab.modules.task_model import Normalizer, TaskModel, head_class
+
+# Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
+_ORIGIN = ("pretrained", "weights", "freeze")
+
+
+# Lightning's remarks on what is meant to be so here.
+_MEANT = (
+    ".*isinstance.treespec, LeafSpec.*",
+    ".*does not have many workers.*",
+    ".*is smaller than the logging interval.*",
+    ".*Checkpoint directory .* exists and is not empty.*",
+    ".*in eval mode at the start of training.*",
+    ".*lr_scheduler.step.. before .optimizer.step.*",
+)
+
+
+def quiet() -> None:
+    """Silence Lightning's advertisements and remarks, not its warnings of things that are wrong."""
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.pytorch"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in _MEANT:
+        warnings.filterwarnings("ignore", message=text)
+
+
+def plain(node: Any) -> Any:
+    """Return a configuration node as plain, resolved data."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def make_data(cfg: DictConfig) -> ImageDataModule:
+    """Return the data module, not set up yet."""
+    data: ImageDataModule = build(plain(cfg.data), cfg.seed, plain(cfg.augment))
+    return data
+
+
+def make_model(cfg: DictConfig, data: ImageDataModule) -> TaskModel:
+    """Return the model with heads and normaliser scaled by the training split."""
+    heads = []
+    for name, head in plain(cfg.heads).items():
+        mean, std = data.scale(name)
+        options = {key: head[key] for key in ("unit", "metrics", "weight")}
+        kind = head_class(head["kind"])
+        heads.append(kind(name, data.targets[name], mean=mean, std=std, step=data.step(name), **options))
+    options = plain(cfg.model)
+    name = options.pop("name")
+    channels = sum(head.channels for head in heads)
+    network = models.build(name, data.channels, channels, **options)
+    spec = {
+        "name": name,
+        "in_channels": data.channels,
+        "out_channels": channels,
+        "options": {key: value for key, value in options.items() if key not in _ORIGIN},
+    }
+    mode = "image" if data.normalize == "image" else "dataset"
+    return TaskModel(network, spec, heads, Normalizer(mode, data.mean, data.std))
+
+
+def make_module(cfg: DictConfig, data: ImageDataModule) -> TaskModule:
+    """Return the LightningModule of a run; ``data`` must be set up."""
+    model = make_model(cfg, data)
+    if cfg.trainer.channels_last:
+        model.channels_last()
+    description = {
+        "format": FORMAT,
+        "version": __version__,
+        "task": cfg.task,
+        "module": cfg.module,
+        "preprocess": data.cache.preprocess.spec(),
+        "data": {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.cache.fingerprint},
+    }
+    losses = {name: build(plain(head.loss or cfg.loss)) for name, head in cfg.heads.items()}
+    return build(
+        {"_target_": MODULES[cfg.module].target},
+        model,
+        losses=losses,
+        make_optimizer=lambda parameters, fused: build(plain(cfg.optimizer), parameters, fused),
+        make_schedule=lambda optimizer, plan: build(plain(cfg.scheduler), optimizer, plan),
+        plan=make_plan(cfg, data),
+        monitor=cfg.monitor,
+        seed=cfg.seed,
+        description=description,
+    )
+
+
+def make_plan(cfg: DictConfig, data: ImageDataModule) -> Plan:
+    """Return how many steps the training will have.
+
+    Lightning's own estimate would set up the loaders early and drop their state when a run is resumed.
+    """
+    devices = world_size(cfg)
+    batches = len(data.loader("train", train=True, world=devices))
+    if cfg.trainer.limit_train_batches is not None:
+        batches = min(batches, cfg.trainer.limit_train_batches)
+    steps = -(-batches // cfg.trainer.accumulate_grad_batches)
+    return Plan(steps, steps * cfg.trainer.max_epochs, cfg.trainer.max_epochs, cfg.mode)
+
+
+def world_size(cfg: DictConfig) -> int:
+    """Return the number of devices that train together."""
+    devices = cfg.trainer.devices
+    if devices in ("auto", -1, "-1"):
+        wants_gpu = cfg.trainer.accelerator in ("auto", "gpu")
+        return max(1, torch.cuda.device_count()) if wants_gpu else 1
+    return int(devices)
+
+
+def trainer_options(cfg: DictConfig) -> dict[str, Any]:
+    """Return the trainer's own arguments.
+
+    Raises:
+        UsageError: the accelerator is not there.
+    """
+    options: dict[str, Any] = dict(plain(cfg.trainer))
+    options.pop("channels_last")
+    if options["accelerator"] == "gpu" and not torch.cuda.is_available():
+        raise UsageError("trainer.accelerator=gpu: expected a CUDA device, found none; use auto or cpu")
+    count = torch.cuda.device_count()
+    if options["accelerator"] in ("auto", "gpu") and count and world_size(cfg) > count:
+        raise UsageError(f"trainer.devices={cfg.trainer.devices}: this machine has {count} GPU(s)")
+    return {
+        **options,
+        # The loader shares samples out over ranks itself, and validation needs no rehearsal.
+        "use_distributed_sampler": False,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+    }
+
+
+def init_from(module: TaskModule, source: str) -> None:
+    """Load the weights, and nothing else, of another run into the network.
+
+    The scales of images and targets stay those of the new data.
+
+    Raises:
+        UsageError: the weights are of another network; the message names what differs.
+    """
+    path = find_checkpoint(source)
+    content = read_checkpoint(path)
+    found = {
+        name.removeprefix("model.network."): tensor
+        for name, tensor in content["state_dict"].items()
+        if name.startswith("model.network.")
+    }
+    expected = module.model.network.state_dict()
+    other = [
+        name
+        for name in sorted({*found, *expected})
+        if name not in found or name not in expected or found[name].shape != expected[name].shape
+    ]
+    if other:
+        network = content["visionlab"]["network"]
+        raise UsageError(
+            f"init_from={source}: expected weights of {module.model.network_spec['name']} with "
+            f"{module.model.network_spec['in_channels']} channel(s) in and {module.model.network_spec['out_channels']} out, "
+            f"found {network['name']} with {network['in_channels']} and {network['out_channels']}; "
+            f"{len(other)} tensors differ, the first is {other[0]}"
+        )
+    module.model.network.load_state_dict(found)
+    LOG.info("weights from %s", path)
+
+
+def find_learning_rate(cfg: DictConfig, module: TaskModule, data: ImageDataModule, run_dir: Path) -> None:
+    """Raise the learning rate exponentially over a trial, save the curve and use the suggested rate (Smith 2017).
+
+    The trial has its own trainer and copies of the weights, so nothing of it stays but the rate, which also becomes
+    the ``max_lr`` of cycles.
+
+    Raises:
+        UserError: the curve has no falling part.
+    """
+    import copy
+
+    from pytorch_lightning.tuner import Tuner
+
+    from visionlab.data.store import write_text
+
+    batches = len(data.loader("train", train=True))
+    steps = max(30, min(100, 3 * batches))
+    LOG.info("lr_find: trying learning rates over %d steps", steps)
+    trial = copy.deepcopy(module)
+    trial.learning_rate = float(cfg.optimizer.lr)
+    options = {**trainer_options(cfg), "max_epochs": -1, "devices": 1, "strategy": "auto"}
+    trainer = pl.Trainer(
+        **options, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=run_dir
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        finder = Tuner(trainer).lr_find(
+            trial, datamodule=data, min_lr=1e-6, max_lr=1.0, num_training=steps, attr_name="learning_rate"
+        )
+    data.trainer = None
+    suggestion = finder.suggestion() if finder else None
+    if finder is None or suggestion is None:
+        raise UserError("lr_find: the loss never fell, so no learning rate can be suggested; set optimizer.lr yourself")
+    rows = zip(finder.results["lr"], finder.results["loss"], strict=True)
+    write_text(run_dir / "lr_find.csv", "lr,loss\n" + "".join(f"{lr:.8g},{loss:.8g}\n" for lr, loss in rows))
+    LOG.info("lr_find: optimizer.lr %.3g -> %.3g (curve in lr_find.csv)", cfg.optimizer.lr, suggestion)
+    cfg.optimizer.lr = float(suggestion)

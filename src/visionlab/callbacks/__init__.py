@@ -1,0 +1,1 @@
+"""Lightning callbacks: checkpoints, interruption, pictures for TensorBoard, progress."""

@@ -1,0 +1,84 @@
+"""What timm and albumentations offer, read from their source files: importing them would import torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from functools import cache
+from pathlib import Path
+
+_MODEL = re.compile(r"^@register_model\s*\ndef (\w+)", re.MULTILINE)
+_CLASS = re.compile(r"^class (\w+)(?:\(([^)]*)\))?:", re.MULTILINE)
+# Classes that transforms derive from, not transforms.
+_ABSTRACT = re.compile(r"_|Base|BasicTransform$|DualTransform$|ImageOnlyTransform$|Transform3D$|MaxSizeTransform$")
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise ModuleNotFoundError(f"{package} is not installed", name=package)
+    return Path(spec.origin).parent
+
+
+@cache
+def _timm_sources() -> dict[Path, str]:
+    return {path: path.read_text(encoding="utf-8") for path in sorted((_folder("timm") / "models").glob("*.py"))}
+
+
+@cache
+def timm_names() -> frozenset[str]:
+    """Return the names of timm's backbones, about 1,400."""
+    return frozenset(name for text in _timm_sources().values() for name in _MODEL.findall(text))
+
+
+def timm_tags(name: str) -> tuple[str, ...]:
+    """Return the names of the pretrained weights of a backbone, e.g. ``a1_in1k`` of ``resnet50``."""
+    quoted = re.compile(rf"""['"]{re.escape(name)}\.(\w+)\*?['"]""")
+    return tuple(sorted({tag for text in _timm_sources().values() for tag in quoted.findall(text)}))
+
+
+@cache
+def _albumentations_classes() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return class name -> (source of the class from its first line, names of its bases)."""
+    classes = {}
+    for path in sorted(_folder("albumentations").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        for match in _CLASS.finditer(text):
+            following = re.compile(r"^\S", re.MULTILINE).search(text, match.end())
+            source = text[match.start() : following.start() if following else None]
+            bases = tuple(re.findall(r"[A-Za-z_]\w*", match[2] or ""))
+            classes[match[1]] = (source, bases)
+    return classes
+
+
+@cache
+def transforms() -> frozenset[str]:
+    """Return the names of albumentations' transforms."""
+    classes = _albumentations_classes()
+
+    def derives(name: str) -> bool:
+        return name == "BasicTransform" or any(derives(base) for base in classes.get(name, ("", ()))[1])
+
+    return frozenset(name for name in classes if not _ABSTRACT.match(name) and derives(name))
+
+
+@cache
+def transform_arguments(name: str) -> dict[str, tuple[ast.expr | None, bool]]:
+    """Return argument -> (annotation, whether it must be given) of a transform's ``__init__``, its own or inherited."""
+    source, bases = _albumentations_classes().get(name, ("", ()))
+    body = ast.parse(source).body
+    definition = body[0] if body else None
+    for node in definition.body if isinstance(definition, ast.ClassDef) else []:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            arguments = [*node.args.posonlyargs, *node.args.args][1:]
+            first_default = len(arguments) - len(node.args.defaults)
+            found = {item.arg: (item.annotation, place < first_default) for place, item in enumerate(arguments)}
+            for item, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
+                found[item.arg] = (item.annotation, default is None)
+            return found
+    for base in bases:
+        inherited = transform_arguments(base)
+        if inherited:
+            return inherited
+    return {}

@@ -1,0 +1,248 @@
+"""Cross-checks of a composed configuration, made before any data is touched and before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from visionlab import models, schema, signature
+from visionlab.annotations import accepts, describe, show
+from visionlab.catalog import transform_arguments, transforms
+from visionlab.errors import ConfigError, nearest
+from visionlab.metrics import METRICS
+from visionlab.modules import ACTIVATIONS, HEADS, MODULES
+from visionlab.ranges import AT_LEAST_0, check_choice, check_ranges
+
+# Where the target of each part must be defined: a run folder's configuration can't name anything else of ours.
+_PLACES = {
+    "data": "visionlab.data.",
+    "loss": "visionlab.losses.",
+    "optimizer": "visionlab.modules.optimizers.",
+    "scheduler": "visionlab.modules.schedulers.",
+}
+# Transforms that swap height and width.
+_TURNING = ("D4", "RandomRotate90", "SquareSymmetry", "Transpose")
+
+Plain = dict[str, Any]
+
+
+def check(cfg: DictConfig, *, multirun: bool = False) -> None:
+    """Check that a configuration is complete, that its values are of the right types and that they fit together.
+
+    Args:
+        cfg: the composed configuration, or one read from a run folder.
+        multirun: whether it is one job of a sweep.
+
+    Raises:
+        ConfigError: the first mistake found, with its key, what is allowed and the nearest name.
+    """
+    plain = _plain(cfg)
+    _check_targets(plain)
+    check_ranges(plain)
+    _check_heads(plain)
+    _check_monitor(plain)
+    _check_model(plain)
+    _check_data(plain["data"])
+    _check_augment(plain["augment"], plain["data"])
+    _check_training(plain, multirun)
+    experiment = plain["experiment"]
+    if experiment is not None and experiment["task"] != plain["task"]:
+        raise ConfigError(
+            f"experiment: '{experiment['name']}' is for task={experiment['task']}, found task={plain['task']}; "
+            "leave one of them out"
+        )
+
+
+def _plain(cfg: DictConfig) -> Plain:
+    """Return the resolved configuration as dicts and lists, its keys and types checked once more.
+
+    Composing has checked them already, except for keys forced in with ``+`` and for a file read from a run folder.
+    """
+    from visionlab.translate import keys_of, unknown_key
+
+    structure = OmegaConf.structured(schema.TrainConfig)
+    try:
+        typed = OmegaConf.merge(structure, OmegaConf.to_container(cfg))
+        missing = sorted(OmegaConf.missing_keys(typed))
+        if missing:
+            hint = ", e.g. model.name=convnext_tiny" if missing[0] == "model.name" else ""
+            raise ConfigError(f"{missing[0]}: expected a value, found none; give {missing[0]}=...{hint}")
+        plain = OmegaConf.to_container(typed, resolve=True)
+    except (ConfigKeyError, ConfigAttributeError) as error:
+        raise unknown_key(str(error.full_key), keys_of(structure)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _check_targets(plain: Plain) -> None:
+    """Check each part that has a ``_target_``, and the network, against the signature of what is called."""
+    losses = {f"heads.{name}.loss": head["loss"] for name, head in plain["heads"].items() if head["loss"] is not None}
+    for key, node in [*((key, plain[key]) for key in _PLACES), *losses.items()]:
+        place = _PLACES["loss" if key in losses else key]
+        target = node.get("_target_") if isinstance(node, dict) else None
+        if not isinstance(target, str) or not target.startswith(place):
+            found = "none" if target is None else show(target)
+            raise ConfigError(f"{key}._target_: expected a name that begins with '{place}', found {found}")
+        signature.check(target, {name: value for name, value in node.items() if name != "_target_"}, key)
+    name = plain["model"].get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"model.name: expected the name of a network, found {show(name)}")
+    options = {key: value for key, value in plain["model"].items() if key != "name"}
+    signature.check(models.lookup(name).target, options, "model")
+
+
+def _check_heads(plain: Plain) -> None:
+    targets = signature.literal(plain["data"]["_target_"], "targets") or {}
+    if not plain["heads"]:
+        raise ConfigError(f"heads: expected at least one of {', '.join(targets)}; found none")
+    for name, head in plain["heads"].items():
+        key = f"heads.{name}"
+        if name not in targets:
+            listed = ", ".join(targets) or "none"
+            hint = nearest(name, targets)
+            raise ConfigError(f"{key}: expected a target of the data, {listed}; found '{name}'.{hint}")
+        check_choice(f"{key}.kind", head["kind"], list(HEADS))
+        check_choice(f"{key}.activation", head["activation"], ACTIVATIONS)
+        for metric in head["metrics"]:
+            check_choice(f"{key}.metrics", metric, list(METRICS))
+        if not AT_LEAST_0[1](head["weight"]):
+            raise ConfigError(f"{key}.weight: expected {AT_LEAST_0[0]}, found {head['weight']}")
+    if not any(head["weight"] for head in plain["heads"].values()):
+        raise ConfigError("heads: expected a weight above 0 in at least one, found 0 in all: nothing would be learnt")
+
+
+def _check_monitor(plain: Plain) -> None:
+    monitor, mode = plain["monitor"], plain["mode"]
+    names = [f"val/{head}/{metric}" for head, entry in plain["heads"].items() for metric in entry["metrics"]]
+    check_choice("monitor", monitor, ["val/loss", *names])
+    better = METRICS[monitor.rpartition("/")[2]].better if monitor != "val/loss" else "min"
+    if better == "zero":
+        raise ConfigError(f"monitor: '{monitor}' is best near 0, neither smallest nor largest; choose another metric")
+    if mode != better:
+        raise ConfigError(f"mode: expected {better} for monitor={monitor}, found {mode}")
+
+
+def _check_model(plain: Plain) -> None:
+    model, module = plain["model"], plain["module"]
+    check_choice("module", module, list(MODULES))
+    network = models.lookup(model["name"])
+    if network.kind != MODULES[module].kind:
+        raise ConfigError(
+            f"model.name: expected a network of kind '{MODULES[module].kind}' for module={module}, "
+            f"found '{model['name']}' of kind '{network.kind}'"
+        )
+    size = plain["data"]["image_size"]
+    for side in size if isinstance(size, list) else [size]:
+        if side % network.divisor:
+            up = -(-side // network.divisor) * network.divisor
+            raise ConfigError(
+                f"data.image_size: expected sides divisible by {network.divisor} for model.name={model['name']}, "
+                f"found {side}; the next is {up}"
+            )
+    pretrained, weights = model.get("pretrained", False), model.get("weights")
+    if pretrained and weights is not None:
+        raise ConfigError("model.pretrained and model.weights: expected one of them, found both")
+    if model.get("freeze", False) and not (pretrained or weights or plain["init_from"]):
+        raise ConfigError(
+            "model.freeze: expected trained weights to keep, found none; "
+            "set model.pretrained=true, model.weights=FILE or init_from=RUN as well"
+        )
+    _check_path("model.weights", weights, "a file", Path.is_file)
+    _check_path("init_from", plain["init_from"], "a run folder or checkpoint", Path.exists)
+
+
+def _check_data(data: Mapping[str, Any]) -> None:
+    size, normalize = data["image_size"], data["normalize"]
+    if isinstance(size, list) and len(size) != 2:
+        raise ConfigError(f"data.image_size: expected one number or [height, width], found {show(size)}")
+    if isinstance(normalize, list) and (len(normalize) != 2 or not normalize[1] > 0):
+        raise ConfigError(f"data.normalize: expected [mean, std] with a std above 0, found {show(normalize)}")
+    folds, fold = data["folds"], data["fold"]
+    if (folds is None) != (fold is None):
+        raise ConfigError(f"data.folds and data.fold: expected both or none, found {show(folds)} and {show(fold)}")
+    if folds is not None and not 0 <= fold < folds:
+        raise ConfigError(f"data.fold: expected 0 to {folds - 1} for data.folds={folds}, found {fold}")
+    if folds is not None and data["split_file"] is not None:
+        raise ConfigError("data.folds and data.split_file: expected one of them, found both")
+    if folds is None and data["val_fraction"] + data["test_fraction"] >= 1:
+        raise ConfigError(
+            "data.val_fraction and data.test_fraction: expected less than 1 together, so that some is left to train "
+            f"on, found {data['val_fraction']} and {data['test_fraction']}"
+        )
+    if data["root"] != "sample":
+        _check_path("data.root", data["root"], "a folder, or 'sample' for a small generated set", Path.is_dir)
+    _check_path("data.split_file", data["split_file"], "a file", Path.is_file)
+
+
+def _check_augment(augment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    for part, entries in augment.items():
+        for place, entry in enumerate(entries):
+            key = f"augment.{part}[{place}]"
+            if not isinstance(entry, dict) or not isinstance(entry.get("transform"), str):
+                raise ConfigError(f"{key}: expected {{transform: NAME, argument: value, ...}}, found {show(entry)}")
+            name = entry["transform"]
+            if name not in transforms():
+                hint = nearest(name, transforms())
+                raise ConfigError(f"{key}.transform: expected a transform of albumentations, found '{name}'.{hint}")
+            _check_transform(key, name, {item: value for item, value in entry.items() if item != "transform"})
+            size = data["image_size"]
+            if name in _TURNING and isinstance(size, list) and size[0] != size[1]:
+                raise ConfigError(f"data.image_size: expected a square, as {key} ({name}) turns images, found {size}")
+
+
+def _check_transform(key: str, name: str, given: Plain) -> None:
+    arguments = transform_arguments(name)
+    for argument, value in given.items():
+        if argument not in arguments:
+            hint = nearest(argument, arguments)
+            raise ConfigError(f"{key}.{argument}: unknown argument of {name}.{hint} It takes: {', '.join(arguments)}")
+        annotation = arguments[argument][0]
+        if annotation is not None and not accepts(annotation, value):
+            raise ConfigError(f"{key}.{argument}: expected {describe(annotation)}, found {show(value)}")
+        if argument == "p" and not 0 <= value <= 1:
+            raise ConfigError(f"{key}.p: expected a probability of 0 to 1, found {show(value)}")
+    for argument, (_, required) in arguments.items():
+        if required and argument not in given:
+            raise ConfigError(f"{key}.{argument}: expected a value, found none; {name} needs it")
+
+
+def _check_training(plain: Plain, multirun: bool) -> None:
+    trainer, scheduler = plain["trainer"], plain["scheduler"]
+    devices = trainer["devices"]
+    if devices != "auto" and not (isinstance(devices, int) and devices >= 1):
+        raise ConfigError(f"trainer.devices: expected a number from 1, or auto; found {show(devices)}")
+    if trainer["precision"] == "16-mixed" and trainer["accelerator"] == "cpu":
+        raise ConfigError("trainer.precision: 16-mixed needs a GPU, found trainer.accelerator=cpu; use bf16-mixed")
+    if multirun and (trainer["strategy"] == "ddp" or devices != 1):
+        raise ConfigError(
+            f"trainer: a sweep (-m) can't train on several devices, found strategy={trainer['strategy']}, "
+            f"devices={devices}: each further process would run the whole sweep again. "
+            "Set trainer.devices=1 trainer.strategy=auto, or start the runs one by one"
+        )
+    if scheduler.get("warmup_epochs", 0) >= trainer["max_epochs"]:
+        raise ConfigError(
+            f"scheduler.warmup_epochs: expected less than trainer.max_epochs={trainer['max_epochs']}, "
+            f"found {scheduler['warmup_epochs']}"
+        )
+    optimizer = plain["optimizer"]
+    if optimizer.get("nesterov", False) and not optimizer.get("momentum", 0):
+        raise ConfigError("optimizer.nesterov: expected optimizer.momentum above 0 with it, found 0")
+    if len(optimizer.get("betas", [0, 0])) != 2:
+        raise ConfigError(f"optimizer.betas: expected two numbers, found {show(optimizer['betas'])}")
+
+
+def _check_path(key: str, value: str | None, expected: str, exists: Any) -> None:
+    """Check that a path exists; ``~`` is the home folder. The nearest name in the same folder is suggested."""
+    if value is None or exists(Path(value).expanduser()):
+        return
+    path = Path(value).expanduser()
+    beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    similar = nearest(path.name, beside)
+    where = f" in {path.parent}" if similar else ""
+    raise ConfigError(f"{key}: expected {expected}, found none at '{value}'.{similar}{where}")

@@ -1,0 +1,139 @@
+"""Configuration: where ``conf/`` is, composing it, and :func:`build`, the only place that makes objects from it."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from visionlab.errors import ConfigError
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration files: the one in the installed package, or the checkout's.
+
+    Raises:
+        ConfigError: there is neither.
+    """
+    package = Path(__file__).parent
+    for folder in (package / "conf", package.parents[1] / "conf"):
+        if (folder / "train.yaml").is_file():
+            return folder
+    raise ConfigError(f"expected the configuration in {package / 'conf'}, found none; reinstall visionlab")
+
+
+def compose(overrides: Sequence[str], *, root: str = "train") -> DictConfig:
+    """Return the composed configuration, unchecked.
+
+    Args:
+        overrides: as on the command line, e.g. ``["task=focus", "optimizer.lr=1e-4"]``.
+        root: the file of ``conf/`` to begin with.
+
+    Raises:
+        ConfigError: a group, key or value is wrong; the message names it.
+    """
+    return without_hydra(_compose(overrides, root))
+
+
+def compose_run(overrides: Sequence[str], *, root: str = "train", multirun: bool = False) -> tuple[DictConfig, Path]:
+    """Return the composed and checked configuration of one run, and the folder it belongs into (not made).
+
+    Args:
+        overrides, root: see :func:`compose`.
+        multirun: whether it is one job of a sweep.
+
+    Raises:
+        ConfigError: as :func:`compose`, or the settings contradict each other.
+    """
+    from visionlab.checks import check
+    from visionlab.translate import first_line
+
+    composed = _compose(overrides, root)
+    cfg = without_hydra(composed)
+    check(cfg, multirun=multirun)
+    try:
+        return cfg, Path(str(composed.hydra.run.dir))
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"hydra.run.dir: {first_line(error)}") from error
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Return a copy without Hydra's own node."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def jobs(overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each job of a sweep, in Hydra's order; one job where nothing is swept.
+
+    Raises:
+        ConfigError: an override can't be read, or sweeps over a range that has no list of values.
+    """
+    from visionlab.translate import parse
+
+    choices: dict[str, list[str]] = {}
+    for override in parse(overrides):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [str(override.input_line)]
+        elif override.is_discrete_sweep():
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise ConfigError(
+                f"'{override.input_line}': expected the values to try, as {key}=1,2,3; intervals need another sweeper"
+            )
+    return [list(job) for job in itertools.product(*choices.values())]
+
+
+def build(node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
+    """Call what ``node["_target_"]`` names with ``args``, ``kwargs`` and the other keys of ``node``.
+
+    Only public classes and functions that are defined in visionlab can be named.
+
+    Raises:
+        ConfigError: anything else is named, or a key is given twice.
+    """
+    plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
+    target = plain.pop("_target_", None)
+    if not isinstance(target, str):
+        raise ConfigError(f"_target_: expected the name of a class or function of visionlab, found {target!r}")
+    twice = sorted(set(plain) & set(kwargs))
+    if twice:
+        raise ConfigError(f"{target}: {', '.join(twice)} can't be configured, the program supplies it")
+    return _locate(target)(*args, **kwargs, **plain)
+
+
+def _locate(target: str) -> Any:
+    module, _, name = target.rpartition(".")
+    public = not any(part.startswith("_") or not part.isidentifier() for part in target.split("."))
+    found = None
+    if module.startswith("visionlab.") and public:
+        try:
+            found = getattr(importlib.import_module(module), name, None)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+    if not callable(found) or not str(getattr(found, "__module__", "")).startswith("visionlab."):
+        raise ConfigError(f"_target_: expected a public class or function of visionlab, found '{target}'")
+    return found
+
+
+def _compose(overrides: Sequence[str], root: str) -> DictConfig:
+    """Return the composed configuration with Hydra's own node."""
+    import hydra
+    from hydra.errors import HydraException
+    from yaml import YAMLError
+
+    from visionlab import schema, translate
+
+    schema.register()
+    with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        parsed = translate.read(overrides)
+        try:
+            return hydra.compose(root, list(overrides), return_hydra_config=True)
+        except (HydraException, OmegaConfBaseException, YAMLError) as error:
+            raise translate.explain(error, parsed, root) from error

@@ -1,0 +1,216 @@
+"""Images decoded and resized once, then read through a memory map by every run, worker and rank."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+
+from visionlab.console import LOG, progress
+from visionlab.data.checks import facts
+from visionlab.data.images import header, read
+from visionlab.data.preprocess import Preprocess
+from visionlab.data.store import new_folder
+from visionlab.errors import DataError
+
+# Part of the fingerprint: raise it when decoding, resizing or the layout below changes, and old caches are left alone.
+LAYOUT = 1
+
+FACTS = ("height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash")
+
+
+class Cache:
+    """The decoded images of one index, in its order.
+
+    On disk: ``images.bin`` (all images one after the other, h x w x C each), ``layout.npz`` (offset in values, height
+    and width of each), ``facts.csv`` (what each file held before resizing) and ``cache.json``.
+
+    Attributes:
+        folder: where it lies.
+        fingerprint: digest of the files (path, size, time of change) and the settings.
+        preprocess: how the images were made; its ``dtype`` is that of the arrays.
+        facts: one row an image: height, width, channels, dtype, min, max, mean, std and content hash of the file.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        about = json.loads((folder / "cache.json").read_text())
+        self.folder = folder
+        self.fingerprint: str = about["fingerprint"]
+        self.preprocess = Preprocess.from_spec(about["preprocess"])
+        self.facts = pd.read_csv(folder / "facts.csv", dtype={"hash": str})
+        with np.load(folder / "layout.npz", allow_pickle=False) as layout:
+            self._offset, self._height, self._width = layout["offset"], layout["height"], layout["width"]
+        self._values: np.ndarray[Any, Any] | None = None
+
+    def __len__(self) -> int:
+        return len(self._offset)
+
+    def __getitem__(self, index: int) -> np.ndarray[Any, Any]:
+        """Return image ``index`` as a read-only view, h x w x C."""
+        if self._values is None:
+            # Opened on first use, so that each worker process maps the file for itself.
+            self._values = np.memmap(self.folder / "images.bin", dtype=self.preprocess.dtype, mode="r")
+        height, width = int(self._height[index]), int(self._width[index])
+        start = int(self._offset[index])
+        size = height * width * self.preprocess.channels
+        return self._values[start : start + size].reshape(height, width, self.preprocess.channels)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_values": None}
+
+
+def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess) -> str:
+    """Digest the files' names, sizes and times of change with the settings that shape the cached arrays."""
+    digest = hashlib.blake2b(digest_size=16)
+    spec = {key: value for key, value in preprocess.spec().items() if key != "dtype"}
+    digest.update(json.dumps([LAYOUT, str(root.resolve()), spec], sort_keys=True).encode())
+    for path in paths:
+        try:
+            state = os.stat(root / path)
+        except OSError as error:
+            raise DataError(f"{root / path}: expected a readable file, found: {error.strerror}") from error
+        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path, name: str) -> Cache:
+    """Return the cache of these files, making it first unless it is there.
+
+    Several runs and ranks may call this at once: one builds, the others wait and then use the same files.
+
+    Args:
+        paths: image files relative to ``root``, in the order of the index.
+        root: the data set.
+        preprocess: channels and geometry; its ``dtype`` is replaced by the depth that the files have.
+        folder: the cache folder.
+        name: of the data set; the beginning of the cache's own folder.
+
+    Raises:
+        DataError: a file is missing or broken (all such files are named), depths cannot be mixed, or the disk is full.
+    """
+    key = fingerprint(paths, root, preprocess)
+    target = folder / f"{name}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}-{key}.lock"):
+        if not (target / "cache.json").is_file():
+            shutil.rmtree(target, ignore_errors=True)
+            _write(paths, root, preprocess, target, key)
+    return Cache(target)
+
+
+def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Path, key: str) -> None:
+    problems: list[str] = []
+    dtypes: dict[str, str] = {}
+    values = 0
+    for path, head in _parallel(lambda path: header(root / path), paths, "reading headers", problems):
+        dtypes.setdefault(head.dtype, path)
+        values += _resized_values(head.height, head.width, preprocess)
+    _refuse(problems)
+    preprocess = replace(preprocess, dtype=_common_depth(dtypes))
+    need = values * np.dtype(preprocess.dtype).itemsize
+    free = shutil.disk_usage(target.parent).free
+    if need > free:
+        raise DataError(
+            f"{target.parent}: the cache needs {need / 1e9:.1f} GB, found {free / 1e9:.1f} GB free; "
+            "free some space or set data.cache_dir to another disk"
+        )
+    LOG.info("caching %d images (%.1f MB) in %s", len(paths), need / 1e6, target)
+
+    def decode(path: str) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+        image = read(root / path)
+        about = {"height": image.shape[0], "width": image.shape[1], "channels": image.shape[2]}
+        return preprocess.resize(image, str(root / path)), {**about, "dtype": str(image.dtype), **facts(image)}
+
+    with new_folder(target) as part:
+        offset, height, width, rows = [], [], [], []
+        position = 0
+        with (part / "images.bin").open("wb") as file:
+            for _, (image, about) in _parallel(decode, paths, "decoding images", problems):
+                file.write(np.ascontiguousarray(image).data)
+                offset.append(position)
+                height.append(image.shape[0])
+                width.append(image.shape[1])
+                rows.append(about)
+                position += image.size
+            file.flush()
+            os.fsync(file.fileno())
+        _refuse(problems)
+        np.savez(part / "layout.npz", offset=np.array(offset), height=np.array(height), width=np.array(width))
+        pd.DataFrame(rows, columns=list(FACTS)).to_csv(part / "facts.csv", index=False)
+        (part / "cache.json").write_text(json.dumps({"fingerprint": key, "preprocess": preprocess.spec()}))
+
+
+def _parallel(job: Any, paths: Sequence[str], doing: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
+    """Yield ``(path, job(path))`` in order, from all cores, with few results in memory; collect what fails.
+
+    Threads suffice: the codecs, the resizing and the hashing release the interpreter's lock.
+    """
+    workers = os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[str, Future[Any]]] = deque()
+
+        def results() -> Iterator[tuple[str, Future[Any]]]:
+            for path in paths:
+                waiting.append((path, pool.submit(job, path)))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft()
+            while waiting:
+                yield waiting.popleft()
+
+        try:
+            for path, future in progress(results(), len(paths), doing):
+                try:
+                    yield path, future.result()
+                except DataError as error:
+                    problems.append(str(error))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        shown = "\n  ".join(problems[:10])
+        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise DataError(
+            f"{len(problems)} file(s) cannot be used:\n  {shown}{more}\n"
+            "mend or remove them; `python -m visionlab.prepare` lists every one"
+        )
+
+
+def _common_depth(dtypes: dict[str, str]) -> str:
+    """Return the depth that holds every file without loss; ``dtypes`` maps each depth to a file that has it."""
+    found = set(dtypes)
+    if found <= {"uint8"}:
+        return "uint8"
+    if found <= {"uint8", "uint16"}:
+        if len(found) == 2:
+            LOG.info(
+                "both 8-bit (%s) and 16-bit files (%s): kept at 16 bits, 8-bit values times 257",
+                dtypes["uint8"],
+                dtypes["uint16"],
+            )
+        return "uint16"
+    if found == {"float32"}:
+        return "float32"
+    listed = ", ".join(f"{dtype} ({path})" for dtype, path in sorted(dtypes.items()))
+    raise DataError(f"expected one kind of values, found {listed}; float and integer images have no common scale")
+
+
+def _resized_values(height: int, width: int, preprocess: Preprocess) -> int:
+    """Return about how many values an image has after resizing: an upper bound, for the check of the disk."""
+    if preprocess.fit == "stretch":
+        return preprocess.height * preprocess.width * preprocess.channels
+    bound = max if preprocess.fit == "crop" else min
+    scale = bound(preprocess.height / height, preprocess.width / width)
+    return int((height * scale + 1) * (width * scale + 1)) * preprocess.channels

@@ -1,0 +1,146 @@
+"""Batches that can stop anywhere and go on exactly there, with any number of workers and ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from visionlab.data.cache import Cache
+from visionlab.data.transforms import Augment
+from visionlab.seeds import derive
+
+Key = tuple[int, int]  # (epoch, position in the split)
+
+
+class ImageDataset(Dataset[dict[str, Any]]):
+    """The samples of one split, read from the cache.
+
+    Args:
+        cache: decoded images of the whole index.
+        rows: positions in the index that belong to the split.
+        ids: ids of these rows.
+        targets: target name -> N x K float array of these rows, in the user's units.
+        augment: applied to each image, or None; with None crops are central.
+        seed: of the run; what is drawn for a sample depends on it, the epoch and the row only.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        rows: Sequence[int],
+        ids: Sequence[str],
+        targets: dict[str, np.ndarray[Any, Any]],
+        augment: Augment | None,
+        seed: int,
+    ) -> None:
+        self.cache, self.rows, self.ids, self.targets = cache, rows, ids, targets
+        self.augment, self.seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key | int) -> dict[str, Any]:
+        epoch, position = key if isinstance(key, tuple) else (0, key)
+        row = int(self.rows[position])
+        preprocess = self.cache.preprocess
+        image = self.cache[row]
+        if self.augment is None:
+            image = preprocess.unit(preprocess.window(image))
+        else:
+            seed = derive(self.seed, "sample", epoch, row)
+            across, down = np.random.default_rng(seed).random(2)
+            image = self.augment(preprocess.unit(preprocess.window(image, across, down)), seed)
+        return {
+            # Copied: the cache's arrays are read-only views, which tensors cannot be.
+            "image": torch.from_numpy(image.transpose(2, 0, 1).copy()),
+            "target": {name: torch.from_numpy(values[position].copy()) for name, values in self.targets.items()},
+            "id": self.ids[position],
+        }
+
+
+class EpochBatches(Sampler[list[Key]]):
+    """Batches of (epoch, position): shuffled by (seed, epoch), shared out over ranks, startable at any batch.
+
+    Training leaves out the last incomplete batch (another one each epoch, as the order changes), so that every rank
+    takes as many steps and batch normalisation never sees a single image; a split smaller than one batch is one batch.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, seed: int, train: bool, rank: int = 0, world: int = 1) -> None:
+        self.count, self.batch_size, self.seed, self.train = count, batch_size, seed, train
+        self.rank, self.world = rank, world
+        self.epoch = 0
+        self.start = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    @property
+    def sampler(self) -> EpochBatches:
+        # Where Lightning looks for something with set_epoch.
+        return self
+
+    def __len__(self) -> int:
+        if not self.train:
+            mine = len(range(self.rank, self.count, self.world))
+            return -(-mine // self.batch_size)
+        return max(1, self.count // (self.batch_size * self.world))
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        order = np.arange(self.count)
+        if self.train:
+            order = np.random.default_rng(derive(self.seed, "order", self.epoch)).permutation(self.count)
+        # Epoch and start are taken now, not at the first batch: an iterator may be made and thrown away unused.
+        return self._batches(order[self.rank :: self.world], self.epoch, self.start)
+
+    def _batches(self, mine: np.ndarray[Any, Any], epoch: int, start: int) -> Iterator[list[Key]]:
+        for batch in range(start, len(self)):
+            chosen = mine[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield [(epoch, int(position)) for position in chosen]
+
+
+class ResumableLoader(DataLoader[dict[str, Any]]):
+    """A ``DataLoader`` whose ``state_dict`` says which epoch it is in and how many of its batches were given out.
+
+    Lightning stores and restores the state with its checkpoints.
+    """
+
+    def __init__(self, dataset: ImageDataset, batches: EpochBatches, num_workers: int, pin_memory: bool) -> None:
+        super().__init__(
+            dataset,
+            batch_sampler=batches,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            pin_memory=pin_memory,
+            worker_init_fn=_one_thread,
+        )
+        self.batches = batches
+        self.given = 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:  # type: ignore[override]
+        self.given = self.batches.start
+        batches = super().__iter__()
+        # Only now: with workers, torch asks the sampler twice when it makes its first iterator.
+        self.batches.start = 0
+        return self._count(batches)
+
+    def _count(self, batches: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        for batch in batches:
+            self.given += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.batches.epoch, "given": self.given}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batches.epoch, self.batches.start = state["epoch"], state["given"]
+
+
+def _one_thread(worker: int) -> None:
+    # The workers are the parallelism; OpenCV's own threads would only fight them for the cores.
+    cv2.setNumThreads(0)

@@ -1,0 +1,275 @@
+"""The data module under every task: index -> splits -> cache -> batches, and the facts about them."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+import pytorch_lightning as pl
+import torch
+from filelock import FileLock
+
+from visionlab.console import LOG
+from visionlab.data.cache import Cache, build
+from visionlab.data.files import Scan, check_folder
+from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
+from visionlab.data.preprocess import Preprocess
+from visionlab.data.splits import Splits, make_splits, read_splits
+from visionlab.data.statistics import image_statistics, target_step
+from visionlab.data.store import cache_dir
+from visionlab.data.transforms import Augment
+from visionlab.errors import DataError
+
+SAMPLE = "sample"
+STAGES = ("train", "val", "test")
+
+
+class ImageDataModule(pl.LightningDataModule):
+    """Images with numeric targets, split by group. A data set subclasses it with two literals and ``index``.
+
+    Args:
+        seed: of the run; splits, order and augmentation derive from it.
+        augment: ``{joint: [...], image: [...]}``, see :class:`visionlab.data.transforms.Augment`.
+        root: folder of the data, or ``sample`` for the generated set.
+        channels: what every image is brought to.
+        image_size: height and width in pixels, or one number for both.
+        fit: how other sizes become ``image_size``: ``crop``, ``pad`` or ``stretch``.
+        normalize: ``dataset`` (mean and deviation of the training split, per channel), ``image`` (of each image), or a
+            pair mean, deviation on the 0..1 scale.
+        batch_size: images a step and device.
+        num_workers: processes that load.
+        val_fraction, test_fraction: shares of the groups, 0..1.
+        folds, fold: grouped cross-validation; fold 0..folds-1 is the test split.
+        fraction: share of the training and validation groups to use, 0..1; the test split stays whole.
+        split_file: a ``splits.json`` to follow instead, ours or in the published form.
+        include, exclude: patterns (``bbbc050-*``) of group names; an empty ``include`` means all.
+        cache_dir: where generated sets and decoded images are kept; the default is the user's cache folder.
+    """
+
+    task: ClassVar[str]
+    targets: ClassVar[dict[str, tuple[str, ...]]]
+
+    def __init__(
+        self,
+        seed: int,
+        augment: Mapping[str, Sequence[Mapping[str, Any]]],
+        *,
+        root: str,
+        channels: int,
+        image_size: int | list[int],
+        fit: Literal["crop", "pad", "stretch"],
+        normalize: Literal["dataset", "image"] | list[float],
+        batch_size: int,
+        num_workers: int,
+        val_fraction: float,
+        test_fraction: float,
+        folds: int | None,
+        fold: int | None,
+        fraction: float,
+        split_file: str | None,
+        include: list[str],
+        exclude: list[str],
+        cache_dir: str | None,
+    ) -> None:
+        super().__init__()
+        self.seed, self.augment = seed, Augment(augment["joint"], augment["image"])
+        self.synthetic = root == SAMPLE
+        self._root = root
+        self.channels, self.fit = channels, fit
+        self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        self.normalize: str | list[float] = normalize
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self._split = {
+            "val_fraction": val_fraction,
+            "test_fraction": test_fraction,
+            "folds": folds,
+            "fold": fold,
+            "fraction": fraction,
+        }
+        self.split_file = split_file
+        self.include, self.exclude = include, exclude
+        self.cache_dir = cache_dir
+        # Set where other splits than the configured ones are wanted: groups of all samples -> splits.
+        self.chosen_splits: Callable[[Sequence[str]], Splits] | None = None
+        self.ready = False
+
+    # What a data set defines ------------------------------------------------------------------------------------
+
+    def index(self, root: Path) -> pd.DataFrame:
+        """Return one row a sample: ``id``, ``group``, ``path`` (relative to ``root``) and the target columns."""
+        raise NotImplementedError
+
+    def scan(self, root: Path) -> Scan:
+        """Return the index of the usable files and a problem for each other one; for data sets that can tell."""
+        return Scan(self.index(root), [])
+
+    # Setting up -------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """What the data are called in metrics, TensorBoard and report."""
+        return "generated sample" if self.synthetic else str(self._root)
+
+    def locate(self) -> Path:
+        """Return the folder of the data; the generated set is made on first use.
+
+        Raises:
+            DataError: there is no such folder.
+        """
+        if not self.synthetic:
+            return check_folder(self._root, f"the images of task {self.task}")
+        from visionlab import __version__, samples
+
+        root = cache_dir(self.cache_dir) / "samples" / f"{self.task}-{__version__}"
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f"{root.name}.lock")):
+            if not root.is_dir():
+                LOG.info("data.root=sample: making a generated (synthetic) sample set in %s", root)
+                samples.write(self.task, root)
+        LOG.info("data: generated sample (synthetic) in %s; give data.root=FOLDER for your own", root)
+        return root
+
+    def choose(self, table: pd.DataFrame, root: Path) -> pd.DataFrame:
+        """Return the rows of an index whose groups are chosen by ``include`` and ``exclude``.
+
+        Raises:
+            DataError: no image is left, or a pattern matches no group.
+        """
+        groups = sorted(set(table["group"]))
+        for option, patterns in (("include", self.include), ("exclude", self.exclude)):
+            for pattern in patterns:
+                if not any(fnmatch.fnmatchcase(group, pattern) for group in groups):
+                    raise DataError(
+                        f"data.{option}: '{pattern}' matches none of the {len(groups)} groups in {root}, "
+                        f"such as {', '.join(groups[:5])}"
+                    )
+        kept = {
+            group
+            for group in groups
+            if (not self.include or any(fnmatch.fnmatchcase(group, pattern) for pattern in self.include))
+            and not any(fnmatch.fnmatchcase(group, pattern) for pattern in self.exclude)
+        }
+        if not kept:
+            raise DataError(f"data.include and data.exclude leave none of the {len(groups)} groups in {root}")
+        if len(kept) < len(groups):
+            LOG.info("%d of %d groups chosen by data.include and data.exclude", len(kept), len(groups))
+        return table[table["group"].isin(kept)].reset_index(drop=True)
+
+    def make_splits(self, table: pd.DataFrame) -> Splits:
+        """Return the splits of an index, drawn from the seed or read from ``split_file``."""
+        groups = table["group"].tolist()
+        if self.chosen_splits:
+            return self.chosen_splits(groups)
+        if self.split_file:
+            return read_splits(self.split_file, groups)
+        return make_splits(groups, seed=self.seed, **self._split)  # type: ignore[arg-type]
+
+    def make_cache(self, table: pd.DataFrame, root: Path) -> Cache:
+        """Return the decoded images of an index, made first if need be."""
+        # The depth is that of the files, found while caching.
+        preprocess = Preprocess(self.channels, self.height, self.width, self.fit, dtype="uint8")
+        folder = cache_dir(self.cache_dir) / "images"
+        return build(table["path"].tolist(), root, preprocess, folder, self.task)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Index, split, cache and take statistics, once; safe to call in every rank.
+
+        Args:
+            stage: Lightning's; all is set up at once.
+
+        Raises:
+            DataError: files are missing, broken, or the same image lies in two splits.
+        """
+        if self.ready:
+            return
+        self.root = self.locate()
+        self.table = self.choose(self.index(self.root), self.root)
+        self.splits = self.make_splits(self.table)
+        self.table["split"] = self.splits.assign(self.table["group"].tolist())
+        self.cache = self.make_cache(self.table, self.root)
+        refuse_leaks(self.table, self.cache.facts)
+        self._check_range()
+        self.rows = {stage: np.flatnonzero((self.table["split"] == stage).to_numpy()) for stage in STAGES}
+        for split, rows in self.rows.items():
+            LOG.info("%-5s %5d images, %d groups", split, len(rows), len(getattr(self.splits, split)))
+        self.mean, self.std = self._image_scale()
+        self.ready = True
+
+    def _check_range(self) -> None:
+        facts = self.cache.facts
+        beyond = self.cache.preprocess.dtype == "float32" and (facts["min"].min() < 0 or facts["max"].max() > 1)
+        if beyond and self.augment.changes_values:
+            raise DataError(
+                f"{self.root}: float images hold {facts['min'].min():.4g} to {facts['max'].max():.4g}, but image-only "
+                "augmentation expects 0 to 1; rescale the images or choose augment=flips"
+            )
+
+    def _image_scale(self) -> tuple[list[float], list[float]]:
+        """Return mean and deviation per channel for the normaliser; unused with ``normalize=image``."""
+        if self.normalize == "dataset":
+            return image_statistics(self.cache, self.rows["train"])
+        mean, std = (0.0, 1.0) if isinstance(self.normalize, str) else self.normalize
+        return [mean] * self.channels, [std] * self.channels
+
+    # Facts for heads, checkpoint and report ----------------------------------------------------------------------
+
+    def values(self, target: str, split: str) -> np.ndarray[Any, Any]:
+        """Return the N x K values of a target in a split, in the user's units, float32."""
+        columns = list(self.targets[target])
+        return self.table.iloc[self.rows[split]][columns].to_numpy(np.float32)
+
+    def scale(self, target: str) -> tuple[list[float], list[float]]:
+        """Return mean and deviation of each of a target's columns over the training split."""
+        values = self.values(target, "train").astype(np.float64)
+        std = values.std(axis=0)
+        # A constant target has nothing to learn, but must not divide by zero.
+        return values.mean(axis=0).tolist(), np.where(std > 0, std, 1.0).tolist()
+
+    def step(self, target: str) -> float | None:
+        """Return the usual distance between neighbouring values within a group; None for several columns."""
+        columns = self.targets[target]
+        return target_step(self.table, columns[0]) if len(columns) == 1 else None
+
+    # Batches ----------------------------------------------------------------------------------------------------
+
+    def loader(self, split: str, *, train: bool = False, rank: int = 0, world: int = 1) -> ResumableLoader:
+        """Return the batches of a split: shuffled and augmented if ``train``, else in order and as they are."""
+        rows = self.rows[split]
+        ids = self.table["id"].iloc[rows].tolist()
+        targets = {name: self.values(name, split) for name in self.targets}
+        dataset = ImageDataset(self.cache, rows, ids, targets, self.augment if train else None, self.seed)
+        batches = EpochBatches(len(rows), self.batch_size, seed=self.seed, train=train, rank=rank, world=world)
+        return ResumableLoader(dataset, batches, self.num_workers, pin_memory=torch.cuda.is_available())
+
+    def train_dataloader(self) -> ResumableLoader:
+        return self.loader("train", train=True, **self._ranks())
+
+    def val_dataloader(self) -> ResumableLoader:
+        return self.loader("val", **self._ranks())
+
+    def _ranks(self) -> dict[str, int]:
+        trainer = self.trainer
+        return {"rank": trainer.global_rank, "world": trainer.world_size} if trainer else {}
+
+
+def refuse_leaks(table: pd.DataFrame, facts: pd.DataFrame) -> None:
+    """Refuse the same image (equal pixels) in two splits.
+
+    Raises:
+        DataError: naming the first pair.
+    """
+    used = table.assign(hash=facts["hash"].to_numpy())
+    used = used[used["split"] != ""]
+    counts = used.groupby("hash")["split"].nunique()
+    leaked = counts.index[counts > 1]
+    if len(leaked):
+        pair = used[used["hash"] == leaked[0]].drop_duplicates("split")[["path", "split"]].to_numpy().tolist()[:2]
+        (first, one), (second, other) = pair
+        raise DataError(
+            f"{len(leaked)} image(s) lie in two splits with equal pixels: {first} ({one}) and {second} ({other}); "
+            "a test on seen images means nothing, so remove the copies or give both names one group"
+        )

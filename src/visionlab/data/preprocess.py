@@ -1,0 +1,134 @@
+"""The one way from a decoded file to what the network sees, shared by training, the shell and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+
+from visionlab.data.images import dtype_range, to_channels
+from visionlab.errors import DataError
+
+Fit = Literal["crop", "pad", "stretch"]
+Image = np.ndarray[Any, Any]
+
+_HOW = {
+    "crop": "resized so that the shorter side fits, then cropped (aspect ratio kept)",
+    "pad": "resized so that the longer side fits, then padded by reflection (aspect ratio kept)",
+    "stretch": "stretched to fit (aspect ratio NOT kept)",
+}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How an image of any size and depth becomes the network's input.
+
+    Attributes:
+        channels: channels of the result; see :func:`visionlab.data.images.to_channels`.
+        height, width: size of the result in pixels.
+        fit: ``crop``, ``pad`` or ``stretch``.
+        dtype: depth of the training set: ``uint8``, ``uint16`` or ``float32``.
+    """
+
+    channels: int
+    height: int
+    width: int
+    fit: Fit
+    dtype: str
+
+    @classmethod
+    def from_spec(cls, spec: Mapping[str, Any]) -> Preprocess:
+        """Rebuild from :meth:`spec`, as a checkpoint holds it."""
+        return cls(
+            channels=int(spec["channels"]),
+            height=int(spec["height"]),
+            width=int(spec["width"]),
+            fit=spec["fit"],
+            dtype=str(spec["dtype"]),
+        )
+
+    def spec(self) -> dict[str, Any]:
+        """Return the settings as plain data."""
+        return asdict(self)
+
+    def sentence(self) -> str:
+        """Say in words what is done to every image."""
+        return f"{self.height} x {self.width} px, {self.channels} channel(s), {self.dtype}: {_HOW[self.fit]}"
+
+    def resize(self, image: Image, path: str = "") -> Image:
+        """Bring a decoded image to the right channels and scale, keeping its depth.
+
+        Args:
+            image: H x W x C, ``uint8``, ``uint16`` or ``float32``.
+            path: named in errors.
+
+        Returns:
+            h x w x ``channels``; with ``crop`` at least the target size, with ``pad`` at most, with ``stretch`` exactly.
+            In a set of mixed 8 and 16 bits, 8-bit values are multiplied by 257, which maps 0..255 onto 0..65535 exactly.
+
+        Raises:
+            DataError: the channels cannot be brought to what is wanted, or float meets integer images.
+        """
+        image = self._depth(to_channels(image, self.channels, path), path)
+        height, width = image.shape[:2]
+        if self.fit == "stretch":
+            size = (self.height, self.width)
+        else:
+            bound = max if self.fit == "crop" else min
+            scale = bound(self.height / height, self.width / width)
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if size == (height, width):
+            return image
+        # Area averaging is the anti-aliased choice when shrinking; linear does not overshoot when enlarging.
+        method = cv2.INTER_AREA if size[0] <= height and size[1] <= width else cv2.INTER_LINEAR
+        return cv2.resize(image, (size[1], size[0]), interpolation=method).reshape(*size, self.channels)
+
+    def window(self, image: Image, across: float = 0.5, down: float = 0.5) -> Image:
+        """Cut or pad a resized image to exactly ``height`` x ``width``.
+
+        Args:
+            image: as returned by :meth:`resize`.
+            across, down: where to crop, 0 (left, top) to 1 (right, bottom); 0.5 is the centre, as at prediction.
+        """
+        height, width = image.shape[:2]
+        spare_y, spare_x = height - self.height, width - self.width
+        top, left = round(max(spare_y, 0) * down), round(max(spare_x, 0) * across)
+        image = image[top : top + self.height, left : left + self.width]
+        if spare_y >= 0 and spare_x >= 0:
+            return image
+        pad_y, pad_x = max(-spare_y, 0), max(-spare_x, 0)
+        above, before = pad_y // 2, pad_x // 2
+        padded = cv2.copyMakeBorder(image, above, pad_y - above, before, pad_x - before, cv2.BORDER_REFLECT_101)
+        return padded.reshape(self.height, self.width, self.channels)
+
+    def unit(self, image: Image) -> Image:
+        """Return 8-bit images as they are (they are scaled on the device) and others as float32.
+
+        16-bit values become 0..1; float values stay what they are.
+        """
+        if image.dtype == np.uint8 and self.dtype == "uint8":
+            return image
+        return image.astype(np.float32) / np.float32(dtype_range(image.dtype))
+
+    def __call__(self, image: Image, path: str = "") -> Image:
+        """Do all of it, as at prediction: H x W x C as decoded -> ``height`` x ``width`` x ``channels``.
+
+        Raises:
+            DataError: see :meth:`resize`.
+        """
+        return self.unit(self.window(self.resize(image, path)))
+
+    def _depth(self, image: Image, path: str) -> Image:
+        found = str(image.dtype)
+        if found == self.dtype:
+            return image
+        if "float32" in (found, self.dtype):
+            raise DataError(
+                f"{path or 'image'}: expected {self.dtype} values as in the rest of the training set, found {found}; "
+                "float and integer images have no common scale, so convert them to one kind first"
+            )
+        # A 16-bit image given to a model trained on 8 bits keeps its 16 bits: unit() scales it by its own range.
+        return image.astype(np.uint16) * np.uint16(257) if found == "uint8" else image

@@ -1,0 +1,224 @@
+"""Split groups of samples into train, validation and test, so that no group is in two of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionlab.console import LOG
+from visionlab.data.store import write_json
+from visionlab.errors import ConfigError, DataError, nearest
+from visionlab.seeds import derive
+
+PARTS = ("train", "val", "test", "unused")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Names of the groups in each part, and one sentence on how they were chosen.
+
+    Raises ``DataError`` if a name stands twice: a group in two parts would leak from training into the test.
+    """
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+    unused: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        part_of: dict[str, str] = {}
+        for part in PARTS:
+            for name in getattr(self, part):
+                if name in part_of:
+                    raise DataError(
+                        f"the group '{name}' is in two splits, {part_of[name]} and {part}: its images would leak from"
+                        f" one into the other; keep it in one (splits from: {self.source})"
+                    )
+                part_of[name] = part
+
+    def assign(self, groups: Sequence[str]) -> npt.NDArray[np.str_]:
+        """Return ``train``, ``val`` or ``test`` for each sample's group; ``''`` for an unused or unknown group."""
+        part_of = {name: part for part in PARTS[:3] for name in getattr(self, part)}
+        return np.array([part_of.get(group, "") for group in groups], dtype="<U5")
+
+    def write(self, path: str | Path) -> None:
+        """Write the splits as JSON; the file is complete or, after an interruption, as it was before."""
+        write_json(Path(path), {part: list(getattr(self, part)) for part in PARTS} | {"source": self.source})
+
+
+def make_splits(
+    groups: Iterable[str],
+    *,
+    seed: int,
+    val_fraction: float,
+    test_fraction: float,
+    folds: int | None = None,
+    fold: int | None = None,
+    fraction: float = 1.0,
+) -> Splits:
+    """Shuffle the group names by ``seed`` and deal them out.
+
+    ``groups`` may repeat names (one per sample) and come in any order. ``val_fraction`` and ``test_fraction`` are
+    fractions of the groups, at least one group each when above 0. With ``folds``, the test part is fold number ``fold``
+    (0 to folds - 1) in place of ``test_fraction``; validation is ``val_fraction`` of the other groups. ``fraction``
+    keeps that part of the train and validation groups (at least one each; a larger fraction keeps the same ones and
+    more) and leaves the test part as it is.
+
+    Raises ``ConfigError`` for a number out of its range, ``DataError`` if there are too few groups.
+    """
+    _check_numbers(val_fraction, test_fraction, folds, fold, fraction)
+    names = sorted(set(groups))
+    shuffled = [names[i] for i in np.random.default_rng(derive(seed, "split")).permutation(len(names))]
+    if folds is not None and fold is not None:
+        if folds > len(names):
+            raise DataError(
+                f"data.folds={folds} needs as many groups, found {len(names)} ({_some(names)}); use fewer folds or add"
+                " groups"
+            )
+        parts = [shuffled[i::folds] for i in range(folds)]
+        test = parts[fold]
+        # Starting behind the test fold gives each fold other validation groups.
+        rest = [name for step in range(1, folds) for name in parts[(fold + step) % folds]]
+        n_val = _count(val_fraction, len(rest))
+        how = f"fold {fold} of {folds}"
+    else:
+        n_val, n_test = _sizes(len(names), val_fraction, test_fraction)
+        test, rest = shuffled[:n_test], shuffled[n_test:]
+        how = "one random split"
+    n_val = min(n_val, max(1, len(rest) - 1)) if n_val else 0
+    val, train = rest[:n_val], rest[n_val:]
+    if not train:
+        raise DataError(
+            f"too few groups to split: {len(names)} found ({_some(names)}), which gives {len(test)} for test,"
+            f" {len(val)} for validation and none for training; add images of other groups, or set"
+            f" data.val_fraction=0{'' if folds else ' or data.test_fraction=0'}"
+        )
+    kept_train, kept_val = train[: _count(fraction, len(train))], val[: _count(fraction, len(val))]
+    unused = train[len(kept_train) :] + val[len(kept_val) :]
+    source = (
+        f"{len(names)} groups shuffled with seed {seed}, {how}: {len(kept_train)} train, {len(kept_val)} validation,"
+        f" {len(test)} test"
+    )
+    if fraction < 1:
+        source += f" (data.fraction={fraction:g} of train and validation, {len(unused)} unused)"
+    return Splits(
+        tuple(sorted(kept_train)), tuple(sorted(kept_val)), tuple(sorted(test)), tuple(sorted(unused)), source
+    )
+
+
+def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
+    """Read splits from a JSON file and check them against the ``groups`` of the data (repeats allowed).
+
+    The file holds lists of exact group names under ``train``, ``val`` and ``test`` (and perhaps ``unused``), or under
+    ``train_images``, ``val_images`` and ``test_images``. Groups of the data that it does not name become unused and
+    are logged. Raises ``DataError`` for a file that is not such JSON, for a group in two splits, for names without
+    images and for an empty train list.
+    """
+    content = _load_json(path)
+    suffix = "_images" if "train_images" in content else ""
+    wanted = [f"{part}{suffix}" for part in PARTS[:3]]
+    missing = [key for key in wanted if key not in content]
+    if missing:
+        raise DataError(
+            f"{path}: expected the keys {', '.join(wanted)}, found no {', '.join(missing)}"
+            f" (its keys: {_some(list(content)) or 'none'}).{nearest(missing[0], content)}"
+        )
+    parts = {part: _names(path, f"{part}{suffix}", content[f"{part}{suffix}"]) for part in PARTS[:3]}
+    unused = _names(path, "unused", content.get("unused", []))
+    if not parts["train"]:
+        raise DataError(f"{path}: '{wanted[0]}' names no group; there must be at least one to train on")
+    splits = Splits(parts["train"], parts["val"], parts["test"], unused, f"read from {path}")
+    found = set(groups)
+    unknown = [name for part in parts.values() for name in part if name not in found]
+    if unknown:
+        raise DataError(
+            f"{path}: {len(unknown)} of its groups have no images in the data: {_some(unknown)}; names must agree"
+            f" exactly with those of the data ({_some(sorted(found))}).{nearest(unknown[0], found)}"
+        )
+    unnamed = sorted(found.difference(*parts.values(), unused))
+    if unnamed:
+        LOG.warning(
+            "%s: %d groups of the data are in no split and stay unused: %s", path, len(unnamed), ", ".join(unnamed)
+        )
+    unused = tuple(sorted((*(name for name in unused if name in found), *unnamed)))
+    return Splits(splits.train, splits.val, splits.test, unused, splits.source)
+
+
+def _check_numbers(
+    val_fraction: float, test_fraction: float, folds: int | None, fold: int | None, fraction: float
+) -> None:
+    for key, value in (("data.val_fraction", val_fraction), ("data.test_fraction", test_fraction)):
+        if not 0 <= value < 1:
+            raise ConfigError(f"{key}={value}: expected at least 0 and less than 1")
+    if folds is None and val_fraction + test_fraction >= 1:
+        raise ConfigError(
+            f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing to train on;"
+            " their sum must be less than 1"
+        )
+    if not 0 < fraction <= 1:
+        raise ConfigError(f"data.fraction={fraction}: expected more than 0 and at most 1")
+    if (folds is None) != (fold is None):
+        raise ConfigError("data.folds and data.fold belong together: e.g. data.folds=5 data.fold=0")
+    if folds is not None and fold is not None:
+        if folds < 2:
+            raise ConfigError(f"data.folds={folds}: expected 2 or more")
+        if not 0 <= fold < folds:
+            raise ConfigError(f"data.fold={fold}: expected 0 to {folds - 1} (data.folds={folds})")
+
+
+def _count(fraction: float, total: int) -> int:
+    """Return the number of groups that a fraction stands for: rounded, and at least one of any when above 0."""
+    return min(total, max(1, round(fraction * total))) if fraction > 0 else 0
+
+
+def _sizes(total: int, val_fraction: float, test_fraction: float) -> tuple[int, int]:
+    """Return the numbers of validation and test groups, leaving one to train on as long as both keep theirs."""
+    n_val, n_test = _count(val_fraction, total), _count(test_fraction, total)
+    while n_val + n_test >= total and max(n_val, n_test) > 1:
+        # Rounding up may have left none: take from the part that has most above its share.
+        above_val, above_test = n_val - val_fraction * total, n_test - test_fraction * total
+        if n_test == 1 or (n_val > 1 and above_val >= above_test):
+            n_val -= 1
+        else:
+            n_test -= 1
+    return n_val, n_test
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _names(path: str | Path, key: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
+        raise DataError(f"{path}: '{key}' must be a list of group names (text), found {json.dumps(value)[:60]}")
+    return tuple(dict.fromkeys(value))  # a published list may name a group once for each of its images
+
+
+def _load_json(path: str | Path) -> dict[str, Any]:
+    def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise DataError(f"{path}: the key '{repeated[0]}' stands twice; keep one")
+        return dict(pairs)
+
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: the splits file cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected a JSON file in UTF-8, found other bytes") from None
+    try:
+        content = json.loads(text, object_pairs_hook=no_repeats)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected an object with the keys train, val and test, found {type(content).__name__}")
+    return content

@@ -1,0 +1,41 @@
+"""Statistics of the training split: the scale of images and the spacing of targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from visionlab.console import progress
+from visionlab.data.cache import Cache
+from visionlab.data.images import dtype_range
+
+
+def image_statistics(cache: Cache, rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation per channel over all pixels of these cached images.
+
+    8- and 16-bit values count as fractions of their range (0..1), float values as they are.
+    """
+    total = np.zeros(cache.preprocess.channels)
+    squares = np.zeros(cache.preprocess.channels)
+    pixels = 0
+    scale = dtype_range(np.dtype(cache.preprocess.dtype))
+    for row in progress(rows, len(rows), "measuring intensities"):
+        values = cache[int(row)].astype(np.float64) / scale
+        total += values.sum(axis=(0, 1))
+        squares += np.square(values).sum(axis=(0, 1))
+        pixels += values.shape[0] * values.shape[1]
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
+    # Black channels have no deviation; dividing by one leaves them at zero.
+    return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+def target_step(table: pd.DataFrame, column: str) -> float | None:
+    """Return the median gap between neighbouring different values of ``column`` within the groups, None if there is none."""
+    ordered = table.sort_values(["group", column])
+    gaps = ordered[column].diff()[ordered["group"].eq(ordered["group"].shift())]
+    gaps = gaps[gaps > 1e-9]
+    return float(gaps.median()) if len(gaps) else None

@@ -1,0 +1,77 @@
+"""Confidence intervals when samples come in groups.
+
+Images of one slide or stack share their preparation, so their errors are alike: a bootstrap over single images counts
+each group many times and gives intervals that are far too narrow. Here whole groups are drawn with replacement (the
+cluster bootstrap: Field & Welsh 2007, "Bootstrapping clustered data", J. R. Stat. Soc. B 69:369-390) and the interval
+is the percentile interval of Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapter 13.
+
+With few groups the interval is still too narrow: see ``FEW_GROUPS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionlab.metrics.regression import Metric
+
+FEW_GROUPS = 20
+"""Below this many groups a report warns. In simulations (MAE of errors half of whose variance is the group's) intervals
+meant to hold the true value 95% of the time held it 45% with 2 groups, 79% with 5, 85% with 10, 93% with 20."""
+
+
+def group_interval(
+    fn: Callable[..., float],
+    arrays: Sequence[npt.ArrayLike],
+    groups: npt.ArrayLike,
+    *,
+    replicates: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the interval ``(low, high)`` of ``fn`` over resampled groups, ``(None, None)`` if it has none.
+
+    Args:
+        fn: a :class:`~visionlab.metrics.regression.Metric` (fast: one sum a group), or any
+            ``fn(*arrays, weight) -> float`` with N multiplicities as ``weight``.
+        arrays: what ``fn`` takes, each with N rows.
+        groups: N group names.
+        replicates: number of resamples.
+        level: coverage aimed at, between 0 and 1.
+        seed: of the resampling; the order of the rows doesn't matter.
+
+    There is no interval with fewer than two groups, or where ``fn`` is undefined on the samples. Resamples in which it
+    is undefined (no sample counts) are left out.
+    """
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    if len(names) < 2:
+        return None, None
+    draw = _summed(fn, arrays, member, len(names)) if isinstance(fn, Metric) else _weighted(fn, arrays, member)
+    if not np.isfinite(draw(np.ones(len(names)))):
+        return None, None
+    rng = np.random.default_rng(seed)
+    values = np.empty(replicates)
+    for i in range(replicates):
+        # How often each group was drawn: no table of replicates x groups, however many groups there are.
+        values[i] = draw(np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names)))
+    values = values[np.isfinite(values)]
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _summed(
+    metric: Metric, arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any], n_groups: int
+) -> Callable[[npt.NDArray[Any]], float]:
+    terms = metric.sample_terms(*arrays)
+    flat = terms.reshape(len(terms), -1)
+    sums = np.stack([np.bincount(member, weights=column, minlength=n_groups) for column in flat.T], axis=1)
+    return lambda counts: metric.value(np.asarray(counts @ sums, dtype=np.float64).reshape(terms.shape[1:]))
+
+
+def _weighted(
+    fn: Callable[..., float], arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any]
+) -> Callable[[npt.NDArray[Any]], float]:
+    return lambda counts: fn(*arrays, weight=counts[member])

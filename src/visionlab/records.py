@@ -1,0 +1,216 @@
+"""What a run leaves in its folder, in the order in which it comes to be."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from visionlab.console import LOG
+from visionlab.data.describe import card, index_table
+from visionlab.data.module import ImageDataModule
+from visionlab.data.store import write_json, write_text
+from visionlab.errors import DataError
+from visionlab.inference import Predictor, load
+from visionlab.inference.evaluation import describe_heads, evaluate_split
+from visionlab.modules.base import TaskModule
+from visionlab.reports.html import write_report
+from visionlab.reports.images import best_worst, examples
+from visionlab.reports.style import save
+from visionlab.reports.text import count, digits, measure
+
+_PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
+
+
+class RunRecord:
+    """Writes the files of one run folder.
+
+    Args:
+        folder: the run folder.
+        cfg: composed and checked.
+        command: the line that starts the run again.
+        write: False in all ranks but the first, where nothing is written.
+    """
+
+    def __init__(self, folder: Path, cfg: DictConfig, command: str, write: bool) -> None:
+        self.folder, self.cfg, self.command, self.write = folder, cfg, command, write
+        self.about: dict[str, Any] = {}
+        self.epoch = self.step = 0
+
+    @property
+    def resume_command(self) -> str:
+        return f"python -m visionlab.resume {self.folder}"
+
+    def start(self, resume: bool) -> None:
+        """Write the configuration and that the run is on its way."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.save_config()
+        self.status("running", "")
+        LOG.info("%s run folder: %s", "going on in" if resume else "new", self.folder)
+
+    def save_config(self) -> None:
+        """Write ``config.yaml``: every setting, resolved."""
+        if self.write:
+            write_text(self.folder / "config.yaml", OmegaConf.to_yaml(self.cfg, resolve=True))
+
+    def status(self, state: str, message: str) -> None:
+        """Write ``status.json``: running, interrupted, failed or finished."""
+        content = {"state": state, "epoch": self.epoch, "step": self.step, "message": message}
+        write_json(self.folder / "status.json", {**content, "resume": self.resume_command})
+
+    def stopped(self, state: str, message: str) -> None:
+        """Write the status of a run that ended early, if it got as far as having a folder."""
+        if self.write and (self.folder / "config.yaml").is_file():
+            self.status(state, message)
+
+    def follow(self, data: ImageDataModule) -> None:
+        """Let a resumed run use the splits that it began with."""
+        if (self.folder / "splits.json").is_file():
+            data.split_file = str(self.folder / "splits.json")
+
+    def check_data(self, data: ImageDataModule) -> None:
+        """Refuse to go on with other data than the run began with.
+
+        Raises:
+            DataError: files were added, removed or changed.
+        """
+        path = self.folder / "run.json"
+        if not path.is_file():
+            return
+        before = json.loads(path.read_text()).get("fingerprint")
+        if before != data.cache.fingerprint:
+            raise DataError(
+                f"{data.root}: the files or how they are prepared changed since {self.folder} began, so it cannot go on "
+                "exactly; restore them, or start a new run with init_from=" + str(self.folder)
+            )
+
+    def describe(self, data: ImageDataModule, module: TaskModule, resume: bool) -> None:
+        """Write what is known before training: splits, data card, index, examples, ``run.json``."""
+        if not resume:
+            data.splits.write(self.folder / "splits.json")
+        write_json(self.folder / "data_card.json", card(data))
+        write_text(self.folder / "data_index.csv", index_table(data).to_csv(index=False))
+        save(example_figure(data), self.folder / "plots" / "examples.png")
+        parameters = sum(parameter.numel() for parameter in module.model.network.parameters())
+        self.about = {
+            "command": self.command,
+            "task": self.cfg.task,
+            "model": self.cfg.model.name,
+            "data": data.name,
+            "synthetic": data.synthetic,
+            "fingerprint": data.cache.fingerprint,
+            "versions": _versions(),
+            "parameters": parameters,
+            "heads": describe_heads(module.model.each_head()),
+            "started": _now(),
+            "seed": self.cfg.seed,
+        }
+        write_json(self.folder / "run.json", self.about)
+        LOG.info("%s with %s weights", self.cfg.model.name, f"{parameters:,}")
+
+    def finish(self, data: ImageDataModule, logger: TensorBoardLogger, seconds: float, device: str) -> None:
+        """Test the best checkpoint and write predictions, metrics, plots, hyper-parameters and report."""
+        predictor = load(self.folder)
+        metrics = evaluate_into(self.folder, predictor, data, ("val", "test"))
+        self.about |= {"finished": _now(), "seconds": round(seconds, 1), "device": device}
+        write_json(self.folder / "run.json", self.about)
+        test = {name: entry["value"] for name, entry in metrics.items() if name.startswith("test/")}
+        scalars = {name: value for name, value in test.items() if value is not None}
+        logger.log_hyperparams(_flat({**_plain(self.cfg), "data_name": data.name}), scalars)
+        logger.save()
+        logger.finalize("success")
+        self.status("finished", "")
+        report = write_report(self.folder)
+        say({name: entry for name, entry in metrics.items() if name.startswith("test/")}, data.name)
+        LOG.info("report: %s", report)
+
+
+def say(metrics: dict[str, Any], data_name: str) -> None:
+    """Log metrics, one line each, with interval and baseline."""
+    for name, entry in metrics.items():
+        baseline = "undefined" if entry["baseline"] is None else f"{digits(entry['baseline'])} {entry['unit']}".strip()
+        groups = count(entry["groups"], "group")
+        LOG.info("%s on %s: %s (95%% interval over %s), baseline %s", name, data_name, measure(entry), groups, baseline)
+
+
+def evaluate_into(folder: Path, predictor: Predictor, data: ImageDataModule, splits: tuple[str, ...]) -> dict[str, Any]:
+    """Evaluate these splits; write ``predictions/``, ``metrics.json`` and the pictures of best and worst into ``folder``."""
+    path = folder / "metrics.json"
+    metrics: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    for split in splits:
+        metrics |= evaluate_split(predictor, data, split, folder)
+    write_json(path, metrics)
+    save(best_worst_figure(folder, predictor, data, splits[-1]), folder / "plots" / "best_worst.png")
+    return metrics
+
+
+def best_worst_figure(folder: Path, predictor: Predictor, data: ImageDataModule, split: str) -> Any:
+    """Return the images whose predictions in ``predictions/<split>.csv`` are best and worst, by the first head."""
+    head = predictor.heads[0]
+    column = head.columns[0]
+    table = pd.read_csv(folder / "predictions" / f"{split}.csv", dtype={"id": str})
+    rows = data.rows[split]
+    windows = _Lazy(lambda place: data.cache.preprocess.window(data.cache[int(rows[place])]))
+    true, pred = table[f"{column}_true"].to_numpy(), table[f"{column}_pred"].to_numpy()
+    return best_worst(windows, true, pred, table["id"].tolist(), head.unit, caption=f"{split}: {data.name}")
+
+
+class _Lazy:
+    """Images that are read when asked for."""
+
+    def __init__(self, read: Callable[[int], Any]) -> None:
+        self._read = read
+
+    def __getitem__(self, index: int, /) -> Any:
+        return self._read(index)
+
+
+def example_figure(data: ImageDataModule) -> Any:
+    """Return a mosaic of a few images of each split, evenly spread, as the network sees them but for augmentation."""
+    images, titles = [], []
+    target = next(iter(data.targets))
+    for split, rows in data.rows.items():
+        values = data.values(target, split)[:, 0]
+        for place in np.unique(np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)):
+            images.append(data.cache.preprocess.window(data.cache[int(rows[place])]))
+            titles.append(f"{split}: {values[place]:.4g}")
+    return examples(images, titles, caption=f"{data.name}: images of each split with {target}")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    content = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _flat(content: Any, key: str = "") -> dict[str, Any]:
+    """Return nested settings as {"optimizer.lr": value}, lists as text: what TensorBoard's table can show."""
+    if isinstance(content, dict):
+        result: dict[str, Any] = {}
+        for name, value in content.items():
+            result |= _flat(value, f"{key}.{name}" if key else str(name))
+        return result
+    return {key: content if isinstance(content, bool | int | float | str) else str(content)}

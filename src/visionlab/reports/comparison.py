@@ -1,0 +1,176 @@
+"""Several runs side by side, in one HTML file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from visionlab.data.store import write_text
+from visionlab.reports import facts
+from visionlab.reports.caveats import few_groups
+from visionlab.reports.html import environment, png
+from visionlab.reports.run import Run, read_run
+from visionlab.reports.text import BETTER, metric_label, number
+
+
+def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Path:
+    """Write the comparison of runs: metrics, settings that differ, bars, curves; return its path.
+
+    Args:
+        run_dirs: at least one run folder.
+        out: the file; by default ``comparison.html`` in the folder that all runs are in.
+
+    Raises:
+        DataError: one of them is not a run folder.
+    """
+    paths = [Path(path).resolve() for path in run_dirs]
+    parent = Path(os.path.commonpath([path.parent for path in paths]))
+    runs = {str(path.relative_to(parent)): read_run(path) for path in paths}
+    out = Path(out) if out is not None else parent / "comparison.html"
+
+    entries = {name: _test_entries(run) for name, run in runs.items()}
+    metrics = list(dict.fromkeys(metric for table in entries.values() for metric in table))
+    caveats = list(_caveats(runs))
+    comparable = not any(_grounds(runs))
+    best_is = {metric: _better(metric, entries) for metric in metrics}
+    best = {metric: _best(metric, best_is[metric], entries) if comparable else [] for metric in metrics}
+    page = (
+        environment()
+        .get_template("comparison.html.j2")
+        .render(
+            title="Comparison of " + ", ".join(dict.fromkeys(run.task for run in runs.values())) + " runs",
+            runs=[
+                {
+                    "name": name,
+                    "model": run.model,
+                    "loss": _loss(run),
+                    "state": facts.state(run)["words"],
+                    "entries": entries[name],
+                }
+                for name, run in runs.items()
+            ],
+            metrics=metrics,
+            labels=_labels(metrics),
+            best=best,
+            best_is=best_is,
+            comparable=comparable,
+            settings=differing_settings([run.config for run in runs.values()]),
+            caveats=caveats,
+            synthetic=any(run.synthetic for run in runs.values()),
+            images={"bars": _bars(metrics, entries, best, runs), "curves": _curves(runs)},
+        )
+    )
+    write_text(out, page)
+    return out
+
+
+def differing_settings(configs: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Return each key (``optimizer.lr``) whose value is not the same in all, with the values; ``–`` where absent."""
+    flat = [dict(_flatten(config)) for config in configs]
+    keys = list(dict.fromkeys(key for table in flat for key in table))
+    rows = [(key, [str(table.get(key, "–")) for table in flat]) for key in keys]
+    return [(key, values) for key, values in rows if len(set(values)) > 1]
+
+
+def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flatten(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value
+
+
+def _labels(metrics: Sequence[str]) -> dict[str, str]:
+    """Return each metric's short name, without its head where all are of one."""
+    one = len({metric.rpartition("/")[0] for metric in metrics}) == 1
+    return {metric: metric_label(metric.rpartition("/")[2] if one else metric, short=True) for metric in metrics}
+
+
+def _loss(run: Run) -> str:
+    loss = run.config.get("loss")
+    if not isinstance(loss, Mapping):
+        return str(loss or "–")
+    return str(loss.get("name") or str(loss.get("_target_", "–")).rpartition(".")[2])
+
+
+def _test_entries(run: Run) -> dict[str, dict[str, Any]]:
+    return {key.removeprefix("test/"): entry for key, entry in run.metrics.items() if key.startswith("test/")}
+
+
+def _better(metric: str, entries: Mapping[str, Mapping[str, dict[str, Any]]]) -> str:
+    return next((str(table[metric].get("better")) for table in entries.values() if metric in table), "")
+
+
+def _best(metric: str, better: str, entries: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
+    values = {name: number(table.get(metric, {}).get("value")) for name, table in entries.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    if len(known) < 2 or better not in BETTER:
+        return []
+    rank = {"min": lambda v: v, "max": lambda v: -v, "zero": abs}[better]
+    top = min(rank(value) for value in known.values())
+    return [name for name, value in known.items() if rank(value) == top]
+
+
+def _grounds(runs: Mapping[str, Run]) -> Iterator[str]:
+    """Yield why the runs' numbers cannot be compared."""
+    if len({run.task for run in runs.values()}) > 1:
+        yield "The runs are of different tasks."
+    if len({facts.data_name(run) for run in runs.values()}) > 1:
+        yield "The runs are of different data."
+    tests = {tuple(sorted(map(str, run.splits["test"]))) for run in runs.values() if run.splits.get("test")}
+    if len(tests) > 1:
+        yield "The runs were tested on different groups."
+
+
+def _caveats(runs: Mapping[str, Run]) -> Iterator[str]:
+    for ground in _grounds(runs):
+        yield f"{ground} Their numbers cannot be compared, and no best one is marked."
+    if any(run.synthetic for run in runs.values()):
+        yield "The data is a generated sample: the figures say nothing of real images."
+    yield from dict.fromkeys(text for run in runs.values() for text in run.attempt("groups", partial(_few, run)) or ())
+    unfinished = [name for name, run in runs.items() if run.status.get("state") != "finished"]
+    if unfinished:
+        yield f"Not finished: {', '.join(unfinished)}."
+    if len(runs) > 2:
+        yield "The best of many runs on the test split looks better than it is: choose by validation, then test once."
+
+
+def _few(run: Run) -> list[str]:
+    return list(few_groups(run))
+
+
+def _bars(
+    metrics: Sequence[str],
+    entries: Mapping[str, Mapping[str, dict[str, Any]]],
+    best: Mapping[str, list[str]],
+    runs: Mapping[str, Run],
+) -> list[dict[str, str]]:
+    from visionlab.reports.figures import metric_bars
+
+    drawn = []
+    for metric in metrics:
+        table = {name: entry[metric] for name, entry in entries.items() if metric in entry}
+        if any(number(entry.get("value")) is not None for entry in table.values()):
+            words = f"{metric_label(metric)} of each run on the test split."
+            drawn.append(png(metric_bars(table, metric, best[metric], _caption(runs)), words))
+    return drawn
+
+
+def _curves(runs: Mapping[str, Run]) -> list[dict[str, str]]:
+    from visionlab.reports.figures import overlaid_curves
+
+    monitors = [str(run.config["monitor"]) for run in runs.values() if run.config.get("monitor")]
+    tags = list(dict.fromkeys(["train/loss_epoch", "val/loss", *monitors]))
+    curves = {name: run.curves for name, run in runs.items()}
+    if not any(tag in table for table in curves.values() for tag in tags):
+        return []
+    units = {tag: facts.tag_unit(run, tag) for run in runs.values() for tag in tags}
+    figure = overlaid_curves(curves, tags, units, _caption(runs))
+    return [png(figure, "Losses and monitored metrics of the runs while they trained.")]
+
+
+def _caption(runs: Mapping[str, Run]) -> str:
+    return " · ".join(dict.fromkeys(facts.data_name(run) for run in runs.values()))

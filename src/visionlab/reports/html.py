@@ -1,0 +1,202 @@
+"""The report of a run: one HTML file with everything in it, made from the run folder alone.
+
+Texts in a run folder may come from anyone: the templates escape all of them, and the page's own security policy
+forbids scripts and requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import shlex
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import yaml
+
+from visionlab.data.store import write_text
+from visionlab.reports import facts, text
+from visionlab.reports.caveats import caveats
+from visionlab.reports.run import SPLITS, Run, read_run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def write_report(run_dir: Path | str) -> Path:
+    """Draw ``plots/*.png`` of a run folder, write its ``report.html`` and return that path.
+
+    Reads nothing but the run folder. What is missing or unreadable is named in the report with the reason.
+
+    Raises:
+        DataError: not a run folder (no config.yaml).
+    """
+    run = read_run(Path(run_dir))
+    images = {"results": _result_figures(run), "training": _training_figures(run), "data": _data_figures(run)}
+    page = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            title=f"{run.task} · {run.model}",
+            state=facts.state(run),
+            key_results=facts.key_results(run),
+            metrics=facts.metric_table(run),
+            images=images,
+            card=run.attempt("data_card.json", lambda: facts.card(run)),
+            commands=_commands(run),
+            made=facts.made(run),
+            versions=facts.versions(run),
+            config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
+            caveats=caveats(run),
+        )
+    )
+    path = run.path / "report.html"
+    write_text(path, page)
+    return path
+
+
+def environment() -> jinja2.Environment:
+    """Return the templates' environment; everything is escaped, and an unknown name is an error."""
+    env = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    env.filters |= {
+        "digits": text.digits,
+        "interval": text.interval,
+        "measure": text.measure,
+        "value": text.value,
+        "unit": text.unit_text,
+        "metric_label": text.metric_label,
+    }
+    env.globals["better"] = text.BETTER
+    return env
+
+
+def picture(path: Path, words: str) -> dict[str, str]:
+    """Return what the template needs of a PNG: ``src`` (a data URI), ``alt`` and ``name``.
+
+    Raises:
+        ValueError: not a PNG.
+    """
+    content = path.read_bytes()
+    if not content.startswith(PNG):
+        raise ValueError(f"{path.name} is not a PNG file")
+    return {"src": _data_uri(content), "alt": words, "name": path.name}
+
+
+def png(figure: Figure, words: str) -> dict[str, str]:
+    """Return the same of a figure that is not kept as a file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return {"src": _data_uri(content.getvalue()), "alt": words, "name": ""}
+
+
+def _data_uri(content: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def _draw(run: Run, name: str, words: str, make: Callable[[], Figure]) -> list[dict[str, str]]:
+    """Draw ``plots/<name>.png``; an empty list, and the reason in ``run.missing``, if that cannot be done."""
+    from visionlab.reports.style import save
+
+    shown = run.attempt(f"figure {name}", lambda: picture(save(make(), run.path / "plots" / f"{name}.png"), words))
+    return [shown] if shown else []
+
+
+def _ready(run: Run, name: str, words: str) -> list[dict[str, str]]:
+    """Take ``plots/<name>.png``, which only training or evaluation can draw because it needs the images."""
+    path = run.path / "plots" / f"{name}.png"
+    if not path.is_file():
+        run.missing[f"plots/{name}.png"] = "drawn from the images at the end of training or evaluation, not from tables"
+        return []
+    shown = run.attempt(f"plots/{name}.png", lambda: picture(path, words))
+    return [shown] if shown else []
+
+
+def _result_figures(run: Run) -> list[dict[str, str]]:
+    from visionlab.reports.figures import FIGURES, Predictions
+
+    stage = next((split for split in SPLITS if split in run.predictions), "")
+    drawn: list[dict[str, str]] = []
+    for head, spec in run.heads.items() if stage else ():
+        if spec.get("kind") not in FIGURES:
+            run.missing[f"figures of {head}"] = f"there are none for heads of kind '{spec.get('kind')}'"
+            continue
+        columns = [str(column) for column in spec.get("columns") or ()]
+        for column in columns:
+            entry = run.metrics.get(f"{stage}/{head}/mae" if len(columns) == 1 else f"{stage}/{head}/{column}/mae", {})
+            make = partial(Predictions.of, run.predictions[stage], column, spec, stage, entry, synthetic=run.synthetic)
+            predictions = run.attempt(f"figures of {column}", make)
+            if predictions is None:
+                continue
+            for drawing in FIGURES[spec["kind"]]:
+                name = f"{stage}_{_file_name(column)}_{drawing.key}"
+                drawn += _draw(run, name, drawing.words, partial(drawing.draw, predictions))
+    return drawn + _ready(run, "best_worst", "The images that were predicted best and worst.")
+
+
+def _file_name(column: str) -> str:
+    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in column)
+
+
+def _training_figures(run: Run) -> list[dict[str, str]]:
+    from visionlab.reports.figures import learning_rate_finder, training_curves
+
+    caption = facts.data_name(run)
+    drawn: list[dict[str, str]] = []
+    if run.curves:
+        monitor, mode = str(run.config.get("monitor") or "val/loss"), str(run.config.get("mode") or "min")
+        words = "Losses, the monitored metric and the learning rate; the star is the checkpoint that was kept."
+        unit = facts.tag_unit(run, monitor)
+        drawn += _draw(run, "training", words, lambda: training_curves(run.curves, monitor, mode, unit, caption))
+    table = run.lr_find
+    if table is not None:
+        drawn += _draw(
+            run,
+            "lr_find",
+            "Learning-rate search before training; a good rate lies well below the lowest point.",
+            lambda: learning_rate_finder(table, caption),
+        )
+    return drawn
+
+
+def _data_figures(run: Run) -> list[dict[str, str]]:
+    drawn: list[dict[str, str]] = []
+    for head in run.heads.values() if run.index is not None else ():
+        for column in map(str, head.get("columns") or ()):
+            words = f"Distribution of {column} in each split."
+            make = partial(_target_figure, run, column, head)
+            drawn += _draw(run, f"targets_{_file_name(column)}", words, make)
+    return drawn + _ready(run, "examples", "Examples of each split.")
+
+
+def _target_figure(run: Run, column: str, head: dict[str, Any]) -> Figure:
+    from visionlab.reports.figures import target_histogram
+
+    unit, step = str(head.get("unit") or ""), text.number(head.get("step"))
+    return target_histogram(facts.targets(run, column), column, unit, step, facts.data_name(run))
+
+
+def _commands(run: Run) -> list[tuple[str, str]]:
+    """Return what to type for what."""
+    path = run.path.resolve()
+    folder = shlex.quote(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path))
+    commands = [("Run the same training again", str(run.info["command"]))] if run.info.get("command") else []
+    resume = run.status.get("resume")
+    if run.status.get("state") != "finished":
+        commands.append(("Go on where it stopped", str(resume or f"python -m visionlab.resume {folder}")))
+    return [
+        *commands,
+        ("Predict new images", f"python -m visionlab.predict {folder} IMAGES --out predictions"),
+        ("Write this report again", f"python -m visionlab.report {folder}"),
+    ]

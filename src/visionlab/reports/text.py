@@ -1,0 +1,125 @@
+"""Numbers, units and names as a person reads them. No matplotlib."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+LABELS = {
+    "mae": "mean absolute error (MAE)",
+    "rmse": "root mean square error (RMSE)",
+    "bias": "bias (mean error)",
+    "r2": "R²",
+    "sign_accuracy": "sign accuracy",
+}
+SHORT_LABELS = {"mae": "MAE", "rmse": "RMSE", "bias": "bias", "r2": "R²", "sign_accuracy": "sign accuracy"}
+BETTER = {"min": "lower is better", "max": "higher is better", "zero": "nearest 0 is best"}
+
+
+def unit_text(unit: str | None) -> str:
+    """Return the unit as printed: ``um`` in files is ``µm`` on paper."""
+    return "µm" if unit == "um" else (unit or "")
+
+
+def with_unit(text: str, unit: str | None) -> str:
+    """Return ``text unit``."""
+    return f"{text} {unit_text(unit)}".rstrip()
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, or None for anything else: run folders hold text that nobody has checked."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def decimals(value: float, significant: int = 3) -> int:
+    """Return the decimal places that show ``value`` with that many significant digits."""
+    if value == 0:
+        return significant - 1
+    return min(max(significant - 1 - math.floor(math.log10(abs(value))), 0), 8)
+
+
+def digits(value: Any, places: int | None = None) -> str:
+    """Return a number with three significant digits, or with ``places`` decimals; an en dash for no number."""
+    known = number(value)
+    if known is None:
+        return "–"
+    if places is None:
+        if known != 0 and abs(known) < 1e-4:
+            return f"{known:.2e}"
+        places = decimals(known)
+    text = f"{known:.{places}f}"
+    return "0" + text[2:] if text.startswith("-0") and float(text) == 0 else text.replace("-", "−")
+
+
+def _places(entry: Mapping[str, Any]) -> int | None:
+    """Return the decimals of an entry of metrics.json: two significant digits of the width of its interval.
+
+    One more if the value itself needs it to have two.
+    """
+    middle, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
+    if low is not None and high is not None and high > low:
+        places = decimals(high - low, 2)
+        return places if middle is None else max(places, min(decimals(middle, 2), places + 1))
+    return None if middle is None or 0 < abs(middle) < 1e-4 else decimals(middle)
+
+
+def value(entry: Mapping[str, Any]) -> str:
+    """Return ``6.3 µm``: the value of an entry of metrics.json, as exact as its interval is; or ``undefined``."""
+    known = number(entry.get("value"))
+    return "undefined" if known is None else with_unit(digits(known, _places(entry)), entry.get("unit"))
+
+
+def interval(entry: Mapping[str, Any]) -> str:
+    """Return ``[5.1, 7.4]`` of an entry of metrics.json, or an empty string if it has none."""
+    low, high, places = number(entry.get("low")), number(entry.get("high")), _places(entry)
+    return "" if low is None or high is None else f"[{digits(low, places)}, {digits(high, places)}]"
+
+
+def measure(entry: Mapping[str, Any]) -> str:
+    """Return ``6.3 µm [5.1, 7.4]``."""
+    return f"{value(entry)} {interval(entry)}".rstrip()
+
+
+def count(n: int, noun: str) -> str:
+    """Return ``1 image``, ``2 images``, ``1,234 images``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def shorten(text: Any, limit: int = 28) -> str:
+    """Return ``text`` on one line, its middle left out where it is longer than ``limit``."""
+    line = " ".join(str(text).split())
+    keep = (limit - 1) // 2
+    return line if len(line) <= limit else f"{line[: limit - 1 - keep]}…{line[len(line) - keep :]}"
+
+
+def metric_label(name: str, *, short: bool = False) -> str:
+    """Return the words for ``head/metric`` or ``head/column/metric``: ``distance: mean absolute error (MAE)``."""
+    *where, metric = name.split("/")
+    words = (SHORT_LABELS if short else LABELS).get(metric, metric)
+    return f"{' / '.join(where)}: {words}" if where else words
+
+
+def duration(seconds: Any) -> str:
+    """Return ``1 h 02 min``, ``3 min 20 s`` or ``12 s``."""
+    known = number(seconds)
+    if known is None or known < 0:
+        return "–"
+    minutes, rest = divmod(round(known), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def size(n_bytes: Any) -> str:
+    """Return a number of bytes as ``12.3 MB``."""
+    known = number(n_bytes)
+    if known is None:
+        return "–"
+    power = 0
+    while known >= 999.5 and power < 4:
+        known, power = known / 1000, power + 1
+    return f"{digits(known, None if power else 0)} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

@@ -1,0 +1,60 @@
+"""``python -m visionlab.resume RUN [key=value ...]``: go on in the same run folder, exactly where it stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from visionlab.console import LOG, command
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+# What may change without changing the result; anything else is allowed but said.
+_HARMLESS = ("data.num_workers", "data.cache_dir", "data.root", "trainer.log_every_n_steps", "logger.", "callbacks.images")
+
+
+@app.command()
+def resume(
+    run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Settings to change, e.g. trainer.max_epochs=50 data.num_workers=4.")
+    ] = None,
+) -> None:
+    """Go on with a run that was interrupted, killed or is to train longer.
+
+    The weights become what they would have been without the interruption, bit for bit on a CPU, also with another
+    number of workers.
+    """
+    from visionlab.errors import UsageError
+    from visionlab.saved import load_config, run_folder
+
+    folder = run_folder(run)
+    changes = overrides or []
+    cfg = load_config(folder, changes)
+    status = json.loads((folder / "status.json").read_text()) if (folder / "status.json").is_file() else {}
+    if status.get("state") == "finished" and not any(text.startswith("trainer.max_epochs=") for text in changes):
+        raise UsageError(
+            f"{folder}: this run is finished; to train it longer give trainer.max_epochs=N with N above "
+            f"{cfg.trainer.max_epochs}"
+        )
+    for text in changes:
+        if not text.startswith(_HARMLESS):
+            LOG.info("resuming with %s: the result differs from that of an uninterrupted run", text)
+
+    from visionlab.runner import run as train
+
+    info = folder / "run.json"
+    again = json.loads(info.read_text())["command"] if info.is_file() else f"python -m visionlab.resume {folder}"
+    train(cfg, folder, again, resume=True)
+
+
+def main() -> None:
+    """Run the command."""
+    command(app)
+
+
+if __name__ == "__main__":
+    main()

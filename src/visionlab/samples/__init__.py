@@ -1,0 +1,131 @@
+"""Small generated data sets in the real on-disk layouts, to try every command without any data.
+
+    visionlab.samples.write("focus", "somewhere/focus")     # about 400 images, some seconds
+
+A set is a class whose fields are its size parameters; it is listed in ``SETS`` and satisfies :class:`SampleSet`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+from visionlab.data.store import new_folder
+from visionlab.errors import DataError, UsageError, nearest
+
+__all__ = ["SETS", "SampleSet", "write"]
+
+SETS = {"focus": "visionlab.samples.focus:FocusSet"}
+"""Task name -> where its generator stands (``module:class``); imported when asked for."""
+
+
+class SampleSet(Protocol):
+    """What a generator offers: a number of independent parts, written in any order by any number of workers.
+
+    A generator is a dataclass; its fields are the size parameters that :func:`write` takes, and ``seed``.
+    """
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def parts(self) -> int:
+        """How many parts there are."""
+
+    def write_part(self, part: int, folder: Path) -> int:
+        """Write part ``part`` into ``folder`` and return how many samples it holds."""
+
+    def source(self) -> str:
+        """Return the text of SOURCE.md: that the set is synthetic, and how it was made."""
+
+
+def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -> Path:
+    """Generate the sample set of ``task`` in the folder ``root`` and return that folder.
+
+    The set is built in a temporary folder beside ``root`` and moved there when complete, so ``root`` never holds
+    half a set. The same arguments give the same bytes, whatever the number of cores.
+
+    Args:
+        task: name of a task in :data:`SETS`.
+        root: a folder that does not exist yet or is empty.
+        seed: a whole number, at least 0.
+        size: parameters of the set, for ``focus``: those of :class:`visionlab.samples.focus.FocusSet`.
+
+    Raises:
+        UsageError: the task, a size parameter or its value is unknown or out of range.
+        DataError: ``root`` is a file or holds files already, or cannot be written.
+    """
+    if task not in SETS:
+        raise UsageError(
+            f"no generated sample set for task '{task}'.{nearest(task, SETS)} There is one for: {', '.join(SETS)}."
+        )
+    module, _, name = SETS[task].partition(":")
+    generator = getattr(importlib.import_module(module), name)
+    names = [field.name for field in dataclasses.fields(generator) if field.name != "seed"]
+    for key in size:
+        if key not in names:
+            raise UsageError(
+                f"the sample set of task '{task}' has no parameter '{key}'.{nearest(key, names)} "
+                f"It takes: {', '.join(names)}."
+            )
+    sample: SampleSet = generator(seed=seed, **size)
+    target = Path(root).absolute()
+    _refuse_occupied(target)
+    started = time.monotonic()
+    try:
+        with new_folder(target) as folder, _progress(f"Generating the {task} sample", sample.parts) as advance:
+            count = _write_parts(sample, folder, advance)
+            (folder / "SOURCE.md").write_text(sample.source(), encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"could not write the sample set to {target}: {error.strerror or error}") from error
+    if not sys.stderr.isatty():
+        seconds = time.monotonic() - started
+        print(f"generated the {task} sample: {count} samples in {target} ({seconds:.1f} s)", file=sys.stderr)
+    return Path(root)
+
+
+def _refuse_occupied(target: Path) -> None:
+    if target.is_file():
+        raise DataError(f"a folder was expected for the sample set, but {target} is a file. Name another folder.")
+    if target.exists() and any(target.iterdir()):
+        raise DataError(f"{target} holds files already; a sample set is written only into a new or empty folder.")
+
+
+def _write_parts(sample: SampleSet, folder: Path, advance: Callable[[], None]) -> int:
+    """Write every part with one thread a core (FFTs and PNG encoding release the GIL); return the samples written."""
+    pool = ThreadPoolExecutor(max_workers=_cores())
+    try:
+        futures = [pool.submit(sample.write_part, part, folder) for part in range(sample.parts)]
+        count = 0
+        for future in as_completed(futures):
+            count += future.result()
+            advance()
+        return count
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _cores() -> int:
+    # Containers and batch systems grant fewer cores than the machine has; macOS and Windows can't say.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _progress(text: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar on a terminal; elsewhere nothing, the line at the end says it all."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as bar:
+        job = bar.add_task(text, total=total)
+        yield lambda: bar.advance(job)

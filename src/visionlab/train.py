@@ -1,0 +1,46 @@
+"""Train, test, report: ``python -m visionlab.train task=T model=M ...``, or ``visionlab.train("task=T", ...)``.
+
+The settings are those of ``conf/``; ``--help`` lists them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from omegaconf import DictConfig
+
+
+def _train(cfg: DictConfig, run_dir: Path, command: str) -> Path:
+    from visionlab import runner
+
+    return runner.run(cfg, run_dir, command)
+
+
+def main() -> None:
+    """Run the command line (``sys.argv``); configuration errors end it with status 2."""
+    from visionlab.hydra_app import hydra_app
+
+    hydra_app(_train)
+
+
+class _Callable(ModuleType):
+    """The module itself, so that ``visionlab.train(...)`` and ``python -m visionlab.train`` have one name."""
+
+    def __call__(self, *overrides: str) -> Path:
+        """Train as the command line does with these overrides and return the run folder.
+
+        Raises:
+            UserError: for a reason that the caller can mend; ``ConfigError`` for a wrong setting.
+        """
+        from visionlab.hydra_app import call
+
+        folder: Path = call(_train, overrides)
+        return folder
+
+
+sys.modules[__name__].__class__ = _Callable
+
+if __name__ == "__main__":
+    main()

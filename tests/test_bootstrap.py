@@ -1,0 +1,109 @@
+"""The interval over groups: exact where it can be counted by hand, honest in simulations."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+
+from visionlab.metrics import METRICS, group_interval
+from visionlab.metrics.bootstrap import FEW_GROUPS
+
+MAE = METRICS["mae"]
+
+
+def clustered(n_groups: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Errors half of whose variance is their group's, and the groups."""
+    groups = np.repeat(np.arange(n_groups), size)
+    return rng.normal(0, 1, n_groups)[groups] + rng.normal(0, 1, len(groups)), groups
+
+
+def test_two_groups_by_hand() -> None:
+    # Resamples are AA (1/4), AB (1/2), BB (1/4): the interval goes from A's MAE to B's.
+    low, high = group_interval(MAE, (np.zeros(5), np.array([1.0, 1, 1, 5, 5])), list("aaabb"))
+    assert (low, high) == (1.0, 5.0)
+
+
+def test_three_groups_by_counting_all_resamples() -> None:
+    error, groups = np.array([1.0, 2, 2, 9, 9, 9]), np.array(list("abbccc"))
+    values = np.sort(
+        [np.concatenate([error[groups == g] for g in draw]).mean() for draw in itertools.product("abc", repeat=3)]
+    )
+    low, high = group_interval(MAE, (np.zeros(6), error), groups, replicates=20000, level=0.8)
+    # 27 equally likely resamples; at 10% and 90% of them:
+    assert low == pytest.approx(values[2])
+    assert high == pytest.approx(values[24])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_sums_over_groups_give_what_weights_on_samples_give(name: str) -> None:
+    rng = np.random.default_rng(5)
+    true = rng.normal(50, 10, (60, 2))
+    arrays, groups = (true, true + rng.normal(0, 3, true.shape)), rng.integers(0, 7, 60)
+    fast = group_interval(METRICS[name], arrays, groups, replicates=200)
+    slow = group_interval(METRICS[name].__call__, arrays, groups, replicates=200)
+    assert fast == pytest.approx(slow, rel=1e-9)
+
+
+def test_covers_the_truth_95_times_of_100() -> None:
+    rng = np.random.default_rng(0)
+    truth = 2 / np.sqrt(np.pi)  # mean of |N(0, 2)|
+    inside = 0
+    for seed in range(300):
+        error, groups = clustered(60, 10, rng)
+        low, high = group_interval(MAE, (np.zeros_like(error), error), groups, replicates=400, seed=seed)
+        assert low is not None and high is not None
+        inside += low <= truth <= high
+    assert 0.91 <= inside / 300 <= 0.98
+
+
+def test_wider_than_over_single_samples() -> None:
+    error, groups = clustered(40, 50, np.random.default_rng(1))
+    arrays = (np.zeros_like(error), error)
+    low, high = group_interval(MAE, arrays, groups)
+    naive_low, naive_high = group_interval(MAE, arrays, np.arange(len(error)))
+    assert low is not None and high is not None and naive_low is not None and naive_high is not None
+    assert high - low > 2 * (naive_high - naive_low)
+
+
+def test_few_groups_are_too_few() -> None:
+    """What FEW_GROUPS says: intervals from half as many miss far more often than 5% of the time."""
+    rng = np.random.default_rng(2)
+    inside = 0
+    for seed in range(300):
+        error, groups = clustered(FEW_GROUPS // 4, 10, rng)
+        low, high = group_interval(MAE, (np.zeros_like(error), error), groups, replicates=300, seed=seed)
+        assert low is not None and high is not None
+        inside += low <= 2 / np.sqrt(np.pi) <= high
+    assert inside / 300 < 0.88
+
+
+def test_seeded_and_independent_of_the_order_of_rows() -> None:
+    error, groups = clustered(10, 5, np.random.default_rng(3))
+    shuffled = np.random.default_rng(4).permutation(len(error))
+    first = group_interval(MAE, (np.zeros_like(error), error), groups, seed=7)
+    again = group_interval(MAE, (np.zeros_like(error), error[shuffled]), groups[shuffled], seed=7)
+    assert first == pytest.approx(again)
+    assert first != group_interval(MAE, (np.zeros_like(error), error), groups, seed=8)
+
+
+def test_no_interval_without_groups_or_value() -> None:
+    assert group_interval(MAE, (np.zeros(3), np.ones(3)), ["a"] * 3) == (None, None)
+    assert group_interval(MAE, (np.zeros(3), np.array([1, np.nan, 1])), list("abc")) == (None, None)
+    assert group_interval(METRICS["sign_accuracy"], (np.zeros(3), np.ones(3)), list("abc")) == (None, None)
+
+
+def test_resamples_without_a_counted_sample_are_left_out() -> None:
+    # Only group a has a sign; a resample without a is undefined.
+    result = group_interval(METRICS["sign_accuracy"], ([1.0, 1.0, 0.0], [1.0, -1.0, 1.0]), list("aab"))
+    assert result == (0.5, 0.5)
+
+
+def test_large_tables_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    true, groups = rng.normal(size=100_000), rng.integers(0, 500, 100_000)
+    start = time.perf_counter()
+    group_interval(METRICS["r2"], (true, true + 1), groups)
+    assert time.perf_counter() - start < 5

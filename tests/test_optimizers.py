@@ -1,0 +1,197 @@
+"""Optimizers, learning-rate schedules and elementwise losses."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, OneCycleLR
+
+from visionlab import config, losses
+from visionlab.modules import optimizers, schedulers
+from visionlab.modules.schedulers import Plan, Schedule
+
+PLAN = Plan(steps_per_epoch=10, total_steps=100, max_epochs=10)
+
+
+def make_sgd(lr: float = 0.1) -> torch.optim.Optimizer:
+    weight = torch.nn.Parameter(torch.zeros(1))
+    return optimizers.sgd([weight], False, lr=lr, momentum=0.9, nesterov=True, weight_decay=0.0)
+
+
+def curve(schedule: Schedule | None, steps: int = 100) -> list[float]:
+    """Return the rate used by each step (or epoch)."""
+    assert schedule is not None
+    rates = []
+    for _ in range(steps):
+        rates.append(schedule.scheduler.optimizer.param_groups[0]["lr"])
+        schedule.scheduler.optimizer.step()
+        schedule.scheduler.step()
+    return rates
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_configured_optimizers_learn(name: str) -> None:
+    torch.manual_seed(0)
+    weight = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
+    node = config.compose([f"optimizer={name}", "optimizer.lr=0.1"]).optimizer
+    optimizer = config.build(node, [{"params": [weight], "weight_decay": 0.0}], False)
+    for _ in range(50):
+        optimizer.zero_grad()
+        (weight**2).sum().backward()
+        optimizer.step()
+    assert weight.abs().max() < 0.2
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert optimizer.param_groups[0]["fused"] is False
+
+
+def test_adam_differs_from_adamw_in_the_decay_only() -> None:
+    found = []
+    for make in (optimizers.adam, optimizers.adamw):
+        weight = torch.nn.Parameter(torch.ones(1))
+        optimizer = make([weight], False, lr=0.1, betas=[0.9, 0.999], eps=1e-8, weight_decay=0.5)
+        weight.grad = torch.zeros(1)
+        optimizer.step()
+        found.append(weight.item())
+    assert found == pytest.approx([0.9, 0.95]), "an L2 gradient is normalised by Adam, a decoupled decay isn't"
+
+
+@pytest.mark.parametrize("name", ["step", "multistep", "cosine", "onecycle", "cyclic", "plateau"])
+def test_every_schedule_builds_and_its_state_is_plain(name: str) -> None:
+    node = config.compose([f"scheduler={name}"]).scheduler
+    schedule = config.build(node, make_sgd(), PLAN)
+    assert schedule.interval == {"step": "epoch", "multistep": "epoch", "plateau": "validation"}.get(name, "step")
+    buffer = io.BytesIO()
+    torch.save(schedule.scheduler.state_dict(), buffer)
+    buffer.seek(0)
+    schedule.scheduler.load_state_dict(torch.load(buffer, weights_only=True))
+
+
+@pytest.mark.parametrize("name", ["cosine", "onecycle", "cyclic"])
+def test_a_schedule_by_the_step_goes_on_exactly(name: str) -> None:
+    node = config.compose([f"scheduler={name}"]).scheduler
+    whole = curve(config.build(node, make_sgd(), PLAN))
+    first = config.build(node, make_sgd(), PLAN)
+    begun = curve(first, 37)
+    second = config.build(node, make_sgd(), PLAN)
+    second.scheduler.optimizer.load_state_dict(first.scheduler.optimizer.state_dict())
+    second.scheduler.load_state_dict(first.scheduler.state_dict())
+    assert begun + curve(second, 63) == pytest.approx(whole, rel=1e-12)
+
+
+def test_no_schedule() -> None:
+    config.build(config.compose(["scheduler=none"]).scheduler, make_sgd(), PLAN)
+    optimizer = make_sgd()
+    schedulers.none(optimizer, PLAN)
+    assert optimizer.param_groups[0]["lr"] == 0.1
+
+
+def test_cosine_is_torchs_and_ends_at_the_minimum() -> None:
+    found = curve(schedulers.cosine(make_sgd(), PLAN, min_lr=0.01))
+    assert found == pytest.approx(curve(Schedule(CosineAnnealingLR(make_sgd(), 99, 0.01), "step")), rel=1e-6)
+    assert found[-1] == pytest.approx(0.01)
+
+
+def test_warm_up_rises_linearly_then_falls() -> None:
+    found = curve(schedulers.cosine(make_sgd(), PLAN, warmup_epochs=1.5, min_lr=0.0))
+    assert found[:16] == pytest.approx([0.1 * (number + 1) / 16 for number in range(16)])
+    assert all(later < earlier for earlier, later in itertools.pairwise(found[15:]))
+    assert found[-1] == pytest.approx(0.0, abs=1e-12)
+
+
+def test_one_cycle_is_torchs() -> None:
+    options: dict[str, Any] = {"pct_start": 0.3, "div_factor": 25.0, "final_div_factor": 1e4}
+    expected = OneCycleLR(make_sgd(), 0.5, total_steps=100, cycle_momentum=False, **options)
+    found = curve(schedulers.onecycle(make_sgd(), PLAN, max_lr=0.5, **options), 99)
+    assert found == pytest.approx(curve(Schedule(expected, "step"), 99), rel=1e-6)
+    assert max(found) == pytest.approx(0.5) and found[0] == pytest.approx(0.02)
+    assert found.index(max(found)) == 29
+
+
+def test_one_cycle_peaks_at_the_optimizers_rate_by_default() -> None:
+    schedule = schedulers.onecycle(make_sgd(0.2), PLAN)
+    found = curve(schedule, 120)
+    assert max(found) == pytest.approx(0.2)
+    assert found[-1] == pytest.approx(0.2 / 25 / 1e4), "beyond the plan the last rate stays"
+
+
+def test_cyclic_is_torchs_triangular2_and_halves() -> None:
+    expected = CyclicLR(make_sgd(), 0.01, 0.09, step_size_up=20, mode="triangular2", cycle_momentum=False)
+    found = curve(schedulers.cyclic(make_sgd(0.09), PLAN, base_lr=0.01, step_size_epochs=2.0), 120)
+    assert found == pytest.approx(curve(Schedule(expected, "step"), 120), rel=1e-6)
+    assert [found[20], found[60], found[100]] == pytest.approx([0.09, 0.05, 0.03])
+    assert [found[0], found[40], found[80]] == pytest.approx([0.01] * 3)
+
+
+def test_step_and_multistep() -> None:
+    assert curve(schedulers.step(make_sgd(), PLAN, step_size=2, gamma=0.1), 5) == pytest.approx(
+        [0.1, 0.1, 0.01, 0.01, 0.001]
+    )
+    assert curve(schedulers.multistep(make_sgd(), PLAN, milestones=[1, 4], gamma=0.5), 5) == pytest.approx(
+        [0.1, 0.05, 0.05, 0.05, 0.025]
+    )
+
+
+@pytest.mark.parametrize(("mode", "values"), [("min", [1.0, 2.0, 2.0, 2.0]), ("max", [1.0, 0.5, 0.5, 0.5])])
+def test_plateau_follows_the_monitored_metric(mode: Any, values: list[float]) -> None:
+    optimizer = make_sgd()
+    schedule = schedulers.plateau(optimizer, Plan(10, 100, 10, mode), factor=0.8, patience=1, min_lr=0.09)
+    rates = []
+    for value in values:
+        schedule.scheduler.step(value)  # type: ignore[arg-type]
+        rates.append(optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.1, 0.1, 0.09, 0.09]), "0.08 is below min_lr"
+
+
+# Losses ------------------------------------------------------------------------------------------------------------
+
+PAIR = (torch.tensor([[0.0, 1.0], [2.0, -3.0]]), torch.tensor([[0.5, 1.0], [0.0, 1.0]]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "value"),
+    [
+        (losses.l1(), (0.5 + 0 + 2 + 4) / 4),
+        (losses.l2(), (0.25 + 0 + 4 + 16) / 4),
+        (losses.huber(), (0.125 + 0 + 1.5 + 3.5) / 4),
+        (losses.huber(delta=3.0), (0.125 + 0 + 2 + 7.5) / 4),
+    ],
+)
+def test_known_values(loss: losses.ElementwiseLoss, value: float) -> None:
+    assert loss(*PAIR).item() == pytest.approx(value)
+    assert loss(*PAIR).shape == ()
+    assert loss(PAIR[0], PAIR[0]).item() == 0.0
+
+
+def test_huber_lies_between_the_square_and_the_line() -> None:
+    error = torch.linspace(-4, 4, 41, dtype=torch.float64)
+    zero = torch.zeros_like(error[:1])
+    for delta in (0.5, 2.0):
+        for value in error[:, None]:
+            found = losses.huber(delta=delta)(value, zero)
+            square, line = losses.l2()(value, zero) / 2, delta * losses.l1()(value, zero)
+            assert found <= square + 1e-12 and found <= line + 1e-12
+            assert math.isclose(found, square if abs(value) <= delta else line - delta**2 / 2, abs_tol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [losses.l1(), losses.l2(), losses.huber(delta=0.7)])
+def test_gradients(loss: losses.ElementwiseLoss) -> None:
+    generator = torch.Generator().manual_seed(0)
+    first = torch.randn(3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    second = torch.randn(3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
+    assert torch.autograd.gradcheck(loss, (first, second))
+    equal = torch.ones(3, requires_grad=True)
+    loss(equal, equal.detach()).backward()
+    assert equal.grad is not None and equal.grad.abs().max() == 0
+
+
+@pytest.mark.parametrize("loss", [losses.l1(), losses.l2(), losses.huber()])
+def test_degenerate_inputs_are_refused(loss: losses.ElementwiseLoss) -> None:
+    with pytest.raises(ValueError, match=r"expected equal shapes, found \(4, 1\) and \(4,\)"):
+        loss(torch.zeros(4, 1), torch.zeros(4))
+    with pytest.raises(ValueError, match="at least one element"):
+        loss(torch.zeros(0, 1), torch.zeros(0, 1))

@@ -1,0 +1,213 @@
+"""Splits by group: no leak, the same for a seed, and faithful to a file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from visionlab.data.splits import Splits, make_splits, read_splits
+from visionlab.errors import ConfigError, DataError
+
+GROUPS = [f"g{i:02d}" for i in range(37)]
+
+
+def split(groups: list[str] = GROUPS, **changes: Any) -> Splits:
+    return make_splits(groups, **({"seed": 1, "val_fraction": 0.2, "test_fraction": 0.1} | changes))
+
+
+def parts(splits: Splits) -> list[set[str]]:
+    return [set(splits.train), set(splits.val), set(splits.test), set(splits.unused)]
+
+
+def test_all_groups_are_in_exactly_one_part() -> None:
+    splits = split()
+    assert sorted(splits.train + splits.val + splits.test) == GROUPS
+    assert [len(part) for part in parts(splits)] == [26, 7, 4, 0]
+    assert "seed 1" in splits.source
+    assert "26 train, 7 validation, 4 test" in splits.source
+
+
+def test_same_seed_same_splits_whatever_the_order_and_repeats() -> None:
+    assert split(GROUPS[::-1] * 3) == split()
+    assert split(seed=2).test != split().test
+
+
+def test_splits_of_a_seed_do_not_change_between_versions() -> None:
+    splits = split(list("abcdef"), seed=0, val_fraction=0.2, test_fraction=0.2)
+    assert (splits.train, splits.val, splits.test) == (("b", "c", "d", "f"), ("a",), ("e",))
+
+
+def test_published_proportions() -> None:
+    splits = split(val_fraction=7 / 37, test_fraction=2 / 37)
+    assert [len(part) for part in parts(splits)] == [28, 7, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("n", "val", "test", "sizes"),
+    [
+        (3, 0.2, 0.1, [1, 1, 1]),
+        (3, 0.5, 0.45, [1, 1, 1]),
+        (2, 0.2, 0.0, [1, 1, 0]),
+        (2, 0.0, 0.2, [1, 0, 1]),
+        (1, 0.0, 0.0, [1, 0, 0]),
+        (10, 0.01, 0.01, [8, 1, 1]),
+        (4, 0.6, 0.39, [1, 2, 1]),
+    ],
+)
+def test_few_groups_get_at_least_one_each(n: int, val: float, test: float, sizes: list[int]) -> None:
+    splits = split(GROUPS[:n], val_fraction=val, test_fraction=test)
+    assert [len(part) for part in parts(splits)][:3] == sizes
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_too_few_groups_say_what_to_do(n: int) -> None:
+    with pytest.raises(DataError, match=rf"too few groups to split: {n} found.*data\.test_fraction=0"):
+        split(GROUPS[:n])
+
+
+def test_folds_cover_all_groups_once() -> None:
+    folds = [split(folds=5, fold=i) for i in range(5)]
+    tests = [name for splits in folds for name in splits.test]
+    assert sorted(tests) == GROUPS
+    assert {len(splits.test) for splits in folds} == {7, 8}
+    assert len({splits.val for splits in folds}) == 5
+    for i, splits in enumerate(folds):
+        assert sorted(splits.train + splits.val + splits.test) == GROUPS
+        assert len(splits.val) == 6
+        assert f"fold {i} of 5" in splits.source
+
+
+def test_as_many_folds_as_groups_and_as_few_as_can_be() -> None:
+    leave_one_out = split(list("abc"), folds=3, fold=2)
+    assert [len(part) for part in parts(leave_one_out)] == [1, 1, 1, 0]
+    with pytest.raises(DataError, match=r"data\.folds=4 needs as many groups, found 3"):
+        split(list("abc"), folds=4, fold=0)
+    with pytest.raises(DataError, match="too few groups"):
+        split(list("ab"), folds=2, fold=0)
+    assert len(split(list("ab"), folds=2, fold=0, val_fraction=0.0).train) == 1
+
+
+def test_fraction_is_nested_and_leaves_the_test_alone() -> None:
+    whole = split()
+    before: set[str] = set()
+    for fraction in (0.01, 0.1, 0.3, 0.5, 0.9, 1.0):
+        splits = split(fraction=fraction)
+        kept = {*splits.train, *splits.val}
+        assert before <= kept
+        assert splits.test == whole.test
+        assert sorted(splits.train + splits.val + splits.test + splits.unused) == GROUPS
+        assert splits.train
+        assert splits.val
+        before = kept
+    assert split(fraction=1.0) == whole
+    assert len(split(fraction=0.1).train) == 3
+    assert "data.fraction=0.1" in split(fraction=0.1).source
+
+
+def test_fraction_of_one_fold_keeps_its_test() -> None:
+    assert split(folds=5, fold=1, fraction=0.2).test == split(folds=5, fold=1).test
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"val_fraction": -0.1}, "data.val_fraction"),
+        ({"val_fraction": 1.0}, "data.val_fraction"),
+        ({"test_fraction": float("nan")}, "data.test_fraction"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, "sum must be less than 1"),
+        ({"fraction": 0.0}, "data.fraction"),
+        ({"fraction": 1.1}, "data.fraction"),
+        ({"folds": 5}, "data.folds and data.fold"),
+        ({"fold": 0}, "data.folds and data.fold"),
+        ({"folds": 5, "fold": 5}, "data.fold=5: expected 0 to 4"),
+        ({"folds": 1, "fold": 0}, "data.folds=1"),
+    ],
+)
+def test_numbers_out_of_range_name_their_key(changes: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
+        split(**changes)
+
+
+def test_assign_compares_names_exactly() -> None:
+    """A name that begins like another is another group."""
+    splits = Splits(("cell", "cell_10"), ("cell_1",), ("cell_1_",), ("x",), "by hand")
+    groups = ["cell_1", "cell_10", "cell", "cell_1_", "x", "other", "cell_1"]
+    assert splits.assign(groups).tolist() == ["val", "train", "train", "test", "", "", "val"]
+
+
+def test_a_group_in_two_parts_is_refused() -> None:
+    with pytest.raises(DataError, match="'b' is in two splits, train and test"):
+        Splits(("a", "b"), (), ("b",), (), "by hand")
+
+
+def test_written_splits_are_read_back(tmp_path: Path) -> None:
+    splits = split(["ä", "ß 1", *GROUPS], fraction=0.5)
+    splits.write(tmp_path / "splits.json")
+    again = read_splits(tmp_path / "splits.json", ["ä", "ß 1", *GROUPS])
+    assert parts(again) == parts(splits)
+    assert list(tmp_path.iterdir()) == [tmp_path / "splits.json"]
+    content = json.loads((tmp_path / "splits.json").read_text("utf-8"))
+    assert set(content) == {"train", "val", "test", "unused", "source"}
+
+
+def put(folder: Path, content: Any) -> Path:
+    path = folder / "splits.json"
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_published_form(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = {"train_images": ["a", "a_1"], "val_images": ["b"], "test_images": ["c"], "author": "someone"}
+    splits = read_splits(put(tmp_path, content), ["a", "a", "a_1", "a_10", "b", "c"])
+    assert parts(splits) == [{"a", "a_1"}, {"b"}, {"c"}, {"a_10"}]
+    assert "read from" in splits.source
+    assert "a_10" in caplog.text
+
+
+def test_unused_groups_of_the_file_are_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = {"train": ["a"], "val": [], "test": ["b"], "unused": ["c", "gone"]}
+    with caplog.at_level(logging.INFO):
+        splits = read_splits(put(tmp_path, content), ["a", "b", "c"])
+    assert splits.unused == ("c",)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"train": ["a"], "val": [', "not valid JSON"),
+        ("[1, 2]", "found list"),
+        ('{"train": ["a"], "train": ["b"], "val": [], "test": []}', "'train' stands twice"),
+        ({"train": ["a"], "vall": ["b"], "test": []}, "found no val .*Did you mean 'vall'"),
+        ({}, "found no train, val, test"),
+        ({"train": "a", "val": [], "test": []}, "'train' must be a list"),
+        ({"train": [1], "val": [], "test": []}, "'train' must be a list"),
+        ({"train": [], "val": ["a"], "test": []}, "'train' names no group"),
+        ({"train": ["a"], "val": ["b"], "test": ["a"]}, "'a' is in two splits, train and test"),
+        ({"train": ["a"], "val": ["b"], "test": [], "unused": ["a"]}, "'a' is in two splits"),
+        ({"train": ["a"], "val": ["bb"], "test": ["A"]}, "2 of its groups have no images in the data: bb, A"),
+    ],
+)
+def test_wrong_files_are_named(tmp_path: Path, content: Any, message: str) -> None:
+    path = put(tmp_path, content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_splits(path, ["a", "b"])
+    assert str(path) in str(caught.value)
+
+
+def test_unreadable_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"none\.json"):
+        read_splits(tmp_path / "none.json", ["a"])
+    (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00\x01")
+    with pytest.raises(DataError, match=r"a\.json.*UTF-8"):
+        read_splits(tmp_path / "a.json", ["a"])
+
+
+def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
+    path = tmp_path / "bom.json"
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"train": ["a"], "val": [], "test": []}).encode())
+    assert read_splits(path, ["a"]).train == ("a",)

@@ -1,0 +1,215 @@
+"""Wrong configurations, through the real command: status 2, one message with the way out, before torch is imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Arguments as in a shell, and what the message must hold: the key, and the nearest right name or the choices.
+CASES: dict[str, tuple[str, ...]] = {
+    # Misspelt choices, in every group
+    "task=focsu": ("task: no choice 'focsu'", "'focus'"),
+    "model=resnet43": ("model: no choice", "'resnet34'", "wide_resnet50_2"),
+    "model=convnext_tiny": ("model=timm model.name=convnext_tiny",),
+    "loss=l3": ("loss: no choice", "'l2'", "huber"),
+    "optimizer=adm": ("optimizer: no choice", "'adam'"),
+    "scheduler=cosin": ("scheduler: no choice", "'cosine'"),
+    "augment=flip": ("augment: no choice", "'flips'"),
+    "trainer=gpus": ("trainer: no choice", "'gpu'"),
+    "callbacks=defaults": ("callbacks: no choice", "'default'"),
+    "logger=tensorbord": ("logger: no choice", "'tensorboard'"),
+    "experiment=focus_resnet34": ("experiment: no choice", "'focus_resnet34_l"),
+    "experiment=null": ("experiment: no choice null", "focus_wide_resnet50_2"),
+    "optimizer=[adam,sgd]": ("optimizer: no choice", "adamw"),
+    # Misspelt keys
+    "modle=resnet34": ("unknown key 'modle'", "'model'"),
+    "trainer.max_epoch=3": ("unknown key 'trainer.max_epoch'", "'trainer.max_epochs'"),
+    "max_epochs=3": ("unknown key 'max_epochs'", "'trainer.max_epochs'"),
+    "lr=0.1": ("unknown key 'lr'", "'optimizer.lr'"),
+    "optimizer.momentum=0.9": ("unknown key 'optimizer.momentum'", "Keys of optimizer", "betas"),
+    "data.batchsize=4": ("unknown key 'data.batchsize'", "'data.batch_size'"),
+    "model.pretraind=true": ("unknown key 'model.pretraind'", "'model.pretrained'"),
+    "loss=huber loss.dleta=2": ("unknown key 'loss.dleta'", "'loss.delta'"),
+    "scheduler.patence=2": ("unknown key 'scheduler.patence'", "'scheduler.patience'"),
+    "callbacks.ema.decy=0.9": ("unknown key 'callbacks.ema.decy'", "'callbacks.ema.decay'"),
+    "logger.graphs=true": ("unknown key 'logger.graphs'", "'logger.graph'"),
+    "heads.distance.wieght=2": ("unknown key 'heads.distance.wieght'", "'heads.distance.weight'"),
+    "hydra.run.dirr=x": ("unknown key 'hydra.run.dirr'", "'hydra.run.dir'"),
+    "hydra.mode=fast": ("hydra.mode: ", "MULTIRUN"),
+    "hydra.run.dir=${nope}": ("hydra.run.dir: ", "nope"),
+    "hydra.run.dir=weights.pth/x": ("hydra.run.dir: expected a folder", "weights.pth/x"),
+    "hydra.searchpath=[file:///nowhere] model=mine": ("hydra.searchpath: expected", "'file:///nowhere'"),
+    "hydra/launcher=slurm": ("hydra/launcher: no choice 'slurm'", "basic"),
+    "+foo=1": ("unknown key 'foo'",),
+    "+data.rot=x": ("data.rot: unknown key", "'root'"),
+    "++model.act=relu": ("model.act: unknown key", "dropout"),
+    "+trainer.max_epochs=3": ("leave out the '+'",),
+    "+heads.depth.kind=regression": ("heads.depth", "conf/task/"),
+    "~trainer.max_epochs": ("'trainer.max_epochs' can't be removed",),
+    "~model": ("'model' is a choice", "resnet34"),
+    # Not key=value
+    "seed": ("'seed' is not understood", "key=value"),
+    "data.root=/x/a=b": ("not understood", "\"data.root='/x/a=b'\""),
+    "=3": ("not understood",),
+    "--epochs=3": ("unrecognized arguments: --epochs=3", "trainer.max_epochs=10"),
+    "data.root=~/x": ("not understood", "\"data.root='~/x'\""),
+    "--run -m": ("Only one of",),
+    "--config-name=other": ("--config-name", "experiment="),
+    "--experimental-rerun=x.pickle": ("--experimental-rerun", "overrides"),
+    "seed=1,2": ("several values", "-m", "seed=[a,b]"),
+    # Wrong types
+    "trainer.max_epochs=ten": ("trainer.max_epochs: expected int, found 'ten'",),
+    "trainer.max_epochs=1.5": ("trainer.max_epochs: expected int, found 1.5",),
+    "trainer.gradient_clip_val=big": ("trainer.gradient_clip_val: expected float or null, found 'big'",),
+    "trainer.devices=two": ("trainer.devices: expected a number from 1, or auto", "'two'"),
+    "logger.graph=maybe": ("logger.graph: expected bool, found 'maybe'",),
+    "callbacks.ema=0.9": ("callbacks.ema: expected a mapping, found 0.9",),
+    "heads.distance.metrics=mae": ("heads.distance.metrics: expected a list, found 'mae'",),
+    "heads.distance.loss=l1": ("heads.distance.loss._target_", "'visionlab.losses.'"),
+    "data.batch_size=2.5": ("data.batch_size: expected int, found 2.5",),
+    "data.image_size=big": ("data.image_size: expected int or a list", "'big'"),
+    "data.include=a*": ("data.include: expected a list of str, found 'a*'",),
+    "data=folder": ("data: expected a mapping",),
+    "model.dropout=half": ("model.dropout: expected float, found 'half'",),
+    "model.hidden=64": ("model.hidden: expected a list of int, found 64",),
+    "optimizer.lr=fast": ("optimizer.lr: expected float, found 'fast'",),
+    "optimizer.betas=[0.9]": ("optimizer.betas: expected two numbers",),
+    "scheduler=multistep scheduler.milestones=30": ("scheduler.milestones: expected a list of int, found 30",),
+    "seed=${nope}": ("seed: ", "nope"),
+    # Values out of range, misspelt values
+    "seed=-1": ("seed: expected a number from 0", "-1"),
+    "trainer.precision=16-mix": ("trainer.precision: ", "32-true", "'16-mixed'"),
+    "trainer.strategy=dpp": ("trainer.strategy: ", "'ddp'"),
+    "trainer.accelerator=gpus": ("trainer.accelerator: ", "'gpu'"),
+    "trainer.max_epochs=0": ("trainer.max_epochs: expected a number of at least 1, found 0",),
+    "trainer.accumulate_grad_batches=0": ("trainer.accumulate_grad_batches",),
+    "callbacks.ema.decay=1": ("callbacks.ema.decay: expected a number above 0 and below 1",),
+    "callbacks.early_stopping.patience=0": ("callbacks.early_stopping.patience",),
+    "optimizer.lr=0": ("optimizer.lr: expected a number above 0, found 0",),
+    "optimizer.lr=nan": ("optimizer.lr: expected a number above 0",),
+    "data.batch_size=0": ("data.batch_size: expected a number of at least 1, found 0",),
+    "data.num_workers=-1": ("data.num_workers",),
+    "data.image_size=4": ("data.image_size: expected at least 8 pixels, found 4",),
+    "data.image_size=[64,64,64]": ("data.image_size: expected one number or [height, width]",),
+    "data.fit=crup": ("data.fit: ", "'crop'", "stretch"),
+    "data.normalize=datset": ("data.normalize: ", "'dataset'"),
+    "data.normalize=[0.5,0]": ("data.normalize: expected [mean, std]",),
+    "data.fraction=0": ("data.fraction: expected a number above 0, at most 1",),
+    "data.val_fraction=0.6 data.test_fraction=0.5": ("data.val_fraction and data.test_fraction",),
+    "mode=mni": ("mode: ", "'min'"),
+    "module=regresor": ("module: ", "'regressor'"),
+    "heads.distance.kind=regresion": ("heads.distance.kind: ", "'regression'"),
+    "heads.distance.metrics=[mea]": ("heads.distance.metrics: ", "'mae'", "sign_accuracy"),
+    "heads.distance.weight=0": ("heads: expected a weight above 0",),
+    "monitor=val/distance/mse": ("monitor: ", "'val/distance/rmse'", "val/loss"),
+    "monitor=val/distence/mae": ("monitor: ", "'val/distance/mae'"),
+    # Names of networks, transforms, targets
+    "model.name=resnet99": ("model.name: ", "'resnet50'"),
+    "model=timm": ("model.name: expected a value, found none", "model.name=convnext_tiny"),
+    "model=timm model.name=convnext_tny": ("model.name: ", "'convnext_tiny'"),
+    "model=timm model.name=resnet50.a1_in1kk": ("model.name: ", "'a1_in1k'"),
+    "augment.image=[{transform:GausianBlur}]": ("augment.image[0].transform: ", "'GaussianBlur'"),
+    "augment.joint=[{transform:Rotate,limt:10}]": ("augment.joint[0].limt: unknown argument", "'limit'"),
+    "augment.joint=[{transform:Rotate,limit:wide}]": ("augment.joint[0].limit: expected", "'wide'"),
+    "augment.joint=[{transform:Rotate,p:2}]": ("augment.joint[0].p: expected a probability",),
+    "augment.image=[Blur]": ("augment.image[0]: expected {transform: NAME",),
+    "loss._target_=visionlab.losses.elementwise.hubr": ("loss._target_: ", "'huber'"),
+    "loss._target_=os.system": ("loss._target_: expected a name that begins with 'visionlab.losses.'",),
+    "data._target_=visionlab.data.focus.FocusDataModul": ("data._target_: ", "'FocusDataModule'"),
+    # Contradictions
+    "monitor=val/distance/r2": ("mode: expected max for monitor=val/distance/r2, found min",),
+    "monitor=val/distance/bias": ("monitor: 'val/distance/bias' is best near 0",),
+    "data.folds=5": ("data.folds and data.fold: expected both or none",),
+    "data.folds=5 data.fold=5": ("data.fold: expected 0 to 4", "found 5"),
+    "data.folds=5 data.fold=0 data.split_file=x.json": ("data.folds and data.split_file",),
+    "model.pretrained=true model.weights=w.pth": ("model.pretrained and model.weights",),
+    "model.freeze=true": ("model.freeze: ", "model.pretrained=true"),
+    "trainer.precision=16-mixed trainer.accelerator=cpu": ("trainer.precision: 16-mixed needs a GPU", "bf16-mixed"),
+    "scheduler=cosine scheduler.warmup_epochs=50": (
+        "scheduler.warmup_epochs: expected less than trainer.max_epochs=50",
+    ),
+    "optimizer=sgd optimizer.nesterov=true optimizer.momentum=0": ("optimizer.nesterov",),
+    "data.image_size=[64,96]": ("data.image_size: expected a square", "D4"),
+    "experiment=focus_resnet34_l1 experiment.task=depth_mask": ("experiment: ", "task=depth_mask"),
+    "-m seed=1,2 trainer.strategy=ddp": ("a sweep (-m) can't train on several devices", "trainer.devices=1"),
+    "-m seed=1,2 trainer.devices=2": ("a sweep (-m) can't train on several devices", "devices=2"),
+    "-m model=resnet18,resnet43": ("model: no choice", "'resnet34'"),
+    "-m optimizer.lr=1e-3,0": ("optimizer.lr: expected a number above 0, found 0",),
+    # Paths
+    "data.root=imges": ("data.root: expected a folder", "'images'", "sample"),
+    "model.weights=weights.pt": ("model.weights: expected a file", "'weights.pth'"),
+    "data.split_file=split.json": ("data.split_file: expected a file",),
+    "init_from=outputs/none": ("init_from: expected a run folder or checkpoint",),
+}
+
+DRIVER = """
+import contextlib, io, json, sys
+from visionlab import train
+for line in sys.stdin:
+    sys.argv = ["train.py", *line.split()]
+    out, err, status = io.StringIO(), io.StringIO(), None
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            train.main()
+        except SystemExit as stop:
+            status = stop.code
+    heavy = [name for name in ("torch", "pytorch_lightning", "timm", "albumentations") if name in sys.modules]
+    print(json.dumps([status, out.getvalue(), err.getvalue(), heavy]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    (folder / "images").mkdir()
+    (folder / "weights.pth").touch()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(place: Path) -> dict[str, list[object]]:
+    """All cases in one interpreter, which must never import torch."""
+    result = subprocess.run(
+        [sys.executable, "-c", DRIVER],
+        input="\n".join(CASES),
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return dict(zip(CASES, map(json.loads, result.stdout.splitlines()), strict=True))
+
+
+@pytest.mark.parametrize("arguments", CASES)
+def test_one_message_before_torch(results: dict[str, list[object]], arguments: str) -> None:
+    status, output, message, heavy = results[arguments]
+    assert isinstance(message, str)
+    assert status == 2, message
+    assert output == ""
+    assert message.startswith("error: ") and message.count("\n") == 1, message
+    assert not any(word in message for word in ("Traceback", "hydra.cc", "full_key", "HYDRA_FULL_ERROR")), message
+    assert [text for text in CASES[arguments] if text not in message] == [], message
+    assert heavy == []
+
+
+def test_nothing_is_left_behind(results: dict[str, list[object]], place: Path) -> None:
+    assert sorted(path.name for path in place.iterdir()) == ["images", "weights.pth"]
+
+
+@pytest.mark.parametrize("arguments", ["trainer.max_epoch=3", "-m model=resnet18,resnet43"])
+def test_from_a_shell(place: Path, arguments: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "visionlab.train", *arguments.split()],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = [line for line in result.stderr.splitlines() if not line.startswith("import time:")]
+    assert result.returncode == 2
+    assert len(said) == 1 and said[0].startswith("error: ")
+    assert not any(line.split("|")[-1].strip() == "torch" for line in result.stderr.splitlines())
