@@ -58,8 +58,8 @@ def test_margin_leaves_out_samples_near_zero() -> None:
     assert metric("sign_accuracy", {"margin": None})(TRUE, PRED) == 0.75
 
 
-def test_a_prediction_of_zero_has_no_sign() -> None:
-    assert METRICS["sign_accuracy"]([5.0, -5.0], [0.0, -1.0]) == 0.5
+def test_a_prediction_of_zero_counts_half() -> None:
+    assert METRICS["sign_accuracy"]([5.0, -5.0], [0.0, -1.0]) == 0.75
 
 
 @pytest.mark.parametrize("true", [[2.0, 2.0, 2.0], [0.1, 0.1, 0.1], [7.0]])

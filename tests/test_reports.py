@@ -120,6 +120,7 @@ def make_run(
     write_json(path / "run.json", info)
     tables = {name: predictions(name, split[name], 31, noise, seed + i) for i, name in enumerate(split)}
     index = pd.concat(tables.values(), ignore_index=True).rename(columns={"distance_true": "distance"})
+    index["hash"] = "b2b70956"  # text that is nobody's number
     index.drop(columns="distance_pred").to_csv(path / "data_index.csv", index=False)
     metrics: dict[str, Any] = {}
     spec = {"distance": {**head, "metrics": list(METRICS), "margin": 4.0}}
@@ -288,7 +289,7 @@ def test_unfinished_run_says_how_to_go_on(run: Path, tmp_path: Path) -> None:
     }
     write_json(copy / "status.json", state)
     page = write_report(copy).read_text(encoding="utf-8")
-    assert "interrupted in epoch 7" in page
+    assert "interrupted after 7 full epochs" in page
     assert "<pre>python -m visionlab.resume R</pre>" in page
     assert "stopped by Ctrl-C" in page
 
@@ -343,8 +344,8 @@ def test_best_epoch() -> None:
         "val/mae": pd.DataFrame({"step": [9, 19, 29, 39], "value": [3.0, 1.0, np.nan, 1.0]}),
         "epoch": pd.DataFrame({"step": [9, 19, 29, 39], "value": [0.0, 1.0, 2.0, 3.0]}),
     }
-    assert best_point(curves, "val/mae", "min") == (19, 1.0, 1)
-    assert best_point(curves, "val/mae", "max") == (9, 3.0, 0)
+    assert best_point(curves, "val/mae", "min") == (19, 1.0, 2)
+    assert best_point(curves, "val/mae", "max") == (9, 3.0, 1)
     assert best_point(curves, "val/loss", "min") is None
 
 

@@ -14,7 +14,7 @@ from visionlab.annotations import accepts, describe, show
 from visionlab.catalog import transform_arguments, transforms
 from visionlab.errors import ConfigError, nearest
 from visionlab.metrics import METRICS
-from visionlab.modules import ACTIVATIONS, HEADS, MODULES
+from visionlab.modules import HEADS, MODULES
 from visionlab.ranges import AT_LEAST_0, check_choice, check_ranges
 
 # Where the target of each part must be defined: a run folder's configuration can't name anything else of ours.
@@ -108,7 +108,6 @@ def _check_heads(plain: Plain) -> None:
             hint = nearest(name, targets)
             raise ConfigError(f"{key}: expected a target of the data, {listed}; found '{name}'.{hint}")
         check_choice(f"{key}.kind", head["kind"], list(HEADS))
-        check_choice(f"{key}.activation", head["activation"], ACTIVATIONS)
         for metric in head["metrics"]:
             check_choice(f"{key}.metrics", metric, list(METRICS))
         if not AT_LEAST_0[1](head["weight"]):

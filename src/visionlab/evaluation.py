@@ -87,7 +87,9 @@ def _data(cfg: DictConfig, folder: Path) -> ImageDataModule:
 
 def _check_same(predictor: Predictor, data: ImageDataModule) -> None:
     if predictor.description["data"]["fingerprint"] != data.cache.fingerprint:
-        LOG.warning("the files in %s changed since the run; the groups of its splits are used as they are now", data.root)
+        LOG.warning(
+            "the files in %s changed since the run; the groups of its splits are used as they are now", data.root
+        )
 
 
 def _all_as_test(groups: Sequence[str]) -> Splits:

@@ -54,7 +54,9 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     write_json(folder / "run.json", about)
     write_json(folder / "status.json", {"state": "prepared", "epoch": 0, "step": 0, "message": "", "resume": ""})
     save(example_figure(data), folder / "plots" / "examples.png")
-    LOG.info("%d images in %d groups can be used; cached in %s", len(table), table["group"].nunique(), data.cache.folder)
+    LOG.info(
+        "%d images in %d groups can be used; cached in %s", len(table), table["group"].nunique(), data.cache.folder
+    )
     LOG.info("splits: %s (train on them with data.split_file=%s)", data.splits.source, folder / "splits.json")
     LOG.info("report: %s", write_report(folder))
     return folder

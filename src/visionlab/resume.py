@@ -13,7 +13,14 @@ from visionlab.console import LOG, command
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 # What may change without changing the result; anything else is allowed but said.
-_HARMLESS = ("data.num_workers", "data.cache_dir", "data.root", "trainer.log_every_n_steps", "logger.", "callbacks.images")
+_HARMLESS = (
+    "data.num_workers",
+    "data.cache_dir",
+    "data.root",
+    "trainer.log_every_n_steps",
+    "logger.",
+    "callbacks.images",
+)
 
 
 @app.command()

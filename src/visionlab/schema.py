@@ -35,7 +35,6 @@ class HeadConfig:
     """One named output of the network; its channels are the columns of the target of that name."""
 
     kind: str = MISSING
-    activation: str = "identity"
     weight: float = 1.0
     unit: str = ""
     metrics: list[str] = field(default_factory=list)

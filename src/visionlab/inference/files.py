@@ -36,7 +36,9 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
                 raise UsageError(f"'{text}': expected files that match this pattern, found none")
         else:
             names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-            raise UsageError(f"{text}: expected an image, a folder or a pattern, found nothing.{nearest(path.name, names)}")
+            raise UsageError(
+                f"{text}: expected an image, a folder or a pattern, found nothing.{nearest(path.name, names)}"
+            )
         found.update(dict.fromkeys(files))
     return list(found)
 

@@ -91,12 +91,12 @@ def sign_accuracy(margin: float = 0.0) -> Metric:
     """Share of the samples with ``|true| > margin`` (in the target's unit) whose predicted sign is right.
 
     For a focal distance it says how often the stage would move the right way. Undefined (``nan``) if no true value
-    lies beyond the margin. A prediction of exactly 0 has no sign and counts as wrong.
+    lies beyond the margin. A prediction of exactly 0 says nothing and counts half, as guessing would.
     """
 
     def terms(true: Array, pred: Array) -> Array:
         counted = np.abs(true) > margin
-        right = np.where(np.isfinite(pred), np.sign(true) == np.sign(pred), np.nan)
+        right = (1 + np.sign(true) * np.sign(pred)) / 2
         return _stack(np.where(counted, right, 0.0), counted.astype(np.float64))
 
     return Metric("sign_accuracy", "max", False, terms, _mean)

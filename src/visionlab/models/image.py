@@ -79,13 +79,17 @@ def _backbone(name: str, in_channels: int, pretrained: bool, weights: str | None
             raise UsageError(f"model.weights={weights}: expected a file of weights, found none")
         overlay = {"file": str(Path(weights).expanduser())}
     try:
-        return timm.create_model(
+        backbone: nn.Module = timm.create_model(
             name,
             pretrained=pretrained or weights is not None,
             pretrained_cfg_overlay=overlay,
             in_chans=in_channels,
             num_classes=0,
         )
+        # timm only logs what it does not find when the classifier is left out, and would train on from random weights.
+        if overlay is not None:
+            _refuse_gaps(backbone, overlay["file"])
+        return backbone
     except Exception as error:
         # timm, the hub's client and the reader of the file each raise their own kinds; all mean the weights failed.
         if weights is not None:
@@ -99,3 +103,10 @@ def _backbone(name: str, in_channels: int, pretrained: bool, weights: str | None
                 "network give model.weights=FILE with a copy of them, or set model.pretrained=false"
             ) from error
         raise
+
+
+def _refuse_gaps(backbone: nn.Module, path: str) -> None:
+    held = timm.models.load_state_dict(path, device="cpu", weights_only=True)
+    absent = [name for name in backbone.state_dict() if name not in held and not name.endswith("num_batches_tracked")]
+    if absent:
+        raise ValueError(f"it has no '{absent[0]}'" + (f" and {len(absent) - 1} others" if len(absent) > 1 else ""))

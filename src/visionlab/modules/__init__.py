@@ -20,4 +20,3 @@ class Entry:
 
 MODULES = {"regressor": Entry("visionlab.modules.regressor.Regressor", "image")}
 HEADS = {"regression": "visionlab.modules.heads.RegressionHead"}
-ACTIVATIONS = ("identity", "softplus")

@@ -31,7 +31,7 @@ def state(run: Run) -> dict[str, str]:
     words = STATE_WORDS.get(key, key)
     epoch = run.status.get("epoch")
     if key != "finished" and epoch is not None:
-        words += f" in epoch {epoch}"
+        words += f" after {epoch} full epoch{'' if epoch == 1 else 's'}"
     return {
         "key": key if key in STATE_WORDS else "unknown",
         "words": words,

@@ -107,7 +107,8 @@ def target_histogram(
         width, low = step * max(1, round(width / step)), low - step / 2
     edges = low + width * np.arange(int(np.ceil((high - low) / width + 1e-9)) + 1)
     for axes, (split, data), colour in zip(rows, values.items(), style.PALETTE, strict=False):
-        axes.hist(data, bins=edges.tolist(), weights=np.full(len(data), 100 / max(len(data), 1)), color=colour)
+        share = np.full(len(data), 100 / max(len(data), 1))
+        axes.hist(data, bins=edges.tolist(), weights=share, color=colour, edgecolor="white", linewidth=0.6)
         axes.set_ylabel("% of images", fontsize=10)
         axes.text(1, 1.02, f"{split} (n = {len(data):,})", transform=axes.transAxes, ha="right", color=INK, fontsize=11)
         axes.grid(axis="x", visible=False)

@@ -119,7 +119,15 @@ def best_worst(
                 _show(axes, image)
                 lines = f"true {digits(t[i])}\npredicted {with_unit(digits(p[i]), unit)}"
                 axes.set_title(lines, fontsize=10, fontweight="normal", loc="center", pad=4, color=colour)
-                axes.text(0.5, -0.04, shorten(ids[i], 24), transform=axes.transAxes, ha="center", va="top", fontsize=8)
+                axes.text(
+                    0.5,
+                    -0.04,
+                    shorten(ids[i].rpartition("/")[2], 24),
+                    transform=axes.transAxes,
+                    ha="center",
+                    va="top",
+                    fontsize=8,
+                )
     return style.finish(figure, _caption(caption, channels))
 
 

@@ -45,8 +45,11 @@ def training_curves(
         elif tag == rate:
             axes.plot(curves[tag]["step"], curves[tag]["value"], color=GREY)
             axes.set_ylabel("learning rate")
-            if (curves[tag]["value"] > 0).all():
+            low, high = curves[tag]["value"].min(), curves[tag]["value"].max()
+            if low > 0 and high > 3 * low:
                 style.plain_log(axes, "y")
+            else:
+                axes.set_ylim(0, 1.2 * high or 1)
         else:
             axes.plot(curves[tag]["step"], curves[tag]["value"], color=GREEN, marker=".", markersize=7)
             axes.set_ylabel(f"{tag} ({unit_text(unit)})" if unit else tag)
@@ -64,7 +67,7 @@ def training_curves(
 
 
 def best_point(curves: Mapping[str, pd.DataFrame], monitor: str, mode: str) -> tuple[int, float, int | None] | None:
-    """Return step, value and epoch (as logged, from 0) of the best finite value of ``monitor``, the first if tied."""
+    """Return step, value and epoch (counted from 1) of the best finite value of ``monitor``, the first if tied."""
     if monitor not in curves:
         return None
     curve = curves[monitor]
@@ -75,7 +78,7 @@ def best_point(curves: Mapping[str, pd.DataFrame], monitor: str, mode: str) -> t
     epoch = None
     if "epoch" in curves:
         before = curves["epoch"][curves["epoch"]["step"] <= row["step"]]
-        epoch = int(before["value"].iloc[-1]) if len(before) else None
+        epoch = int(before["value"].iloc[-1]) + 1 if len(before) else None
     return int(row["step"]), float(row["value"]), epoch
 
 
@@ -89,7 +92,7 @@ def _losses(curves: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def _draw_losses(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     looks: dict[str, dict[str, Any]] = {
-        "train/loss": {"color": BLUE, "alpha": 0.3, "linewidth": 1, "label": "training, each step"},
+        "train/loss": {"color": BLUE, "alpha": 0.3, "linewidth": 1, "label": "training, single steps"},
         "train/loss_epoch": {"color": BLUE, "label": "training, mean of an epoch"},
         "val/loss": {"color": ORANGE, "marker": ".", "markersize": 7, "label": "validation"},
     }

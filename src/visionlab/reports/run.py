@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -141,5 +142,6 @@ def _table(path: Path, text: tuple[str, ...]) -> pd.DataFrame:
     # As text first: a group called NA or 007 must stay that.
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     for column in table.columns.difference(list(text)):
-        table[column] = pd.to_numeric(table[column])
+        with contextlib.suppress(ValueError):  # other columns of text, such as hashes, are nobody's numbers
+            table[column] = pd.to_numeric(table[column])
     return table

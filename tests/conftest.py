@@ -1,0 +1,82 @@
+"""What several tests share: a tiny generated set, a cache folder of the tests' own, and the reasons to skip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch: the tests share two cores, and results must not depend on their number.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+# A network, images and a plan so small that a run takes seconds.
+TINY = (
+    "task=focus",
+    "model=timm",
+    "model.name=test_resnet",
+    "data.image_size=32",
+    "data.batch_size=8",
+    "trainer.max_epochs=2",
+    "trainer.accelerator=cpu",
+    "logger.graph=false",
+    "callbacks.images.count=2",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("shared_data") and not SHARED.is_dir():
+            item.add_marker(pytest.mark.skip(reason="the real images in ../shared/data are not there"))
+        if item.get_closest_marker("gpu") and not shutil.which("nvidia-smi"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+        if item.get_closest_marker("chromium") and not shutil.which("chromium"):
+            item.add_marker(pytest.mark.skip(reason="Chromium is not installed"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keep generated sets and decoded images out of the user's cache folder."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["VISIONLAB_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def focus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated focus set of 6 fields with 7 images of 32 x 32 pixels each."""
+    from visionlab import samples
+
+    return samples.write("focus", tmp_path_factory.mktemp("data") / "focus", fields=6, heights=7, image_size=32)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(focus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on ``focus_root``."""
+    return train(tmp_path_factory.mktemp("runs") / "tiny", f"data.root={focus_root}")
+
+
+@pytest.fixture
+def write_png() -> Callable[[Path, object], None]:
+    """Return a function that writes an array as PNG."""
+    import imagecodecs
+
+    def write(path: Path, image: object) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(imagecodecs.png_encode(image))
+
+    return write
+
+
+def train(folder: Path, *overrides: str) -> Path:
+    """Train in this process into ``folder`` with the tiny settings and these."""
+    from visionlab.config import compose
+    from visionlab.runner import run
+
+    return run(compose([*TINY, *overrides]), folder, "python -m visionlab.train (a test)")

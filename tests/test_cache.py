@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visionlab.data import cache as cache_module
+from visionlab.data.cache import Cache, build, fingerprint
+from visionlab.data.preprocess import Preprocess
+from visionlab.errors import DataError
+
+Write = Callable[[Path, object], None]
+PREPROCESS = Preprocess(1, 16, 16, "crop", "uint8")
+
+
+def some(root: Path, write_png: Write, dtype: type = np.uint8, count: int = 5) -> list[str]:
+    rng = np.random.default_rng(0)
+    for i in range(count):
+        # Different sizes: the cache must keep them apart.
+        write_png(root / f"{i}.png", rng.integers(0, np.iinfo(dtype).max, (16, 16 + 4 * i), dtype=dtype))
+    return [f"{i}.png" for i in range(count)]
+
+
+def test_arrays_equal_the_files(tmp_path: Path, write_png: Write) -> None:
+    from visionlab.data.images import read
+
+    paths = some(tmp_path / "data", write_png)
+    cache = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+    assert len(cache) == 5
+    for i, path in enumerate(paths):
+        assert np.array_equal(cache[i], read(tmp_path / "data" / path))
+    assert cache.facts["width"].tolist() == [16, 20, 24, 28, 32]
+    assert cache.facts["hash"].nunique() == 5
+
+
+def test_second_build_reuses_the_files_of_the_first(
+    tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = some(tmp_path / "data", write_png)
+    first = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+
+    def forbidden(*_: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(cache_module, "read", forbidden)
+    second = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+    assert second.folder == first.folder
+    assert np.array_equal(second[4], first[4])
+
+
+def test_fingerprint_follows_files_and_settings(tmp_path: Path, write_png: Write) -> None:
+    root = tmp_path / "data"
+    paths = some(root, write_png)
+    base = fingerprint(paths, root, PREPROCESS)
+    assert fingerprint(paths, root, PREPROCESS) == base
+    assert fingerprint(paths, root, Preprocess(1, 16, 17, "crop", "uint8")) != base
+    assert fingerprint(paths, root, Preprocess(1, 16, 16, "pad", "uint8")) != base
+    assert fingerprint(paths[:4], root, PREPROCESS) != base
+    assert fingerprint(paths[::-1], root, PREPROCESS) != base
+    os.utime(root / "2.png", ns=(1, 1))
+    assert fingerprint(paths, root, PREPROCESS) != base
+
+
+def test_a_changed_file_is_not_served_from_the_old_cache(tmp_path: Path, write_png: Write) -> None:
+    root = tmp_path / "data"
+    paths = some(root, write_png)
+    build(paths, root, PREPROCESS, tmp_path / "cache", "t")
+    write_png(root / "0.png", np.full((16, 16), 7, np.uint8))
+    assert (build(paths, root, PREPROCESS, tmp_path / "cache", "t")[0] == 7).all()
+
+
+def test_sixteen_bits_are_kept_and_mixed_depths_meet_at_sixteen(tmp_path: Path, write_png: Write) -> None:
+    paths = some(tmp_path / "deep", write_png, np.uint16)
+    cache = build(paths, tmp_path / "deep", PREPROCESS, tmp_path / "cache", "t")
+    assert cache[0].dtype == np.uint16
+    write_png(tmp_path / "deep" / "8bit.png", np.full((16, 16), 200, np.uint8))
+    mixed = build([*paths, "8bit.png"], tmp_path / "deep", PREPROCESS, tmp_path / "cache", "t")
+    assert (mixed[5] == 200 * 257).all()
+    assert mixed.preprocess.dtype == "uint16"
+
+
+def test_every_bad_file_is_named_and_nothing_is_left(tmp_path: Path, write_png: Write) -> None:
+    root = tmp_path / "data"
+    paths = some(root, write_png)
+    for name in ("1.png", "3.png"):
+        (root / name).write_bytes((root / name).read_bytes()[:-20])
+    with pytest.raises(DataError, match=r"(?s)2 file\(s\).*1\.png.*3\.png.*prepare"):
+        build(paths, root, PREPROCESS, tmp_path / "cache", "t")
+    assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.suffix != ".lock"]
+
+
+def test_a_half_built_folder_is_built_again(tmp_path: Path, write_png: Write) -> None:
+    paths = some(tmp_path / "data", write_png)
+    key = fingerprint(paths, tmp_path / "data", PREPROCESS)
+    half = tmp_path / "cache" / f"t-{key}"
+    half.mkdir(parents=True)
+    (half / "images.bin").write_bytes(b"half")
+    assert len(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")) == 5
+
+
+def test_builders_at_the_same_time_decode_once(
+    tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = some(tmp_path / "data", write_png)
+    decoded = []
+    real = cache_module.read
+    monkeypatch.setattr(cache_module, "read", lambda path: decoded.append(path) or real(path))
+    results: list[Cache] = []
+    threads = [
+        threading.Thread(
+            target=lambda: results.append(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t"))
+        )
+        for _ in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 3
+    assert len(decoded) == len(paths)
+
+
+def test_disk_too_small(tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = some(tmp_path / "data", write_png)
+
+    class Usage:
+        free = 10
+
+    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: Usage)
+    with pytest.raises(DataError, match=r"GB free.*data\.cache_dir"):
+        build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")

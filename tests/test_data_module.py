@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from visionlab.errors import DataError
+
+from tests.test_loader import data_module
+
+Write = Callable[[Path, object], None]
+
+
+def test_the_same_pixels_in_two_splits_are_refused(focus_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "focus"
+    shutil.copytree(focus_root, root)
+    groups = data_module(focus_root).splits
+    table = data_module(focus_root).table
+    source = table[table["group"] == groups.train[0]]["path"].iloc[0]
+    goal = table[table["group"] == groups.test[0]]["path"].iloc[0]
+    shutil.copyfile(root / source, root / goal)
+    with pytest.raises(DataError, match=r"two splits.*\(test\)|two splits.*\(train\)"):
+        data_module(root)
+
+
+def test_include_and_exclude_choose_groups(focus_root: Path) -> None:
+    every = data_module(focus_root)
+    names = sorted(set(every.table["group"]))
+    some = data_module(focus_root, exclude=f"[{names[0]}]")
+    assert set(some.table["group"]) == set(names[1:])
+    only = data_module(focus_root, include=f"[{names[0]},{names[1]},{names[2]}]")
+    assert set(only.table["group"]) == set(names[:3])
+    with pytest.raises(DataError, match="nothing-like-it"):
+        data_module(focus_root, include="[nothing-like-it*]")
+
+
+def test_missing_root_names_the_nearest_folder(focus_root: Path) -> None:
+    with pytest.raises(DataError, match="Did you mean 'focus'"):
+        data_module(focus_root.with_name("focsu"))
+
+
+def test_float_images_out_of_range_refuse_colour_augmentation(tmp_path: Path) -> None:
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    for group in range(4):
+        for height in range(3):
+            tifffile.imwrite(
+                tmp_path / f"g{group}_{height}_{height - 1}.tif", rng.normal(100, 9, (32, 32)).astype("f4")
+            )
+    with pytest.raises(DataError, match="augment=flips"):
+        data_module(tmp_path)
+
+
+def test_the_generated_sample_is_announced_and_made_once(
+    own_cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visionlab import samples
+    from visionlab.assembly import make_data
+    from visionlab.config import compose
+
+    made = []
+    real = samples.write
+
+    def small(task: str, root: Path) -> Path:
+        made.append(root)
+        return real(task, root, fields=3, heights=3, image_size=32)
+
+    monkeypatch.setattr(samples, "write", small)
+    with caplog.at_level(logging.INFO, logger="visionlab"):
+        for _ in range(2):
+            data = make_data(compose(["task=focus", f"data.cache_dir={own_cache / 'announced'}"]))
+            root = data.locate()
+    assert len(made) == 1
+    assert data.name == "generated sample"
+    assert str(root) in caplog.text
+    assert "synthetic" in caplog.text
+
+
+@pytest.mark.parametrize("normalize", ["dataset", "image", "[0.5,0.5]"])
+def test_normalisation(focus_root: Path, normalize: str) -> None:
+    import torch
+
+    from visionlab.modules.task_model import Normalizer
+
+    data = data_module(focus_root, normalize=normalize)
+    images = torch.cat([batch["image"] for batch in data.loader("train")])
+    out = Normalizer(normalize if normalize == "image" else "dataset", data.mean, data.std)(images)
+    assert out.dtype == torch.float32
+    if normalize == "image":
+        assert torch.allclose(out.mean((1, 2, 3)), torch.zeros(len(out)), atol=1e-4)
+        assert torch.allclose(out.std((1, 2, 3), correction=0), torch.ones(len(out)), atol=1e-3)
+    elif normalize == "dataset":
+        assert abs(float(out.mean())) < 1e-3
+        assert abs(float(out.std()) - 1) < 1e-2
+    else:
+        assert torch.allclose(out, (images / 255 - 0.5) / 0.5)
+
+
+def test_a_black_image_normalises_to_numbers() -> None:
+    import torch
+
+    from visionlab.modules.task_model import Normalizer
+
+    out = Normalizer("image", [0.0], [1.0])(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
+    assert torch.isfinite(out).all()

@@ -1,0 +1,268 @@
+"""Whole runs on a tiny network: what they write, and that every setting of training does what it says."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from tests.conftest import train
+from visionlab.errors import UsageError, UserError
+
+
+def checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
+    loaded: dict[str, Any] = torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)
+    return loaded
+
+
+def events(run: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    reader = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0, "tensors": 0, "graph": 0})
+    reader.Reload()
+    return reader
+
+
+def test_run_folder_is_complete(tiny_run: Path) -> None:
+    names = {str(path.relative_to(tiny_run)) for path in tiny_run.rglob("*") if path.is_file()}
+    assert {
+        "config.yaml", "splits.json", "status.json", "run.json", "data_card.json", "data_index.csv", "metrics.json",
+        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "predictions/test.csv", "predictions/val.csv",
+        "plots/examples.png", "plots/best_worst.png", "report.html",
+    } <= names  # fmt: skip
+    assert not [name for name in names if name.endswith(".part")]
+    assert json.loads((tiny_run / "status.json").read_text())["state"] == "finished"
+
+
+def test_metrics_equal_the_predictions(tiny_run: Path) -> None:
+    table = pd.read_csv(tiny_run / "predictions" / "test.csv")
+    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    error = table["distance_pred"] - table["distance_true"]
+    entry = metrics["test/distance/mae"]
+    assert entry["value"] == pytest.approx(error.abs().mean(), rel=1e-5)
+    assert entry["n"] == len(table)
+    assert entry["unit"] == "um"
+    index = pd.read_csv(tiny_run / "data_index.csv")
+    mean = index[index["split"] == "train"]["distance"].mean()
+    assert entry["baseline"] == pytest.approx((table["distance_true"] - mean).abs().mean(), rel=1e-4)
+    assert set(table["group"]) == set(json.loads((tiny_run / "splits.json").read_text())["test"])
+
+
+def test_checkpoint_is_plain_data(tiny_run: Path) -> None:
+    best = checkpoint(tiny_run, "best")
+    about = best["visionlab"]
+    json.dumps(about)
+    assert about["task"] == "focus"
+    assert about["network"]["name"] == "test_resnet"
+    assert about["preprocess"] == {"channels": 1, "height": 32, "width": 32, "fit": "crop", "dtype": "uint8"}
+    assert about["data"]["fingerprint"]
+    assert "optimizer_states" not in best
+    assert "optimizer_states" in checkpoint(tiny_run)
+
+
+def test_tensorboard_holds_scalars_images_figures_and_hyperparameters(tiny_run: Path) -> None:
+    reader = events(tiny_run)
+    tags = reader.Tags()
+    assert {"train/loss_epoch", "val/loss", "val/distance/mae", "lr", "epoch"} <= set(tags["scalars"])
+    steps = [event.step for event in reader.Scalars("val/distance/mae")]
+    assert len(steps) == 2
+    assert steps == sorted(set(steps))
+    assert {"val/distance/images", "val/distance/scatter", "val/distance/errors"} <= {
+        tag.rsplit("/", 1)[0] if tag.rsplit("/", 1)[1].isdigit() else tag for tag in tags["images"]
+    }
+    tag = next(tag for tag in tags["images"] if tag.startswith("val/distance/scatter"))
+    assert [event.step for event in reader.Images(tag)] == steps
+    metadata = reader.summary_metadata
+    assert any(name.startswith("_hparams_") for name in metadata), "the table of hyper-parameters"
+    metrics = json.loads((tiny_run / "metrics.json").read_text())
+    assert reader.Scalars("test/distance/mae")[-1].value == pytest.approx(metrics["test/distance/mae"]["value"])
+
+
+def test_tensorboard_holds_the_graph_and_histograms(focus_root: Path, tmp_path: Path) -> None:
+    run = train(
+        tmp_path / "run",
+        f"data.root={focus_root}",
+        "logger.graph=true",
+        "logger.histograms=true",
+        "trainer.max_epochs=1",
+    )
+    reader = events(run)
+    assert reader.Tags()["graph"]
+    assert any(tag.startswith("weights/") for tag in reader.Tags()["histograms"])
+
+
+def test_tracing_the_graph_does_not_change_the_training(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", f"data.root={focus_root}", "logger.graph=true")
+    assert same_weights(run, tiny_run)
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_same_seed_same_weights_also_with_workers(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
+    assert same_weights(train(tmp_path / "workers", f"data.root={focus_root}", "data.num_workers=2"), tiny_run)
+    assert not same_weights(train(tmp_path / "seed", f"data.root={focus_root}", "seed=1"), tiny_run)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["optimizer=adamw", "scheduler=cosine", "scheduler.warmup_epochs=1", "trainer.precision=bf16-mixed"],
+        ["optimizer=sgd", "scheduler=onecycle", "loss=huber", "trainer.accumulate_grad_batches=2"],
+        ["scheduler=cyclic", "scheduler.base_lr=1e-4", "scheduler.step_size_epochs=0.5", "loss=l2"],
+        ["scheduler=step", "trainer.gradient_clip_val=0.1", "trainer.channels_last=true", "augment=none"],
+        ["scheduler=multistep", "callbacks.ema.decay=0.9", "model.hidden=[16]", "model.dropout=0.3"],
+        ["scheduler=none", "data.fit=pad", "data.normalize=image", "data.channels=3", "augment=flips"],
+    ],
+    ids=lambda changes: changes[0].split("=")[1] + "-" + changes[1].split("=")[1],
+)
+def test_settings_train(focus_root: Path, tmp_path: Path, changes: list[str]) -> None:
+    import visionlab
+
+    run = train(tmp_path / "run", f"data.root={focus_root}", *changes)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["test/distance/mae"]["value"] > 0
+    image = next((focus_root / "images").glob("*.png"))
+    table = pd.read_csv(run / "predictions" / "test.csv")
+    path = focus_root / table["path"].iloc[0]
+    assert visionlab.load(run).predict(path).distance == pytest.approx(table["distance_pred"].iloc[0], abs=1e-3)
+    assert image.is_file()
+
+
+def test_learning_rate_follows_the_schedule(focus_root: Path, tmp_path: Path) -> None:
+    run = train(
+        tmp_path / "run",
+        f"data.root={focus_root}",
+        "scheduler=onecycle",
+        "trainer.log_every_n_steps=1",
+        "optimizer.lr=0.01",
+    )
+    rates = [event.value for event in events(run).Scalars("lr")]
+    assert max(rates) == pytest.approx(0.01, rel=0.3)
+    assert rates[0] < max(rates)
+    assert rates[-1] < rates[0]
+
+
+def test_plateau_follows_validation(focus_root: Path, tmp_path: Path) -> None:
+    # A rate of nearly zero never improves the metric by much: after two validations without one the rate falls.
+    run = train(
+        tmp_path / "run", f"data.root={focus_root}", "scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5",
+        "optimizer=sgd", "optimizer.lr=1e-12", "trainer.max_epochs=4", "trainer.log_every_n_steps=1",
+    )  # fmt: skip
+    rates = [event.value for event in events(run).Scalars("lr")]
+    assert rates[-1] < rates[0]
+    assert rates[-1] / rates[0] in (0.5, 0.25, 0.125)
+
+
+def test_early_stopping(focus_root: Path, tmp_path: Path) -> None:
+    run = train(
+        tmp_path / "run", f"data.root={focus_root}", "optimizer=sgd", "optimizer.lr=1e-12",
+        "callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=0.1", "trainer.max_epochs=9",
+    )  # fmt: skip
+    assert len(events(run).Scalars("val/loss")) == 3
+
+
+def test_moving_average_is_what_is_validated_and_kept(focus_root: Path, tmp_path: Path, tiny_run: Path) -> None:
+    run = train(tmp_path / "run", f"data.root={focus_root}", "callbacks.ema.decay=0.99")
+    last = checkpoint(run)
+    averaged, current = last["state_dict"], last["current_model_state"]
+    name = "model.network.head.1.weight"
+    assert not torch.equal(averaged[name], current[name])
+    assert torch.equal(current[name], checkpoint(tiny_run)["state_dict"][name]), "the training itself is unchanged"
+    assert torch.equal(averaged["model.heads.distance.std"], current["model.heads.distance.std"])
+
+
+def test_best_checkpoint_is_that_of_the_best_epoch(focus_root: Path, tmp_path: Path) -> None:
+    import visionlab
+    from tests.test_loader import data_module
+    from visionlab.inference.evaluation import predict_split
+
+    run = train(tmp_path / "run", f"data.root={focus_root}", "trainer.max_epochs=4", "optimizer.lr=0.02")
+    values = [event.value for event in events(run).Scalars("val/distance/mae")]
+    table = predict_split(visionlab.load(run), data_module(focus_root), "val")
+    found = (table["distance_pred"] - table["distance_true"]).abs().mean()
+    assert found == pytest.approx(min(values), rel=1e-4)
+
+
+def test_learning_rate_finder_saves_its_curve_and_is_recorded(focus_root: Path, tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
+    run = train(tmp_path / "run", f"data.root={focus_root}", "lr_find=true", "trainer.max_epochs=1")
+    curve = pd.read_csv(run / "lr_find.csv")
+    assert len(curve) >= 20
+    assert curve["lr"].is_monotonic_increasing
+    suggested = OmegaConf.load(run / "config.yaml").optimizer.lr
+    assert suggested != 1e-3
+    assert events(run).Scalars("lr")[0].value == pytest.approx(suggested, rel=1e-5)
+    assert not list(run.glob(".lr_find*"))
+
+
+def test_init_from_loads_weights_only(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
+    run = train(
+        tmp_path / "run", f"data.root={focus_root}", f"init_from={tiny_run}", "optimizer=sgd", "optimizer.lr=1e-12",
+        "trainer.max_epochs=1",
+    )  # fmt: skip
+    name = "model.network.head.1.weight"
+    start = checkpoint(tiny_run, "best")["state_dict"][name]
+    assert torch.allclose(checkpoint(run)["state_dict"][name], start, atol=1e-8)
+    assert checkpoint(run)["epoch"] == 0
+
+
+def test_init_from_another_network_is_refused(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"init_from=.*test_resnet with 3 channel.*found test_resnet with 1"):
+        train(tmp_path / "run", f"data.root={focus_root}", f"init_from={tiny_run}", "data.channels=3")
+
+
+def test_divergence_is_said_in_words(focus_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"diverged.*optimizer\.lr"):
+        train(tmp_path / "run", f"data.root={focus_root}", "optimizer=sgd", "optimizer.lr=1e30", "loss=l2")
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
+
+
+def test_a_folder_with_a_run_is_refused(focus_root: Path, tiny_run: Path) -> None:
+    with pytest.raises(UsageError, match=r"found a run in it.*visionlab\.resume"):
+        train(tiny_run, f"data.root={focus_root}")
+
+
+def test_compile_keeps_the_names_of_the_weights(
+    focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
+    run = train(tmp_path / "run", f"data.root={focus_root}", "compile=true", "trainer.max_epochs=1")
+    assert compiled == ["ImageNetwork"]
+    assert all("_orig_mod" not in name for name in checkpoint(run)["state_dict"])
+
+
+def test_python_interface_makes_the_run_folder(
+    focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import visionlab
+    from tests.conftest import TINY
+
+    monkeypatch.chdir(tmp_path)
+    with caplog.at_level(logging.INFO, logger="visionlab"):
+        run = visionlab.train(*TINY, f"data.root={focus_root}", "trainer.max_epochs=1")
+    assert run.parts[:2] == ("outputs", "focus")
+    assert (tmp_path / run / "report.html").is_file()
+    assert "test/distance/mae" in caplog.text
+    assert "baseline" in caplog.text
+    predictor = visionlab.load(tmp_path / run)
+    assert predictor.predict(next((focus_root / "images").glob("*.png"))).units == {"distance": "um"}
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_training_on_a_gpu(focus_root: Path, tmp_path: Path, precision: str) -> None:
+    run = train(
+        tmp_path / "run", f"data.root={focus_root}", f"trainer.precision={precision}", "trainer.accelerator=gpu",
+        "trainer.channels_last=true", "trainer.gradient_clip_val=1.0",
+    )  # fmt: skip
+    assert json.loads((run / "metrics.json").read_text())["test/distance/mae"]["value"] > 0
