@@ -11,7 +11,7 @@ import pytest
 from visionlab import samples
 from visionlab.errors import DataError, UsageError
 from visionlab.samples.focus import MICROSCOPE, FocusSet, specimen, transmission
-from visionlab.samples.optics import Microscope
+from visionlab.samples.optics import Microscope, fast_side
 
 
 def digest(root: Path) -> dict[str, str]:
@@ -153,6 +153,10 @@ def test_in_focus_is_the_transmission() -> None:
     field = random_field()
     np.testing.assert_allclose(wide.propagate(field, 0), field, atol=1e-12)
     np.testing.assert_allclose(wide.stack(field, [0.0])[0], np.abs(field) ** 2, atol=1e-9)
+
+
+def test_fast_side() -> None:
+    assert [fast_side(n) for n in (1, 64, 97, 177, 2048)] == [1, 64, 100, 180, 2048]
 
 
 def test_empty_glass_stays_one() -> None:

@@ -16,14 +16,12 @@ from visionlab.config import build
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError, UserError
-from visionlab.inference.checkpoint import FORMAT, find_checkpoint, read_checkpoint
+from visionlab.inference.checkpoint import FORMAT, ORIGIN, read_checkpoint
+from visionlab.inference.files import find_checkpoint
 from visionlab.modules import MODULES
 from visionlab.modules.base import TaskModule
 from visionlab.modules.schedulers import Plan
 from visionlab.modules.task_model import Normalizer, TaskModel, head_class
-
-# Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
-_ORIGIN = ("pretrained", "weights", "freeze")
 
 
 # Lightning's remarks on what is meant to be so here.
@@ -72,7 +70,7 @@ def make_model(cfg: DictConfig, data: ImageDataModule) -> TaskModel:
         "name": name,
         "in_channels": data.channels,
         "out_channels": channels,
-        "options": {key: value for key, value in options.items() if key not in _ORIGIN},
+        "options": {key: value for key, value in options.items() if key not in ORIGIN},
     }
     mode = "image" if data.normalize == "image" else "dataset"
     return TaskModel(network, spec, heads, Normalizer(mode, data.mean, data.std))

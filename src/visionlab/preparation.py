@@ -64,7 +64,7 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
 
 def _write_problems(problems: list[Problem], folder: Path) -> None:
     text = io.StringIO()
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "severity", "what", "advice"])
     writer.writerows([problem.path, problem.severity, problem.what, problem.advice] for problem in problems)
     write_text(folder / "problems.csv", text.getvalue())

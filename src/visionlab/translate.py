@@ -112,6 +112,16 @@ def unknown_key(key: str, keys: Sequence[str]) -> ConfigError:
     return ConfigError(f"unknown key '{key}'.{_nearest_key(key, keys)}")
 
 
+def wrong_type(key: str, value: Any, cause: OmegaConfBaseException) -> ConfigError:
+    """Return the error for a value that its key's type refused with ``cause``."""
+    if isinstance(value, dict) and cause.full_key:
+        key, value = cause.full_key, OmegaConf.select(OmegaConf.create({key: value}), cause.full_key)
+    expected = schema.type_name(key)
+    return ConfigError(
+        f"{key}: expected {expected}, found {show(value)}" if expected else f"{key}: {first_line(cause)}"
+    )
+
+
 def first_line(error: BaseException) -> str:
     """Return the message without OmegaConf's details and Hydra's search path and links."""
     lines = [line.strip() for line in str(error).splitlines()]
@@ -174,7 +184,7 @@ def _check_key(item: Override, base: DictConfig, overrides: list[str], root: str
         if key.startswith("heads.") and head not in keys and (item.is_add() or item.is_force_add()):
             raise ConfigError(f"'{line}': '{head}' can't be added here; heads are written in conf/task/") from None
         if isinstance(cause, ValidationError):
-            raise _wrong_type(key, item.value(), cause) from None
+            raise wrong_type(key, item.value(), cause) from None
         if isinstance(cause, ConfigAttributeError | ConfigKeyError):
             similar = [group for group in groups() if item.value() in options(group)]
             meant = nearest(key, similar)
@@ -182,15 +192,6 @@ def _check_key(item: Override, base: DictConfig, overrides: list[str], root: str
                 ConfigError(f"unknown key '{key}'.{meant}") if meant else unknown_key(key, [*keys, *groups()])
             ) from None
         raise ConfigError(f"'{line}': {first_line(cause)}") from None
-
-
-def _wrong_type(key: str, value: Any, cause: OmegaConfBaseException) -> ConfigError:
-    if isinstance(value, dict) and cause.full_key:
-        key, value = cause.full_key, OmegaConf.select(OmegaConf.create({key: value}), cause.full_key)
-    expected = schema.type_name(key)
-    return ConfigError(
-        f"{key}: expected {expected}, found {show(value)}" if expected else f"{key}: {first_line(cause)}"
-    )
 
 
 def _nearest_key(key: str, names: Sequence[str]) -> str:

@@ -52,7 +52,8 @@ class Pictures(pl.Callback):
         if not trainer.is_global_zero or (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         assert isinstance(pl_module, TaskModule)
-        writer, step = _writer(trainer), trainer.global_step
+        # Lightning counts the steps of its scalars from 0.
+        writer, step = _writer(trainer), trainer.global_step - 1
         # Values were gathered rank by rank; each rank took every world_size-th sample.
         count, world = len(self.data.rows["val"]), trainer.world_size
         order = np.concatenate([np.arange(count)[rank::world] for rank in range(world)])

@@ -1,46 +1,56 @@
-"""Reading checkpoints: found from what the user names, loaded as tensors and plain data only."""
+"""Reading checkpoints: tensors and plain data only, checked before use."""
 
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from visionlab.errors import DataError, UsageError, nearest
+from visionlab.data.images import MAX_VALUES
+from visionlab.errors import DataError, UserError
+from visionlab.metrics import METRICS
+from visionlab.modules import HEADS
 from visionlab.modules.task_model import TaskModel
+from visionlab.schema import FITS
 
 # Raised when what a checkpoint holds changes so that older code cannot read it.
 FORMAT = 1
 
+# Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
+ORIGIN = ("pretrained", "weights", "freeze")
 
-def find_checkpoint(run: str | Path, prefer: str = "best.ckpt") -> Path:
-    """Return the checkpoint file meant by a run folder or a file.
-
-    Args:
-        run: a run folder, its ``checkpoints`` folder, or a ``.ckpt`` file.
-        prefer: which of a folder's checkpoints; the other one is taken if it is missing.
-
-    Raises:
-        UsageError: there is no such path, or no checkpoint in it.
-    """
-    path = Path(run).expanduser()
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise UsageError(
-            f"{run}: expected a run folder or a checkpoint, found nothing there.{nearest(path.name, siblings)}"
-        )
-    for folder in (path / "checkpoints", path):
-        for name in dict.fromkeys((prefer, "best.ckpt", "last.ckpt")):
-            if (folder / name).is_file():
-                return folder / name
-    raise UsageError(
-        f"{run}: expected checkpoints/best.ckpt or checkpoints/last.ckpt in a run folder, found neither; "
-        "was the run stopped before its first epoch ended?"
-    )
+_Kinds = type | tuple[type, ...]
+_NUMBER = (int, float)
+# What a description holds: dotted key -> type. Keys that later versions add are left alone.
+_DESCRIPTION: dict[str, _Kinds] = {
+    "task": str,
+    "module": str,
+    "normalize": str,
+    "network.name": str,
+    "network.in_channels": int,
+    "network.out_channels": int,
+    "network.options": dict,
+    "heads": dict,
+    "preprocess.channels": int,
+    "preprocess.height": int,
+    "preprocess.width": int,
+    "preprocess.fit": str,
+    "preprocess.dtype": str,
+    "data.name": str,
+    "data.synthetic": bool,
+    "data.fingerprint": str,
+}
+_HEAD: dict[str, _Kinds] = {
+    "kind": str,
+    "columns": list,
+    "unit": str,
+    "step": (*_NUMBER, type(None)),
+    "metrics": list,
+    "weight": _NUMBER,
+}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -49,6 +59,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the file is damaged, holds more than tensors and plain data, or is not one of visionlab's.
     """
+    _check_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -56,17 +67,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: expected tensors and plain data only, found other objects; it is not a visionlab checkpoint, "
             "and loading it could run code, so it is refused"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    # A damaged file makes the reader raise nearly anything (RuntimeError, EOFError, KeyError, TypeError, ...).
+    except Exception as error:
         raise DataError(
             f"{path}: expected a checkpoint, found a damaged or other file ({_first_line(error)})"
         ) from error
     if not isinstance(content, dict) or "visionlab" not in content or "state_dict" not in content:
         raise DataError(f"{path}: expected a visionlab checkpoint, found a file of tensors without its description")
-    version = content["visionlab"].get("format")
+    description = content["visionlab"]
+    version = description.get("format") if isinstance(description, dict) else None
     if version != FORMAT:
         raise DataError(
             f"{path}: expected checkpoint format {FORMAT}, found {version}; use the visionlab that wrote it"
         )
+    try:
+        _check_description(description)
+        _check_weights(content["state_dict"], path.stat().st_size)
+    except ValueError as error:
+        raise DataError(f"{path}: not a visionlab checkpoint, or changed by hand: {error}") from error
     return content
 
 
@@ -74,15 +92,107 @@ def rebuild(path: Path, content: dict[str, Any]) -> TaskModel:
     """Return the model of a checkpoint with its weights.
 
     Raises:
-        DataError: the description or the weights are not complete.
+        DataError: the weights are not those of the network that is described.
     """
     weights = {name.removeprefix("model."): tensor for name, tensor in content["state_dict"].items()}
     try:
+        # First without memory: a description that asks for more than the file holds is refused before it gets any.
+        with torch.device("meta"):
+            expected = TaskModel.from_spec(content["visionlab"]).state_dict()
+        _compare(expected, weights)
         model = TaskModel.from_spec(content["visionlab"])
         model.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+    except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: its description and its weights do not fit together: {_first_line(error)}") from error
     return model.eval()
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what is not, by its table of contents, a whole file as torch writes it: a ZIP archive, not compressed."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise DataError(f"{path}: expected a checkpoint, found a truncated, damaged or other file ({error})") from error
+    size = path.stat().st_size
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > size:
+        # Unpacked it could fill the memory.
+        raise DataError(f"{path}: expected a checkpoint, found a compressed archive")
+
+
+def _check_description(description: dict[str, Any]) -> None:
+    """Check what the rest of the code relies on.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    _check_types(description, _DESCRIPTION, "")
+    for key in ("network.in_channels", "network.out_channels", "preprocess.height", "preprocess.width"):
+        _expect(0 < _select(description, key) <= MAX_VALUES, key, "a number of at least 1", _select(description, key))
+    network, preprocess, heads = description["network"], description["preprocess"], description["heads"]
+    origin = [name for name in ORIGIN if name in network["options"]]
+    _expect(not origin, "network.options", "what the network is, not where weights come from", origin)
+    wanted = ("preprocess.channels", str(network["in_channels"]))
+    _expect(preprocess["channels"] == network["in_channels"], *wanted, preprocess["channels"])
+    values = preprocess["channels"] * preprocess["height"] * preprocess["width"]
+    _expect(values <= MAX_VALUES, "preprocess", f"images of at most {MAX_VALUES} values", values)
+    _expect(preprocess["fit"] in FITS, "preprocess.fit", f"one of {', '.join(FITS)}", preprocess["fit"])
+    dtypes = ("uint8", "uint16", "float32")
+    _expect(preprocess["dtype"] in dtypes, "preprocess.dtype", f"one of {', '.join(dtypes)}", preprocess["dtype"])
+    modes = ("dataset", "image")
+    _expect(description["normalize"] in modes, "normalize", f"one of {', '.join(modes)}", description["normalize"])
+    columns: list[str] = []
+    for name, head in heads.items():
+        key = f"heads.{name}"
+        _expect(isinstance(name, str) and isinstance(head, dict), key, "a mapping", head)
+        _check_types(head, _HEAD, f"{key}.")
+        _expect(head["kind"] in HEADS, f"{key}.kind", f"one of {', '.join(HEADS)}", head["kind"])
+        _expect(all(isinstance(c, str) for c in head["columns"]), f"{key}.columns", "names", head["columns"])
+        known = all(isinstance(name, str) and name in METRICS for name in head["metrics"])
+        _expect(known, f"{key}.metrics", f"some of {', '.join(METRICS)}", head["metrics"])
+        columns += head["columns"]
+    several = "as many different columns as the network has channels out"
+    _expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)
+
+
+def _check_types(node: dict[str, Any], kinds: dict[str, _Kinds], where: str) -> None:
+    for key, kind in kinds.items():
+        value = _select(node, key)
+        right = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
+        _expect(right, where + key, names, value)
+
+
+def _select(node: Any, key: str) -> Any:
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node
+
+
+def _expect(right: bool, key: str, expected: str, found: Any) -> None:
+    if not right:
+        raise ValueError(f"{key}: expected {expected}, found {str(found)[:80]}")
+
+
+def _check_weights(weights: Any, size: int) -> None:
+    """Check that the weights are tensors by name, and no larger than the file: strides can make much of little."""
+    named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
+    _expect(named and all(isinstance(t, torch.Tensor) for t in weights.values()), "weights", "tensors by name", "others")
+    _expect(sum(t.numel() * t.element_size() for t in weights.values()) <= size, "weights", f"at most {size} bytes", "more")
+
+
+def _compare(expected: dict[str, Any], found: dict[str, Any]) -> None:
+    wrong = [
+        f"{name}: expected {_shape(expected, name)}, found {_shape(found, name)}"
+        for name in dict.fromkeys((*expected, *found))
+        if _shape(expected, name) != _shape(found, name)
+    ]
+    if wrong:
+        raise ValueError(f"{len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]}")
+
+
+def _shape(tensors: dict[str, Any], name: str) -> str:
+    return " x ".join(map(str, tensors[name].shape)) or "a number" if name in tensors else "none"
 
 
 def _first_line(error: Exception) -> str:

@@ -16,8 +16,9 @@ import torch
 
 from visionlab.data.images import read
 from visionlab.data.preprocess import Preprocess
-from visionlab.errors import DataError, UsageError
-from visionlab.inference.checkpoint import find_checkpoint, read_checkpoint, rebuild
+from visionlab.errors import DataError, UsageError, UserError, nearest
+from visionlab.inference.checkpoint import read_checkpoint, rebuild
+from visionlab.inference.files import find_checkpoint
 from visionlab.modules.task_model import Head, TaskModel
 
 Array = np.ndarray[Any, Any]
@@ -84,15 +85,20 @@ class Predictor:
 
         Raises:
             DataError: a file cannot be read, or an array has another shape, kind or number of channels.
+            TypeError: it is something else.
         """
-        if isinstance(source, str | os.PathLike | np.ndarray):
-            return self._one(source)
-        return [self._one(item) for item in source]
+        if isinstance(source, list | tuple):
+            return [self._one(item) for item in source]
+        return self._one(cast(Source, source))
 
     def predict_files(
         self, paths: Iterable[Path], batch_size: int = 16
     ) -> Iterator[tuple[Path, Prediction | DataError]]:
-        """Predict for many files, decoding on all cores, and yield each file with its prediction or its error, in order."""
+        """Predict for many files, decoding on all cores, and yield each file with its prediction or its error, in order.
+
+        Raises:
+            UserError: the device has too little memory for ``batch_size`` images.
+        """
         workers = os.cpu_count() or 1
         todo = iter(paths)
         with ThreadPoolExecutor(workers) as pool:
@@ -107,9 +113,15 @@ class Predictor:
 
     def decode(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return {head: values in the user's units, on the CPU} for preprocessed images B x C x H x W."""
-        with torch.inference_mode():
-            raw = self.model(images.to(self.device, non_blocking=True))
-            return {name: values.cpu() for name, values in self.model.decode(raw).items()}
+        try:
+            with torch.inference_mode():
+                raw = self.model(images.to(self.device, non_blocking=True))
+                return {name: values.cpu() for name, values in self.model.decode(raw).items()}
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"{self.device}: too little memory for {len(images)} images at once; predict fewer (a smaller batch "
+                "size), or on another device"
+            ) from error
 
     def _batch(self, batch: list[tuple[Path, Future[Array]]]) -> Iterator[tuple[Path, Prediction | DataError]]:
         results: list[Array | DataError] = []
@@ -132,9 +144,11 @@ class Predictor:
 
     def _one(self, source: Source) -> Prediction:
         if isinstance(source, np.ndarray):
-            path, image = None, self.preprocess(_checked(source))
-        else:
+            path, image = None, self.preprocess(_checked(source), "array")
+        elif isinstance(source, str | os.PathLike):
             path, image = str(source), self._read(Path(source))
+        else:
+            raise TypeError(f"expected an image's path, a NumPy array or a list of these, found {type(source).__name__}")
         decoded = self.decode(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))
         return self._result({name: values[0] for name, values in decoded.items()}, path)
 
@@ -160,6 +174,8 @@ def load(run_or_checkpoint: str | os.PathLike[str], *, device: str = "auto") -> 
         DataError: the file is damaged or not a visionlab checkpoint.
     """
     path = find_checkpoint(Path(run_or_checkpoint))
+    # Before the checkpoint, which may take a while.
+    _device(device)
     content = read_checkpoint(path)
     return Predictor(rebuild(path, content), content["visionlab"], device)
 
@@ -188,7 +204,10 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UsageError(f"device '{name}': expected auto, cpu or a device that is there, such as cuda:0") from error
+        # Some names are known to torch but not there (cuda), not complete (hpu) or hold no values (meta).
+        torch.zeros(1, device=device).cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        count = torch.cuda.device_count()
+        there = ["auto", "cpu", *(f"cuda:{number}" for number in range(count))]
+        raise UsageError(f"device '{name}': expected one that is there: {', '.join(there)}.{nearest(name, there)}") from error
     return device

@@ -95,8 +95,11 @@ class TaskModule(pl.LightningModule):
         sums = torch.stack([loss.detach().double() * count, torch.full_like(loss, count, dtype=torch.float64)])
         self._train_sum = self._train_sum.to(sums.device) + sums
         self.log("train/loss", loss, prog_bar=True, batch_size=count)
-        self.log("lr", self.optimizers().param_groups[0]["lr"])  # type: ignore[union-attr]
+        self._log_rate()
         return loss
+
+    def _log_rate(self) -> None:
+        self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         loss, raw = self._step(batch, "val")
@@ -107,6 +110,8 @@ class TaskModule(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         self._log_train_loss()
+        # Once an epoch as well: short epochs may have fewer steps than trainer.log_every_n_steps.
+        self._log_rate()
         self.validated = self._gather()
         for head in self.model.each_head():
             true, pred = self.validated[head.name]
