@@ -1,4 +1,6 @@
-"""Measure loading from the cache against a plain PyTorch data set: python benchmarks/loader.py [number of images, default 300].
+"""Measure loading from the cache against a plain PyTorch data set.
+
+    python benchmarks/loader.py [number of images, default 300]
 
 The peer is what a hand-written training script has: a torch ``Dataset`` that opens each PNG with Pillow, resizes,
 crops and normalises it, under a plain ``DataLoader``. Both give the same pixels (checked first) from the same files.
@@ -76,13 +78,7 @@ def loaders(cache: Cache, peer: PillowImages, workers: int) -> tuple[ResumableLo
     ours = ImageDataset(cache, range(count), [str(i) for i in range(count)], {}, None, seed=0)
     return (
         ResumableLoader(ours, EpochBatches(count, BATCH, seed=0, train=False), workers, pin_memory=False),
-        DataLoader(
-            peer,
-            BATCH,
-            num_workers=workers,
-            persistent_workers=workers > 0,
-            worker_init_fn=one_thread if workers else None,
-        ),
+        DataLoader(peer, BATCH, num_workers=workers, persistent_workers=workers > 0, worker_init_fn=one_thread),
     )
 
 
@@ -108,6 +104,7 @@ def main() -> None:
     """Make the files, check that the outputs are the same, then time epochs, ours and the peer's in turn."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 300
     normalise = Normalizer("dataset", [MEAN], [STD])
+    torch.set_num_threads(1)  # normalising so few pixels in several threads would mostly measure their start
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "images"
         root.mkdir()

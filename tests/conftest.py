@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 # Before anything imports torch: the tests share two cores, and results must not depend on their number.
@@ -69,7 +70,7 @@ def write_png() -> Callable[[Path, object], None]:
 
     def write(path: Path, image: object) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(imagecodecs.png_encode(image))
+        path.write_bytes(imagecodecs.png_encode(np.asarray(image)))
 
     return write
 

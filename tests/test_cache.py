@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from visionlab.data import cache as cache_module
 from visionlab.data.cache import Cache, build, fingerprint
+from visionlab.data.images import read
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError
 
@@ -26,8 +29,6 @@ def some(root: Path, write_png: Write, dtype: type = np.uint8, count: int = 5) -
 
 
 def test_arrays_equal_the_files(tmp_path: Path, write_png: Write) -> None:
-    from visionlab.data.images import read
-
     paths = some(tmp_path / "data", write_png)
     cache = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
     assert len(cache) == 5
@@ -107,8 +108,12 @@ def test_builders_at_the_same_time_decode_once(
 ) -> None:
     paths = some(tmp_path / "data", write_png)
     decoded = []
-    real = cache_module.read
-    monkeypatch.setattr(cache_module, "read", lambda path: decoded.append(path) or real(path))
+
+    def count(path: Path) -> Any:
+        decoded.append(path)
+        return read(path)
+
+    monkeypatch.setattr(cache_module, "read", count)
     results: list[Cache] = []
     threads = [
         threading.Thread(
@@ -130,6 +135,6 @@ def test_disk_too_small(tmp_path: Path, write_png: Write, monkeypatch: pytest.Mo
     class Usage:
         free = 10
 
-    monkeypatch.setattr(cache_module.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(DataError, match=r"GB free.*data\.cache_dir"):
         build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")

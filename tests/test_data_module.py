@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from visionlab.errors import DataError
-
 from tests.test_loader import data_module
+from visionlab.errors import DataError
 
 Write = Callable[[Path, object], None]
 

@@ -13,10 +13,9 @@ from visionlab.errors import ConfigError
 
 
 def data_module(root: Path, **changes: Any) -> Any:
+    from tests.conftest import TINY
     from visionlab.assembly import make_data
     from visionlab.config import compose
-
-    from tests.conftest import TINY
 
     data = make_data(compose([*TINY, f"data.root={root}", *(f"data.{key}={value}" for key, value in changes.items())]))
     data.setup()
@@ -77,7 +76,9 @@ def test_ranks_share_an_epoch_without_overlap() -> None:
         return [position for batch in batches for _, position in batch]
 
     ranks = [positions(rank, 3, False) for rank in range(3)]
-    assert sorted(sum(ranks, [])) == list(range(23)), "validation: each sample once, none twice"
+    assert sorted(position for rank in ranks for position in rank) == list(range(23)), (
+        "validation: each sample once, none twice"
+    )
     trained = [positions(rank, 2, True) for rank in range(2)]
     assert len(trained[0]) == len(trained[1]) == 8, "training: equal numbers of whole batches"
     assert not set(trained[0]) & set(trained[1])

@@ -57,7 +57,7 @@ def test_local_weights_are_loaded_and_adapted_to_the_channels(tmp_path: Path, su
     import timm
     from safetensors.torch import save_file
 
-    donor = timm.create_model("test_resnet", num_classes=1000)
+    donor: Any = timm.create_model("test_resnet", num_classes=1000)
     path = tmp_path / f"weights{suffix}"
     if suffix == ".pth":
         torch.save(donor.state_dict(), path)

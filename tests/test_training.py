@@ -152,9 +152,16 @@ def test_learning_rate_follows_the_schedule(focus_root: Path, tmp_path: Path) ->
 
 def test_plateau_follows_validation(focus_root: Path, tmp_path: Path) -> None:
     run = train(
-        tmp_path / "run", f"data.root={focus_root}", "scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5",
-        "optimizer=sgd", "optimizer.lr=1e-6", "trainer.max_epochs=5", "trainer.log_every_n_steps=1",
-    )  # fmt: skip
+        tmp_path / "run",
+        f"data.root={focus_root}",
+        "scheduler=plateau",
+        "scheduler.patience=0",
+        "scheduler.factor=0.5",
+        "optimizer=sgd",
+        "optimizer.lr=1e-6",
+        "trainer.max_epochs=5",
+        "trainer.log_every_n_steps=1",
+    )
     rates = [event.value for event in events(run).Scalars("lr")]
     assert rates[-1] < rates[0]
     halvings = sum(not better for better in improvements(events(run)))
@@ -170,9 +177,14 @@ def improvements(reader: Any) -> list[bool]:
 
 def test_early_stopping(focus_root: Path, tmp_path: Path) -> None:
     run = train(
-        tmp_path / "run", f"data.root={focus_root}", "optimizer=sgd", "optimizer.lr=1e-12",
-        "callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=0.1", "trainer.max_epochs=9",
-    )  # fmt: skip
+        tmp_path / "run",
+        f"data.root={focus_root}",
+        "optimizer=sgd",
+        "optimizer.lr=1e-12",
+        "callbacks.early_stopping.patience=2",
+        "callbacks.early_stopping.min_delta=0.1",
+        "trainer.max_epochs=9",
+    )
     assert len(events(run).Scalars("val/loss")) == 3
 
 
@@ -213,9 +225,13 @@ def test_learning_rate_finder_saves_its_curve_and_is_recorded(focus_root: Path, 
 
 def test_init_from_loads_weights_only(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
     run = train(
-        tmp_path / "run", f"data.root={focus_root}", f"init_from={tiny_run}", "optimizer=sgd", "optimizer.lr=1e-12",
+        tmp_path / "run",
+        f"data.root={focus_root}",
+        f"init_from={tiny_run}",
+        "optimizer=sgd",
+        "optimizer.lr=1e-12",
         "trainer.max_epochs=1",
-    )  # fmt: skip
+    )
     name = "model.network.head.1.weight"
     start = checkpoint(tiny_run, "best")["state_dict"][name]
     assert torch.allclose(checkpoint(run)["state_dict"][name], start, atol=1e-8)
@@ -269,7 +285,11 @@ def test_python_interface_makes_the_run_folder(
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
 def test_training_on_a_gpu(focus_root: Path, tmp_path: Path, precision: str) -> None:
     run = train(
-        tmp_path / "run", f"data.root={focus_root}", f"trainer.precision={precision}", "trainer.accelerator=gpu",
-        "trainer.channels_last=true", "trainer.gradient_clip_val=1.0",
-    )  # fmt: skip
+        tmp_path / "run",
+        f"data.root={focus_root}",
+        f"trainer.precision={precision}",
+        "trainer.accelerator=gpu",
+        "trainer.channels_last=true",
+        "trainer.gradient_clip_val=1.0",
+    )
     assert json.loads((run / "metrics.json").read_text())["test/distance/mae"]["value"] > 0

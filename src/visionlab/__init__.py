@@ -21,7 +21,7 @@ __version__ = "0.1.0"
 
 _SUBMODULES = ("data", "losses", "metrics", "models", "modules", "reports", "samples", "train")
 
-__all__ = ["__version__", "load", *_SUBMODULES]
+__all__ = ["__version__", "data", "load", "losses", "metrics", "models", "modules", "reports", "samples", "train"]
 
 
 def load(run_or_checkpoint: Any, *, device: str = "auto") -> Any:

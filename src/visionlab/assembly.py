@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from visionlab.modules import MODULES
 from visionlab.modules.base import TaskModule
 from visionlab.modules.schedulers import Plan
 from visionlab.modules.task_model import Normalizer, TaskModel, head_class
-
 
 # Lightning's remarks on what is meant to be so here.
 _MEANT = (
@@ -169,15 +170,16 @@ def init_from(module: TaskModule, source: str) -> None:
         if name not in found or name not in expected or found[name].shape != expected[name].shape
     ]
     if other:
-        network = content["visionlab"]["network"]
         raise UsageError(
-            f"init_from={source}: expected weights of {module.model.network_spec['name']} with "
-            f"{module.model.network_spec['in_channels']} channel(s) in and {module.model.network_spec['out_channels']} out, "
-            f"found {network['name']} with {network['in_channels']} and {network['out_channels']}; "
-            f"{len(other)} tensors differ, the first is {other[0]}"
+            f"init_from={source}: expected weights of {_words(module.model.network_spec)}, "
+            f"found {_words(content['visionlab']['network'])}; {len(other)} tensors differ, the first is {other[0]}"
         )
     module.model.network.load_state_dict(found)
     LOG.info("weights from %s", path)
+
+
+def _words(network: Mapping[str, Any]) -> str:
+    return f"{network['name']} with {network['in_channels']} channel(s) in and {network['out_channels']} out"
 
 
 def find_learning_rate(cfg: DictConfig, module: TaskModule, data: ImageDataModule, run_dir: Path) -> None:
@@ -189,9 +191,7 @@ def find_learning_rate(cfg: DictConfig, module: TaskModule, data: ImageDataModul
     Raises:
         UserError: the curve has no falling part.
     """
-    import copy
-
-    from pytorch_lightning.tuner import Tuner
+    from pytorch_lightning.tuner.tuning import Tuner
 
     from visionlab.data.store import write_text
 

@@ -8,30 +8,38 @@ from typing import Annotated
 import typer
 
 from visionlab.console import command
+from visionlab.errors import UsageError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint in one.")],
     data: Annotated[
-        Path | None, typer.Option(help="Another labelled folder in the layout of the task; all of it is the test set.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Another labelled folder in the layout of the task; all of it is the test set."
+        ),
     ] = None,
-    split: Annotated[str, typer.Option(help="train, val or test of the run's own data.")] = "test",
-    out: Annotated[Path | None, typer.Option(help="With --data: where to write; default RUN/evaluations/NAME.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    split: Annotated[str, typer.Option(metavar="NAME", help="train, val or test of the run's own data.")] = "test",
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --data: where to write; default RUN/evaluations/NAME.")
+    ] = None,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
     """Measure a trained model: metrics with 95% intervals over groups beside the baseline, predictions, report.
 
     Without --data a split of the run's own data is measured again and the run folder updated.
     """
+    if data is None and out is not None:
+        raise UsageError("--out: it goes with --data; without, the run folder is updated")
+    if data is not None and split != "test":
+        raise UsageError("--split: it is of the run's own data; with --data all images are the test set")
+
     from visionlab.evaluation import evaluate_other, evaluate_own
 
-    if data is None:
-        folder = evaluate_own(run, split, device)
-    else:
-        folder = evaluate_other(run, data, out, device)
+    folder = evaluate_own(run, split, device) if data is None else evaluate_other(run, data, out, device)
     print(folder / "report.html")
 
 

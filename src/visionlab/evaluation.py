@@ -1,8 +1,8 @@
-"""Measuring a finished run again: on a split of its own data, or on another labelled folder."""
+"""Measuring a run again: on a split of its own data, or on another labelled folder."""
 
 from __future__ import annotations
 
-import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,97 +13,153 @@ from omegaconf import DictConfig
 from visionlab import assembly
 from visionlab.console import LOG
 from visionlab.data.describe import card, index_table
-from visionlab.data.module import STAGES, ImageDataModule
+from visionlab.data.files import check_folder
+from visionlab.data.module import SAMPLE, STAGES, ImageDataModule
 from visionlab.data.splits import Splits
-from visionlab.data.store import write_json, write_text
+from visionlab.data.store import new_folder, write_json, write_text
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.inference import Predictor, load
+from visionlab.inference.files import find_checkpoint
 from visionlab.records import evaluate_into, example_figure, say
 from visionlab.reports.html import write_report
 from visionlab.reports.style import save
-from visionlab.saved import load_config, run_folder
+from visionlab.saved import load_config, read_json, run_folder
 
 
 def evaluate_own(run: Path, split: str, device: str) -> Path:
-    """Measure a split of the run's own data, update its folder and return it.
+    """Measure a split of the run's own data and return the folder written.
+
+    That is the run's own folder for its best checkpoint, else ``RUN/evaluations/<checkpoint>_<split>``.
 
     Raises:
         UsageError: no such run or split.
-        DataError: the data changed since the run.
+        DataError: groups of the run are gone from its data.
     """
     if split not in STAGES:
         raise UsageError(f"--split {split}: expected one of {', '.join(STAGES)}.{nearest(split, STAGES)}")
     folder = run_folder(run)
-    cfg = load_config(folder)
-    predictor = load(run, device=device)
-    data = _data(cfg, folder)
-    _check_same(predictor, data)
-    metrics = evaluate_into(folder, predictor, data, (split,))
-    say({name: entry for name, entry in metrics.items() if name.startswith(f"{split}/")}, data.name)
-    write_report(folder)
-    return folder
+    checkpoint = find_checkpoint(run)
+    best = folder / "checkpoints" / "best.ckpt"
+    out = folder
+    if best.is_file() and checkpoint.resolve() != best.resolve():
+        out = folder / "evaluations" / f"{checkpoint.stem}_{split}"
+        _refuse_occupied(out)
+    predictor = load(checkpoint, device=device)
+    splits = {"data.split_file": str(folder / "splits.json"), "data.folds": None, "data.fold": None}
+    data = assembly.make_data(_config(folder, predictor, splits))
+    data.setup()
+    if predictor.description["data"]["fingerprint"] != data.cache.fingerprint:
+        LOG.warning("the files in %s changed since the run; the groups of its splits are used as they are now", data.root)
+    if not len(data.rows[split]):
+        raise UsageError(f"--split {split}: the run has no {split} images")
+    if out == folder:
+        metrics = evaluate_into(folder, predictor, data, (split,))
+        say({name: entry for name, entry in metrics.items() if name.startswith(f"{split}/")}, data.name)
+    else:
+        command = ["python", "-m", "visionlab.evaluate", str(run), "--split", split]
+        _write_evaluation(out, folder, checkpoint, predictor, data, split, shlex.join(command))
+    write_report(out)
+    return out
 
 
 def evaluate_other(run: Path, root: Path, out: Path | None, device: str) -> Path:
     """Measure the run on another labelled folder, write a folder of the same form and return it.
 
     Raises:
-        UsageError: no such run, or ``out`` exists.
+        UsageError: no such run or folder, or ``out`` holds something.
         DataError: the folder cannot be read, or holds images that the run has seen in training.
     """
     folder = run_folder(run)
+    try:
+        check_folder(root, "labelled images in the layout of the task")
+    except DataError as error:
+        raise UsageError(f"--data {error}") from error
     out = out or folder / "evaluations" / root.resolve().name
-    if (out / "config.yaml").exists():
-        raise UsageError(f"{out}: expected a new folder, found an evaluation in it; give another --out or remove it")
-    cfg = load_config(folder)
-    predictor = load(run, device=device)
-    cfg.data.root = str(root)
-    cfg.data.split_file = None
-    cfg.data.include, cfg.data.exclude = [], []
-    data = assembly.make_data(cfg)
+    _refuse_occupied(out)
+    checkpoint = find_checkpoint(run)
+    predictor = load(checkpoint, device=device)
+    # A folder of that name is not the generated set.
+    name = str(root) if str(root) != SAMPLE else f"./{SAMPLE}"
+    others = {"data.root": name, "data.split_file": None, "data.include": [], "data.exclude": []}
+    # Without a training split there is nothing to take the intensities' scale from; the network has its own.
+    data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": "image"}))
     data.chosen_splits = _all_as_test
     data.setup()
+    _refuse_other_kind(predictor, data)
     _refuse_seen(folder, data)
-    write_text(out / "config.yaml", (folder / "config.yaml").read_text())
-    about: dict[str, Any] = json.loads((folder / "run.json").read_text())
-    about |= {"data": data.name, "synthetic": data.synthetic}
-    about["command"] = f"python -m visionlab.evaluate {run} --data {root}"
-    write_json(out / "run.json", about)
-    data.splits.write(out / "splits.json")
-    write_json(out / "data_card.json", card(data))
-    write_text(out / "data_index.csv", index_table(data).to_csv(index=False))
-    save(example_figure(data), out / "plots" / "examples.png")
-    say(evaluate_into(out, predictor, data, ("test",)), data.name)
+    command = ["python", "-m", "visionlab.evaluate", str(run), "--data", str(root)]
+    _write_evaluation(out, folder, checkpoint, predictor, data, "test", shlex.join(command))
     write_report(out)
     return out
 
 
-def _data(cfg: DictConfig, folder: Path) -> ImageDataModule:
-    data = assembly.make_data(cfg)
-    data.split_file = str(folder / "splits.json")
-    data.setup()
-    return data
+def _config(folder: Path, predictor: Predictor, data: dict[str, Any]) -> DictConfig:
+    """Return the run's configuration for its data module.
+
+    What the checkpoint says stands above the file, and what only training needs (it may be gone) is left out.
+    """
+    network, preprocess = predictor.description["network"], predictor.preprocess
+    replace = {
+        "model": {"name": network["name"], **network["options"]},
+        "init_from": None,
+        "augment.joint": [],
+        "augment.image": [],
+        "data.channels": preprocess.channels,
+        "data.image_size": [preprocess.height, preprocess.width],
+        "data.fit": preprocess.fit,
+    }
+    return load_config(folder, replace={**replace, **data})
 
 
-def _check_same(predictor: Predictor, data: ImageDataModule) -> None:
-    if predictor.description["data"]["fingerprint"] != data.cache.fingerprint:
-        LOG.warning(
-            "the files in %s changed since the run; the groups of its splits are used as they are now", data.root
-        )
+def _write_evaluation(
+    out: Path, run: Path, checkpoint: Path, predictor: Predictor, data: ImageDataModule, split: str, command: str
+) -> None:
+    """Write the folder of an evaluation, whole or not at all."""
+    about = read_json(run / "run.json")
+    about |= {"command": command, "data": data.name, "synthetic": data.synthetic, "evaluation_of": str(run)}
+    status = {"epoch": 0, "step": 0, **read_json(run / "status.json")}
+    status |= {"state": "finished", "message": f"{checkpoint} measured on {data.name}", "resume": ""}
+    with new_folder(out) as part:
+        write_text(part / "config.yaml", (run / "config.yaml").read_text(encoding="utf-8"))
+        write_json(part / "run.json", about)
+        write_json(part / "status.json", status)
+        data.splits.write(part / "splits.json")
+        write_json(part / "data_card.json", card(data))
+        write_text(part / "data_index.csv", index_table(data).to_csv(index=False))
+        save(example_figure(data), part / "plots" / "examples.png")
+        say(evaluate_into(part, predictor, data, (split,)), data.name)
+
+
+def _refuse_occupied(out: Path) -> None:
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UsageError(f"{out}: expected a new folder, found something there; give another --out or remove it")
 
 
 def _all_as_test(groups: Sequence[str]) -> Splits:
     return Splits((), (), tuple(sorted(set(groups))), (), "all groups are the test set")
 
 
+def _refuse_other_kind(predictor: Predictor, data: ImageDataModule) -> None:
+    found, trained = data.cache.preprocess.dtype, predictor.preprocess.dtype
+    if found != trained and "float32" in (found, trained):
+        raise DataError(
+            f"{data.root}: expected {trained} images as in training, found {found}; float and integer images have no "
+            "common scale, so convert them"
+        )
+
+
 def _refuse_seen(folder: Path, data: ImageDataModule) -> None:
     """Refuse images that the run was trained or tuned on: measured on them it would flatter itself."""
     path = folder / "data_index.csv"
-    if not path.is_file():
+    try:
+        index = pd.read_csv(path, dtype=str, keep_default_na=False)
+        seen = set(index.loc[index["split"].isin(["train", "val"]), "hash"])
+    except (OSError, ValueError, KeyError) as error:
+        LOG.warning("%s cannot be read (%s), so nobody knows whether training saw these images", path, error)
         return
-    index = pd.read_csv(path, dtype={"hash": str}, keep_default_na=False)
-    seen = set(index.loc[index["split"].isin(["train", "val"]), "hash"])
-    copies = data.table["path"][data.cache.facts["hash"].isin(seen).to_numpy()]
+    facts = data.cache.facts
+    # Images of one value are equal without being copies.
+    copies = data.table["path"][(facts["hash"].isin(seen) & (facts["min"] < facts["max"])).to_numpy()]
     if len(copies):
         raise DataError(
             f"{data.root}: {len(copies)} of {len(data.table)} images were used in training or validation of {folder}, "

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import csv
 import io
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+import pandas as pd
+from omegaconf import DictConfig
 
 from visionlab import assembly
 from visionlab.console import LOG
 from visionlab.data.checks import check_files
 from visionlab.data.describe import card, index_table
 from visionlab.data.files import Problem
+from visionlab.data.images import read, to_channels
+from visionlab.data.module import ImageDataModule
 from visionlab.data.store import write_json, write_text
-from visionlab.errors import DataError
+from visionlab.errors import DataError, UsageError
 from visionlab.records import example_figure
-from visionlab.reports.html import write_report
+from visionlab.reports.data import write_data_report
+from visionlab.reports.run import Run
 from visionlab.reports.style import save
 
 
@@ -24,46 +30,94 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     """Index, check, split and cache the data of a task; write what was found into ``folder``.
 
     Writes ``problems.csv`` (path, severity, what, advice), and if the data can be used ``splits.json``,
-    ``data_index.csv``, ``data_card.json``, ``plots/examples.png`` and ``report.html``.
+    ``data_index.csv``, ``data_card.json``, ``plots/`` and ``report.html``.
 
     Returns:
         ``folder``.
 
     Raises:
+        UsageError: ``folder`` holds a run, or what this command wrote before.
         DataError: files cannot be used; each was named on the screen and in ``problems.csv``.
     """
+    if (folder / "splits.json").exists() or (folder / "config.yaml").exists():
+        raise UsageError(f"hydra.run.dir={folder}: expected a new folder, found splits.json or a run in it")
     data = assembly.make_data(cfg)
-    root = data.locate()
-    found = data.scan(root)
-    table = data.choose(found.table, root) if len(found.table) else found.table
-    report = check_files(table, root, known=found.problems)
-    _write_problems(report.problems, folder)
-    for problem in report.problems:
+    problems, total = _check(data, data.locate())
+    _write_problems(problems, folder)
+    for problem in problems:
         LOG.info("%s: %s", problem.severity, problem)
-    if report.errors:
+    bad = {problem.path for problem in problems if problem.severity == "error"}
+    if bad:
         raise DataError(
-            f"{root}: {len(report.errors)} of {len(found.table) + len(found.problems)} files cannot be used, as listed "
-            f"above and in {folder / 'problems.csv'}; mend or remove them and run the command again"
+            f"{data.name}: {len(bad)} of {total} files cannot be used, as listed above and in "
+            f"{folder / 'problems.csv'}; mend or remove them and run the command again"
         )
     data.setup()
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
-    data.splits.write(folder / "splits.json")
-    write_json(folder / "data_card.json", card(data))
-    write_text(folder / "data_index.csv", index_table(data).to_csv(index=False))
-    about = {"command": command, "task": cfg.task, "data": data.name, "synthetic": data.synthetic, "seed": cfg.seed}
-    write_json(folder / "run.json", about)
-    write_json(folder / "status.json", {"state": "prepared", "epoch": 0, "step": 0, "message": "", "resume": ""})
-    save(example_figure(data), folder / "plots" / "examples.png")
-    LOG.info(
-        "%d images in %d groups can be used; cached in %s", len(table), table["group"].nunique(), data.cache.folder
-    )
-    LOG.info("splits: %s (train on them with data.split_file=%s)", data.splits.source, folder / "splits.json")
-    LOG.info("report: %s", write_report(folder))
+    _write(data, cfg, folder, command, problems)
+    LOG.info("%d images in %d groups can be used; cached in %s", total, data.table["group"].nunique(), data.cache.folder)
+    LOG.info("splits: %s; train on them with data.split_file=%s", data.splits.source, folder / "splits.json")
+    LOG.info("report: %s", folder / "report.html")
     return folder
 
 
+def _check(data: ImageDataModule, root: Path) -> tuple[list[Problem], int]:
+    """Return what is wrong with the chosen files, and how many there are."""
+    found = data.scan(root)
+    table = data.choose(found.table, root) if len(found.table) else found.table
+    report = check_files(table, root, known=found.problems)
+    problems = [*report.problems, *_other_channels(report.table, root, data.channels), *_other_kind(report.table)]
+    return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
+
+
+def _other_channels(checked: pd.DataFrame, root: Path, wanted: int) -> Iterator[Problem]:
+    """Yield the files whose channels cannot become those of the network."""
+    # Gray and RGB become one another whatever they hold; others depend on their alpha channel.
+    certain = (wanted, 1, 3) if wanted in (1, 3) else (wanted,)
+    for path in checked.loc[~checked["channels"].isin(certain), "path"]:
+        try:
+            to_channels(read(root / path), wanted)
+        except DataError as error:
+            what, _, advice = str(error).removeprefix("image: ").rpartition("; ")
+            yield Problem(path, what, advice)
+
+
+def _other_kind(checked: pd.DataFrame) -> Iterator[Problem]:
+    """Yield the rarer files where some hold floating point and others whole numbers, which have no common scale."""
+    floats = checked["dtype"] == "float32"
+    if floats.any() and not floats.all():
+        kinds = ("whole numbers", "floating point")
+        rare = bool(floats.mean() < 0.5)
+        for path in checked.loc[floats == rare, "path"]:
+            what = f"holds {kinds[rare]} where most files hold {kinds[not rare]}"
+            yield Problem(path, what, "there is no common scale: convert it")
+
+
+def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str, problems: list[Problem]) -> None:
+    """Write what there is to know of usable data; ``splits.json`` last, for it says that all is there."""
+    heads = {
+        name: {"columns": list(data.targets[name]), "unit": head.unit, "step": data.step(name)}
+        for name, head in cfg.heads.items()
+    }
+    index = index_table(data)
+    run = Run(
+        path=folder,
+        config={"task": cfg.task},
+        info={"data": data.name, "synthetic": data.synthetic, "heads": heads},
+        splits={"source": data.splits.source},
+        card=card(data),
+        index=index,
+    )
+    write_json(folder / "data_card.json", run.card)
+    write_text(folder / "data_index.csv", index.to_csv(index=False))
+    save(example_figure(data), folder / "plots" / "examples.png")
+    settings = [f"task={cfg.task}", f"data.root={cfg.data.root}", f"data.split_file={folder / 'splits.json'}"]
+    train = shlex.join(["python", "-m", "visionlab.train", *settings])
+    write_data_report(run, problems, [("Train on these splits", train), ("Check the data again", command)])
+    data.splits.write(folder / "splits.json")
+
+
 def _write_problems(problems: list[Problem], folder: Path) -> None:
-    text = io.StringIO()
+    text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", "severity", "what", "advice"])
     writer.writerows([problem.path, problem.severity, problem.what, problem.advice] for problem in problems)

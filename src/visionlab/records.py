@@ -89,8 +89,8 @@ class RunRecord:
         before = json.loads(path.read_text()).get("fingerprint")
         if before != data.cache.fingerprint:
             raise DataError(
-                f"{data.root}: the files or how they are prepared changed since {self.folder} began, so it cannot go on "
-                "exactly; restore them, or start a new run with init_from=" + str(self.folder)
+                f"{data.root}: the files or how they are prepared changed since {self.folder} began, so it cannot go "
+                "on exactly; restore them, or start a new run with init_from=" + str(self.folder)
             )
 
     def describe(self, data: ImageDataModule, module: TaskModule, resume: bool) -> None:
@@ -143,7 +143,7 @@ def say(metrics: dict[str, Any], data_name: str) -> None:
 
 
 def evaluate_into(folder: Path, predictor: Predictor, data: ImageDataModule, splits: tuple[str, ...]) -> dict[str, Any]:
-    """Evaluate these splits; write ``predictions/``, ``metrics.json`` and the pictures of best and worst into ``folder``."""
+    """Evaluate these splits; write ``predictions/``, ``metrics.json`` and pictures of the best and worst."""
     path = folder / "metrics.json"
     metrics: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     for split in splits:

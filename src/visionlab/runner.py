@@ -48,6 +48,8 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
             f"hydra.run.dir={run_dir}: expected a new folder, found a run in it; "
             f"go on with it by `python -m visionlab.resume {run_dir}`, or choose another folder"
         )
+    if not first_rank:
+        LOG.setLevel("WARNING")
     record = RunRecord(run_dir, cfg, command, write=first_rank)
     interruption = Interruption()
     try:
@@ -56,9 +58,10 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
                 record.start(resume)
             _work(cfg, run_dir, record, interruption, resume)
     except Interrupted as stop:
-        record.stopped("interrupted", f"stopped by {signal.Signals(stop.signum).name}, everything saved")
-        if first_rank:
-            LOG.info("stopped by %s; go on with: %s", signal.Signals(stop.signum).name, record.resume_command)
+        how = "everything saved" if stop.saved else "at once, so the last saved state may be earlier"
+        message = f"stopped by {signal.Signals(stop.signum).name}, {how}"
+        record.stopped("interrupted", message)
+        LOG.info("%s; go on with: %s", message, record.resume_command)
         sys.exit(128 + stop.signum)
     except BaseException as error:
         record.stopped("failed", f"{type(error).__name__}: {error}")
@@ -105,7 +108,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         return
     if not checkpoints.best_path.is_file():
         raise UserError(
-            f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr and look at {run_dir}"
+            f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
         )
     record.finish(data, logger, time.monotonic() - started, str(trainer.strategy.root_device))
 

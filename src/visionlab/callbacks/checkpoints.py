@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from pathlib import Path
@@ -118,7 +119,7 @@ class Checkpoints(Checkpoint):
         if signum is not None or self._due(trainer):
             self._save_last(trainer)
         if signum is not None:
-            raise Interrupted(signum)
+            raise Interrupted(signum, saved=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._before_validation = True
@@ -136,8 +137,7 @@ class Checkpoints(Checkpoint):
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         value = float(trainer.callback_metrics[self.monitor])
         best = self.best["value"]
-        # A comparison with not-a-number is false: such an epoch is never the best.
-        if value == value and (best is None or self.sign * value < self.sign * best):
+        if not math.isnan(value) and (best is None or self.sign * value < self.sign * best):
             self.best = {"value": value, "epoch": trainer.current_epoch, "step": trainer.global_step}
             trainer.save_checkpoint(self.best_path, weights_only=False, storage_options="inference")
 
@@ -156,7 +156,7 @@ class Checkpoints(Checkpoint):
     def _stop_if_asked(self, trainer: pl.Trainer) -> None:
         signum = self.interruption.agreed(trainer)
         if signum is not None:
-            raise Interrupted(signum)
+            raise Interrupted(signum, saved=True)
 
     def _due(self, trainer: pl.Trainer) -> bool:
         if self.every_n_steps is not None and trainer.global_step % self.every_n_steps == 0:

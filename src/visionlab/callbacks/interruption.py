@@ -17,11 +17,12 @@ class Interrupted(BaseException):
 
     Attributes:
         signum: the signal.
+        saved: whether the state of this very step was saved first.
     """
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, *, saved: bool = False) -> None:
         super().__init__(signal.Signals(signum).name)
-        self.signum = signum
+        self.signum, self.saved = signum, saved
 
 
 class Interruption(pl.Callback):

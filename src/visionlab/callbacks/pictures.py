@@ -38,8 +38,8 @@ class Pictures(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not (self.graph and trainer.is_global_zero and trainer.global_step == 0):
             return
-        writer = _writer(trainer)
-        model = pl_module.model
+        assert isinstance(pl_module, TaskModule)
+        writer, model = _writer(trainer), pl_module.model
         size = (1, self.data.channels, self.data.height, self.data.width)
         example = torch.zeros(size, dtype=torch.uint8, device=pl_module.device)
         model.eval()  # tracing runs the network once; its running statistics must not notice

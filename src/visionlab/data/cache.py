@@ -77,7 +77,7 @@ def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess) -> str
     digest.update(json.dumps([LAYOUT, str(root.resolve()), spec], sort_keys=True).encode())
     for path in paths:
         try:
-            state = os.stat(root / path)
+            state = (root / path).stat()
         except OSError as error:
             raise DataError(f"{root / path}: expected a readable file, found: {error.strerror}") from error
         digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())

@@ -20,7 +20,7 @@ def index_table(data: ImageDataModule) -> pd.DataFrame:
 
 
 def card(data: ImageDataModule) -> dict[str, Any]:
-    """Return the data card as plain data: counts, sizes, depths, and for each split its groups, intensities, targets."""
+    """Return the data card as plain data: counts, sizes, depths; of each split its groups, intensities, targets."""
     table = index_table(data)
     shapes = (table["height"].astype(str) + "x" + table["width"].astype(str)).value_counts()
     return {
@@ -34,7 +34,7 @@ def card(data: ImageDataModule) -> dict[str, Any]:
         "shapes": {str(name): int(count) for name, count in shapes.head(12).items()},
         "preprocess": data.cache.preprocess.sentence(),
         "notes": notes(data, table),
-        "splits": {split: _split(data, split, table) for split in data.rows},
+        "splits": {split: _split(data, split, table) for split, rows in data.rows.items() if len(rows)},
     }
 
 

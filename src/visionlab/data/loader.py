@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -32,7 +33,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
     def __init__(
         self,
         cache: Cache,
-        rows: Sequence[int],
+        rows: Sequence[int] | np.ndarray[Any, Any],
         ids: Sequence[str],
         targets: dict[str, np.ndarray[Any, Any]],
         augment: Augment | None,
@@ -88,7 +89,7 @@ class EpochBatches(Sampler[list[Key]]):
     def __len__(self) -> int:
         if not self.train:
             mine = len(range(self.rank, self.count, self.world))
-            return -(-mine // self.batch_size)
+            return math.ceil(mine / self.batch_size)
         return max(1, self.count // (self.batch_size * self.world))
 
     def __iter__(self) -> Iterator[list[Key]]:

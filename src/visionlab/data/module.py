@@ -79,6 +79,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.seed, self.augment = seed, Augment(augment["joint"], augment["image"])
         self.synthetic = root == SAMPLE
         self._root = root
+        # What the data are called in metrics, TensorBoard and report.
+        self.name: str = "generated sample" if self.synthetic else root
         self.channels, self.fit = channels, fit
         self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.normalize: str | list[float] = normalize
@@ -108,11 +110,6 @@ class ImageDataModule(pl.LightningDataModule):
         return Scan(self.index(root), [])
 
     # Setting up -------------------------------------------------------------------------------------------------
-
-    @property
-    def name(self) -> str:
-        """What the data are called in metrics, TensorBoard and report."""
-        return "generated sample" if self.synthetic else str(self._root)
 
     def locate(self) -> Path:
         """Return the folder of the data; the generated set is made on first use.
@@ -246,14 +243,15 @@ class ImageDataModule(pl.LightningDataModule):
         return ResumableLoader(dataset, batches, self.num_workers, pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> ResumableLoader:
-        return self.loader("train", train=True, **self._ranks())
+        return self._shared("train", train=True)
 
     def val_dataloader(self) -> ResumableLoader:
-        return self.loader("val", **self._ranks())
+        return self._shared("val", train=False)
 
-    def _ranks(self) -> dict[str, int]:
-        trainer = self.trainer
-        return {"rank": trainer.global_rank, "world": trainer.world_size} if trainer else {}
+    def _shared(self, split: str, *, train: bool) -> ResumableLoader:
+        """Return this rank's share of a split."""
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self.loader(split, train=train, rank=rank, world=world)
 
 
 def refuse_leaks(table: pd.DataFrame, facts: pd.DataFrame) -> None:

@@ -34,7 +34,7 @@ def image_statistics(cache: Cache, rows: Sequence[int] | np.ndarray[Any, Any]) -
 
 
 def target_step(table: pd.DataFrame, column: str) -> float | None:
-    """Return the median gap between neighbouring different values of ``column`` within the groups, None if there is none."""
+    """Return the median gap between neighbouring different values of ``column`` within the groups, None without any."""
     ordered = table.sort_values(["group", column])
     gaps = ordered[column].diff()[ordered["group"].eq(ordered["group"].shift())]
     gaps = gaps[gaps > 1e-9]

@@ -46,7 +46,7 @@ def write_json(path: Path, content: Any) -> None:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``path`` to fill; it becomes ``path`` if the block ends well, else it is removed."""
+    """Give a temporary folder beside ``path``; it becomes ``path`` if the block ends well, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     part.mkdir()

@@ -45,7 +45,7 @@ class Augment:
 
 
 def _compose(entries: Sequence[Entry]) -> Any:
-    import albumentations as A
+    import albumentations
 
     transforms = []
     for entry in entries:
@@ -55,7 +55,7 @@ def _compose(entries: Sequence[Entry]) -> Any:
             # albumentations only warns of arguments it does not know, and then ignores them.
             warnings.simplefilter("error", UserWarning)
             try:
-                transforms.append(getattr(A, name)(**arguments))
+                transforms.append(getattr(albumentations, name)(**arguments))
             except (AttributeError, TypeError, ValueError, UserWarning) as error:
                 raise ConfigError(f"augment: {name}({arguments}) cannot be made: {error}") from error
-    return A.Compose(transforms)
+    return albumentations.Compose(transforms)

@@ -47,9 +47,8 @@ class ImageNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.backbone = _backbone(name, in_channels, pretrained, weights)
-        width = self.backbone.num_features
-        # Some backbones widen after pooling; a dry run would cost more than asking for what timm states.
-        width = getattr(self.backbone, "head_hidden_size", width) or width
+        # Some backbones widen after pooling and say so by head_hidden_size.
+        width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)  # type: ignore[arg-type]
         layers: list[nn.Module] = []
         for size in hidden:
             layers += [nn.Dropout(dropout), nn.Linear(width, size), nn.ReLU(inplace=True)]

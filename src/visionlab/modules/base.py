@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -105,8 +105,8 @@ class TaskModule(pl.LightningModule):
         loss, raw = self._step(batch, "val")
         self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["id"]), sync_dist=True)
         for name, values in self.model.decode(raw).items():
-            self.collected[f"{name}_pred"].update(values)
-            self.collected[f"{name}_true"].update(batch["target"][name])
+            self._metric(name, "pred").update(values)
+            self._metric(name, "true").update(batch["target"][name])
 
     def on_validation_epoch_end(self) -> None:
         self._log_train_loss()
@@ -118,6 +118,9 @@ class TaskModule(pl.LightningModule):
             for name, value in head.measure(true, pred).items():
                 # Every rank has the same gathered values.
                 self.log(f"val/{head.name}/{name}", value, prog_bar=f"val/{head.name}/{name}" == self.monitor)
+
+    def _metric(self, head: str, what: str) -> CatMetric:
+        return cast(CatMetric, self.collected[f"{head}_{what}"])
 
     def _log_train_loss(self) -> None:
         """Log the mean training loss of the epoch that this validation ends."""
@@ -137,7 +140,7 @@ class TaskModule(pl.LightningModule):
         for head in self.model.each_head():
             both = []
             for what in ("true", "pred"):
-                metric = self.collected[f"{head.name}_{what}"]
+                metric = self._metric(head.name, what)
                 both.append(metric.compute().reshape(-1, head.channels).double().cpu().numpy())
                 metric.reset()
             result[head.name] = (both[0], both[1])

@@ -81,7 +81,7 @@ class RegressionHead(nn.Module):
         )
 
     def loss(self, raw: torch.Tensor, target: torch.Tensor, function: Loss) -> torch.Tensor:
-        """Return the loss of raw channels (B, K) against targets (B, K) in the user's units, on the standardised scale."""
+        """Return the loss, on the standardised scale, of raw channels (B, K) for targets (B, K) in the user's units."""
         return function(raw, (target.to(raw.dtype) - self.mean) / self.std)
 
     def decode(self, raw: torch.Tensor) -> torch.Tensor:

@@ -91,7 +91,7 @@ class TaskModel(nn.Module):
     def channels_last(self) -> None:
         """Lay the weights and images out with channels innermost, which convolutions on recent GPUs prefer."""
         self.memory_format = torch.channels_last
-        self.network.to(memory_format=torch.channels_last)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def each_head(self) -> list[Head]:
         """Return the heads in the order of their channels."""

@@ -37,7 +37,7 @@ def write_report(run_dir: Path | str) -> Path:
         DataError: not a run folder (no config.yaml).
     """
     run = read_run(Path(run_dir))
-    images = {"results": _result_figures(run), "training": _training_figures(run), "data": _data_figures(run)}
+    images = {"results": _result_figures(run), "training": _training_figures(run), "data": data_figures(run)}
     page = (
         environment()
         .get_template("report.html.j2")
@@ -170,7 +170,8 @@ def _training_figures(run: Run) -> list[dict[str, str]]:
     return drawn
 
 
-def _data_figures(run: Run) -> list[dict[str, str]]:
+def data_figures(run: Run) -> list[dict[str, str]]:
+    """Return the figures of what the data are: distributions of the targets, examples."""
     drawn: list[dict[str, str]] = []
     for head in run.heads.values() if run.index is not None else ():
         for column in map(str, head.get("columns") or ()):
@@ -191,12 +192,14 @@ def _commands(run: Run) -> list[tuple[str, str]]:
     """Return what to type for what."""
     path = run.path.resolve()
     folder = shlex.quote(str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path))
-    commands = [("Run the same training again", str(run.info["command"]))] if run.info.get("command") else []
+    commands = [("Make it again", str(run.info["command"]))] if run.info.get("command") else []
     resume = run.status.get("resume")
     if run.status.get("state") != "finished":
         commands.append(("Go on where it stopped", str(resume or f"python -m visionlab.resume {folder}")))
+    # An evaluation has no checkpoints of its own.
+    model = shlex.quote(str(run.info.get("evaluation_of"))) if run.info.get("evaluation_of") else folder
     return [
         *commands,
-        ("Predict new images", f"python -m visionlab.predict {folder} IMAGES --out predictions"),
+        ("Predict new images", f"python -m visionlab.predict {model} IMAGES --out predictions"),
         ("Write this report again", f"python -m visionlab.report {folder}"),
     ]
