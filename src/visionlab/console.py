@@ -17,10 +17,17 @@ LOG = logging.getLogger("visionlab")
 T = TypeVar("T")
 
 
+class _Lines(logging.Handler):
+    """Print to what ``sys.stderr`` is at the time: rich replaces it while it shows a bar, and puts lines above that."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 def setup_logging() -> None:
     """Send visionlab's messages to stderr, one plain line each, unless a handler (Hydra's) is there already."""
     if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Lines()])
     LOG.setLevel(logging.INFO)
 
 

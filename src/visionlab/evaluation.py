@@ -49,7 +49,9 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
     data = assembly.make_data(_config(folder, predictor, splits))
     data.setup()
     if predictor.description["data"]["fingerprint"] != data.cache.fingerprint:
-        LOG.warning("the files in %s changed since the run; the groups of its splits are used as they are now", data.root)
+        LOG.warning(
+            "the files in %s changed since the run; the groups of its splits are used as they are now", data.root
+        )
     if not len(data.rows[split]):
         raise UsageError(f"--split {split}: the run has no {split} images")
     if out == folder:
@@ -116,7 +118,8 @@ def _write_evaluation(
 ) -> None:
     """Write the folder of an evaluation, whole or not at all."""
     about = read_json(run / "run.json")
-    about |= {"command": command, "data": data.name, "synthetic": data.synthetic, "evaluation_of": str(run)}
+    about |= {"command": command, "data": data.name, "synthetic": data.synthetic}
+    about |= {"fingerprint": data.cache.fingerprint, "evaluation_of": str(run)}
     status = {"epoch": 0, "step": 0, **read_json(run / "status.json")}
     status |= {"state": "finished", "message": f"{checkpoint} measured on {data.name}", "resume": ""}
     with new_folder(out) as part:

@@ -23,9 +23,9 @@ def predict(
             metavar="INPUT", help="Images, folders (searched to the bottom) or quoted patterns such as 'scans/*.tif'."
         ),
     ],
-    out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Folder for predictions.csv, made if need be.")
-    ] = Path("predictions"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for predictions.csv, made if need be.")] = Path(
+        "predictions"
+    ),
     batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images predicted at once.")] = 16,
     device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:

@@ -54,7 +54,9 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
         )
     data.setup()
     _write(data, cfg, folder, command, problems)
-    LOG.info("%d images in %d groups can be used; cached in %s", total, data.table["group"].nunique(), data.cache.folder)
+    LOG.info(
+        "%d images in %d groups can be used; cached in %s", total, data.table["group"].nunique(), data.cache.folder
+    )
     LOG.info("splits: %s; train on them with data.split_file=%s", data.splits.source, folder / "splits.json")
     LOG.info("report: %s", folder / "report.html")
     return folder
@@ -110,10 +112,19 @@ def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str, p
     write_json(folder / "data_card.json", run.card)
     write_text(folder / "data_index.csv", index.to_csv(index=False))
     save(example_figure(data), folder / "plots" / "examples.png")
-    settings = [f"task={cfg.task}", f"data.root={cfg.data.root}", f"data.split_file={folder / 'splits.json'}"]
-    train = shlex.join(["python", "-m", "visionlab.train", *settings])
-    write_data_report(run, problems, [("Train on these splits", train), ("Check the data again", command)])
+    commands = [
+        ("Train on these splits", _training(command, folder / "splits.json")),
+        ("Check the data again", command),
+    ]
+    write_data_report(run, problems, commands)
     data.splits.write(folder / "splits.json")
+
+
+def _training(command: str, splits: Path) -> str:
+    """Return the command that trains on what ``command`` prepared."""
+    drawn = ("data.folds=", "data.fold=", "data.split_file=")
+    settings = [text for text in shlex.split(command)[3:] if not text.startswith(drawn)]
+    return shlex.join(["python", "-m", "visionlab.train", *settings, f"data.split_file={splits}"])
 
 
 def _write_problems(problems: list[Problem], folder: Path) -> None:

@@ -120,7 +120,9 @@ class RunRecord:
     def finish(self, data: ImageDataModule, logger: TensorBoardLogger, seconds: float, device: str) -> None:
         """Test the best checkpoint and write predictions, metrics, plots, hyper-parameters and report."""
         predictor = load(self.folder)
-        metrics = evaluate_into(self.folder, predictor, data, ("val", "test"))
+        # With data.test_fraction=0 there is no test split.
+        splits = tuple(split for split in ("val", "test") if len(data.rows[split]))
+        metrics = evaluate_into(self.folder, predictor, data, splits)
         self.about |= {"finished": _now(), "seconds": round(seconds, 1), "device": device}
         write_json(self.folder / "run.json", self.about)
         test = {name: entry["value"] for name, entry in metrics.items() if name.startswith("test/")}
@@ -149,7 +151,9 @@ def evaluate_into(folder: Path, predictor: Predictor, data: ImageDataModule, spl
     for split in splits:
         metrics |= evaluate_split(predictor, data, split, folder)
     write_json(path, metrics)
-    save(best_worst_figure(folder, predictor, data, splits[-1]), folder / "plots" / "best_worst.png")
+    picture = folder / "plots" / "best_worst.png"
+    if splits[-1] == "test" or not picture.is_file():
+        save(best_worst_figure(folder, predictor, data, splits[-1]), picture)
     return metrics
 
 

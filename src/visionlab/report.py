@@ -10,14 +10,14 @@ import typer
 from visionlab.console import guard
 from visionlab.errors import UsageError, UserError, nearest
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command()
 def report(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="Run folders, their checkpoints, or folders that contain runs."),
+        typer.Argument(metavar="RUN", help="Run folders, their checkpoints, or folders that contain runs."),
     ],
     out: Annotated[
         Path | None,
@@ -68,9 +68,10 @@ def _runs(path: Path) -> list[Path]:
         return [folder for folder in (path.parent, path.parent.parent) if (folder / "config.yaml").is_file()][:1]
     if (path / "config.yaml").is_file():
         return [path]
-    # Hydra keeps its own config.yaml in RUN/.hydra.
-    below = (file.parent for file in path.rglob("config.yaml"))
-    return sorted(run for run in below if not any(part.startswith(".") for part in run.relative_to(path).parts))
+    # Hydra keeps its own config.yaml in RUN/.hydra, and evaluations on other data lie in RUN/evaluations.
+    below = {file.parent for file in path.rglob("config.yaml")}
+    hidden = {run for run in below if any(part.startswith(".") for part in run.relative_to(path).parts)}
+    return sorted(run for run in below - hidden if below.isdisjoint(run.parents))
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import typer
 
 from visionlab.console import LOG, command
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 # What may change without changing the result; anything else is allowed but said.
 _HARMLESS = (
@@ -25,9 +25,10 @@ _HARMLESS = (
 
 @app.command()
 def resume(
-    run: Annotated[Path, typer.Argument(help="A run folder, or a checkpoint in one.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint in one.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(help="Settings to change, e.g. trainer.max_epochs=50 data.num_workers=4.")
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. trainer.max_epochs=50 data.num_workers=4."),
     ] = None,
 ) -> None:
     """Go on with a run that was interrupted, killed or is to train longer.

@@ -63,9 +63,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_config(
-    folder: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any] | None = None
-) -> DictConfig:
+def load_config(folder: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any] | None = None) -> DictConfig:
     """Return the checked configuration of a run folder.
 
     The file is text that anybody may have changed: it is read as plain YAML, typed by the schema and checked like a
@@ -108,7 +106,9 @@ def _read(path: Path) -> DictConfig:
     try:
         cfg = OmegaConf.merge(structure, content)
     except (ConfigAttributeError, ConfigKeyError) as error:
-        raise ConfigError(f"{path}: {translate.unknown_key(str(error.full_key), translate.keys_of(structure))}") from error
+        raise ConfigError(
+            f"{path}: {translate.unknown_key(str(error.full_key), translate.keys_of(structure))}"
+        ) from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path}: {_complaint(error)}") from error
     assert isinstance(cfg, DictConfig)

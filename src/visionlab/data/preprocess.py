@@ -9,7 +9,7 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 
-from visionlab.data.images import dtype_range, to_channels
+from visionlab.data.images import MAX_VALUES, dtype_range, to_channels
 from visionlab.errors import DataError
 
 Fit = Literal["crop", "pad", "stretch"]
@@ -70,7 +70,8 @@ class Preprocess:
             In a set of 8 and 16 bits, 8-bit values are multiplied by 257, which maps 0..255 onto 0..65535 exactly.
 
         Raises:
-            DataError: the channels cannot be brought to what is wanted, or float meets integer images.
+            DataError: the channels cannot be brought to what is wanted, float meets integer images, or a strip is so
+                long and thin that it would become too large.
         """
         image = self._depth(to_channels(image, self.channels, path), path)
         height, width = image.shape[:2]
@@ -82,6 +83,11 @@ class Preprocess:
             size = (max(1, round(height * scale)), max(1, round(width * scale)))
         if size == (height, width):
             return image
+        if size[0] * size[1] * self.channels > MAX_VALUES:
+            raise DataError(
+                f"{path or 'image'}: {height} x {width} pixels would become {size[0]} x {size[1]} to fit "
+                f"{self.height} x {self.width} (fit: {self.fit}), too many to hold; cut it to another shape"
+            )
         # Area averaging is the anti-aliased choice when shrinking; linear does not overshoot when enlarging.
         method = cv2.INTER_AREA if size[0] <= height and size[1] <= width else cv2.INTER_LINEAR
         return cv2.resize(image, (size[1], size[0]), interpolation=method).reshape(*size, self.channels)

@@ -128,7 +128,8 @@ def _check_description(description: dict[str, Any]) -> None:
     """
     _check_types(description, _DESCRIPTION, "")
     for key in ("network.in_channels", "network.out_channels", "preprocess.height", "preprocess.width"):
-        _expect(0 < _select(description, key) <= MAX_VALUES, key, "a number of at least 1", _select(description, key))
+        value = _select(description, key)
+        _expect(0 < value <= MAX_VALUES, key, f"a number from 1 to {MAX_VALUES}", value)
     network, preprocess, heads = description["network"], description["preprocess"], description["heads"]
     origin = [name for name in ORIGIN if name in network["options"]]
     _expect(not origin, "network.options", "what the network is, not where weights come from", origin)
@@ -177,8 +178,12 @@ def _expect(right: bool, key: str, expected: str, found: Any) -> None:
 def _check_weights(weights: Any, size: int) -> None:
     """Check that the weights are tensors by name, and no larger than the file: strides can make much of little."""
     named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
-    _expect(named and all(isinstance(t, torch.Tensor) for t in weights.values()), "weights", "tensors by name", "others")
-    _expect(sum(t.numel() * t.element_size() for t in weights.values()) <= size, "weights", f"at most {size} bytes", "more")
+    _expect(
+        named and all(isinstance(t, torch.Tensor) for t in weights.values()), "weights", "tensors by name", "others"
+    )
+    _expect(
+        sum(t.numel() * t.element_size() for t in weights.values()) <= size, "weights", f"at most {size} bytes", "more"
+    )
 
 
 def _compare(expected: dict[str, Any], found: dict[str, Any]) -> None:

@@ -138,7 +138,7 @@ def write_predictions(results: Iterable[tuple[Path, Prediction | DataError]], ou
             for path, result in results:
                 if isinstance(result, DataError):
                     LOG.warning("%s", result)
-                    failed.append((_printable(path), _printable(result)))
+                    failed.append((_printable(path), _printable(str(result).removeprefix(f"{path}: "))))
                     continue
                 good += 1
                 for name, value in result.values.items():

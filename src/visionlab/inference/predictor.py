@@ -148,7 +148,9 @@ class Predictor:
         elif isinstance(source, str | os.PathLike):
             path, image = str(source), self._read(Path(source))
         else:
-            raise TypeError(f"expected an image's path, a NumPy array or a list of these, found {type(source).__name__}")
+            raise TypeError(
+                f"expected an image's path, a NumPy array or a list of these, found {type(source).__name__}"
+            )
         decoded = self.decode(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))
         return self._result({name: values[0] for name, values in decoded.items()}, path)
 
@@ -209,5 +211,7 @@ def _device(name: str) -> torch.device:
     except (RuntimeError, AssertionError, ImportError) as error:
         count = torch.cuda.device_count()
         there = ["auto", "cpu", *(f"cuda:{number}" for number in range(count))]
-        raise UsageError(f"device '{name}': expected one that is there: {', '.join(there)}.{nearest(name, there)}") from error
+        raise UsageError(
+            f"device '{name}': expected one that is there: {', '.join(there)}.{nearest(name, there)}"
+        ) from error
     return device

@@ -84,6 +84,7 @@ def _backbone(name: str, in_channels: int, pretrained: bool, weights: str | None
             pretrained_cfg_overlay=overlay,
             in_chans=in_channels,
             num_classes=0,
+            **_start(name),
         )
         # timm only logs what it does not find when the classifier is left out, and would train on from random weights.
         if overlay is not None:
@@ -102,6 +103,16 @@ def _backbone(name: str, in_channels: int, pretrained: bool, weights: str | None
                 "network give model.weights=FILE with a copy of them, or set model.pretrained=false"
             ) from error
         raise
+
+
+def _start(name: str) -> dict[str, bool]:
+    """Return timm's arguments for the initial weights.
+
+    timm starts the last normalisation of each residual block of its ResNets at zero, which helps long trainings with
+    large batches and slows short ones. Here they start at one, as in He et al. 2016 and in torchvision.
+    """
+    residual = timm.models.model_entrypoint(name.partition(".")[0]).__module__ == "timm.models.resnet"
+    return {"zero_init_last": False} if residual else {}
 
 
 def _refuse_gaps(backbone: nn.Module, path: str) -> None:

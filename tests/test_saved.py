@@ -1,0 +1,176 @@
+"""A run folder's configuration is text that anybody may have changed: what is read of it, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import shell
+from visionlab.data import store
+from visionlab.errors import ConfigError, DataError, UsageError
+from visionlab.saved import load_config, read_json, run_folder
+
+
+@pytest.fixture
+def edit(tiny_run: Path, tmp_path: Path) -> Any:
+    """Return a function that makes a folder with the run's config.yaml, one piece of its text replaced."""
+
+    def make(old: str = "", new: str = "") -> Path:
+        text = (tiny_run / "config.yaml").read_text()
+        assert text.count(old) >= 1
+        (tmp_path / "config.yaml").write_text(text.replace(old, new, 1) if old else text)
+        return tmp_path
+
+    return make
+
+
+def test_unchanged_it_is_the_configuration_of_the_run(edit: Any, focus_root: Path) -> None:
+    cfg = load_config(edit())
+    assert (cfg.task, cfg.model.name, cfg.data.root) == ("focus", "test_resnet", str(focus_root))
+    assert cfg.trainer.max_epochs == 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"seed: [1",
+        b"a: b: c",
+        b"\xff\xfe\x00",
+        b"\x00\x01\x02",
+        b"- a\n- b\n",
+        b"3",
+        b"seed: 1\nseed: 2\n",
+        b"[" * 3000,
+    ],
+)
+def test_damaged_files_are_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(DataError, match="config.yaml: expected"):
+        load_config(tmp_path)
+
+
+def test_yaml_cannot_make_objects(edit: Any, tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    folder = edit("seed: 0", f"seed: !!python/object/apply:os.mkdir ['{made}']")
+    with pytest.raises(DataError, match="python/object/apply"):
+        load_config(folder)
+    assert not made.exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("seed: 0", "seed: 0\nsede: 1", "unknown key 'sede'. Did you mean 'seed'?"),
+        ("max_epochs: 2", "max_epoch: 2", "unknown key 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
+        ("seed: 0", "seed: zero", "seed: expected int"),
+        ("data:\n", "data: null\nmore:\n", "data: expected a mapping"),
+        ("batch_size: 8", "batch_size: many", "data.batch_size: expected int, found 'many'"),
+        ("batch_size: 8", "batchsize: 8", "data.batchsize: unknown key. Did you mean 'batch_size'?"),
+        ("test_resnet", "resnet43", "model.name: expected a network"),
+        ("module: regressor", "module: os.system", "module: expected one of regressor"),
+        ("visionlab.data.focus.FocusDataModule", "os.system", "data._target_: expected a name that begins with"),
+        ("visionlab.data.focus.FocusDataModule", "visionlab.data.store.write_text", "data.root: unknown key"),
+        ("visionlab.data.focus.FocusDataModule", "visionlab.data.focus._printable", "private"),
+        ("visionlab.losses.elementwise.l1", "visionlab.data.store.write_text", "loss._target_: expected a name"),
+        ("visionlab.losses.elementwise.l1", "builtins.eval", "loss._target_: expected a name"),
+        ("visionlab.modules.optimizers.adam", "os.system", "optimizer._target_: expected a name"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_refused_and_never_called(
+    old: str, new: str, expected: str, edit: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def called(*_: object, **__: object) -> None:
+        raise AssertionError("called")
+
+    monkeypatch.setattr("os.system", called)
+    monkeypatch.setattr(store, "write_text", called)
+    folder = edit(old, new)
+    with pytest.raises(ConfigError) as caught:
+        load_config(folder)
+    assert str(caught.value).startswith(f"{folder / 'config.yaml'}: ")
+    assert expected in str(caught.value)
+
+
+def test_such_a_file_ends_a_command_with_status_2(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    text = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(text.replace("visionlab.data.focus.FocusDataModule", "os.system"))
+    for verb in ("evaluate", "resume"):
+        assert shell.run(verb, run) == 2
+        assert "data._target_: expected a name that begins with 'visionlab.data.'" in capsys.readouterr().err
+
+
+def test_overrides_are_typed(edit: Any) -> None:
+    overrides = ["trainer.max_epochs=5", "optimizer.lr=1e-4", "data.include=[a,b]", "callbacks.ema.decay=0.9"]
+    cfg = load_config(edit(), [*overrides, "trainer.devices=auto", "init_from=null"])
+    assert (cfg.trainer.max_epochs, cfg.optimizer.lr, list(cfg.data.include)) == (5, 1e-4, ["a", "b"])
+    assert (cfg.callbacks.ema.decay, cfg.trainer.devices, cfg.init_from) == (0.9, "auto", None)
+    assert cfg.data.batch_size == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("trainer.max_epoch=5", "unknown key 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
+        ("max_epochs=5", "unknown key 'max_epochs'. Did you mean 'trainer.max_epochs'?"),
+        ("hydra.run.dir=x", "unknown key 'hydra.run.dir'"),
+        ("trainer.max_epochs=five", "trainer.max_epochs: expected int, found 'five'"),
+        ("optimizer.lr=fast", "optimizer.lr: expected float, found 'fast'"),
+        ("optimizer.lr=-1", "optimizer.lr: expected a number above 0"),
+        ("data=3", "data: expected a mapping, found 3"),
+        ("trainer.max_epochs", "key=value"),
+        ("seed=1,2", "several values"),
+        ("+note=1", "only keys that the run has"),
+        ("~seed", "only keys that the run has"),
+        ("data.root=/no/such/folder", "data.root: expected a folder"),
+        ("data._target_=os.system", "part of its checkpoints"),
+        ("model=resnet18", "'model' was chosen when the run began"),
+        ("model.name=resnet18", "init_from=RUN model.name=resnet18"),
+        ("task=focus", "'task' was chosen when the run began"),
+        ("optimizer=sgd", "'optimizer' was chosen when the run began"),
+    ],
+)
+def test_wrong_overrides_are_refused(override: str, expected: str, edit: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(edit(), [override])
+    assert expected in str(caught.value)
+
+
+def test_replaced_values_are_not_checked_as_the_file_has_them(edit: Any, focus_root: Path) -> None:
+    folder = edit(str(focus_root), "/gone")
+    with pytest.raises(ConfigError, match="data.root"):
+        load_config(folder)
+    assert load_config(folder, replace={"data.root": str(focus_root)}).data.root == str(focus_root)
+
+
+def test_a_run_is_found_from_what_belongs_to_it(tiny_run: Path) -> None:
+    inside = ("", "checkpoints", "checkpoints/best.ckpt", "config.yaml")
+    assert {run_folder(tiny_run / name) for name in inside} == {tiny_run}
+
+
+def test_what_is_no_run_is_refused_with_a_hint(tiny_run: Path, focus_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Did you mean 'tiny'"):
+        run_folder(tiny_run.with_name("tinny"))
+    with pytest.raises(UsageError, match=rf"no config.yaml.* It holds runs, such as {tiny_run}"):
+        run_folder(tiny_run.parent)
+    with pytest.raises(UsageError, match="no config.yaml"):
+        run_folder(focus_root)
+    alone = tmp_path / "best.ckpt"
+    alone.touch()
+    with pytest.raises(UsageError, match="no config.yaml"):
+        run_folder(alone)
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "\udcff", None])
+def test_damaged_json_is_named(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(DataError, match="run.json: expected"):
+        read_json(path)
