@@ -62,7 +62,7 @@ def one_thread(worker: int) -> None:
 
 
 def make_files(root: Path, count: int) -> list[str]:
-    """Write grey 8-bit PNGs of blurred noise, which compress about as badly as photographs of cells."""
+    """Write grey 8-bit PNGs of blurred noise, which take about 0.6 bytes a pixel, as noisy micrographs do."""
     rng = np.random.default_rng(0)
     names = []
     for i in range(count):

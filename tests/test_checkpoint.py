@@ -118,7 +118,7 @@ def test_damaged_bytes_never_end_in_a_traceback(tiny_run: Path, tmp_path: Path) 
         try:
             visionlab.load(path, device="cpu")
         except DataError as error:
-            assert str(path) in str(error)  # noqa: PT017 - loading may also go well
+            assert str(path) in str(error)
 
 
 @pytest.mark.parametrize("content", [b"text", b"\x00" * 1000, b"PK\x03\x04" + b"\x00" * 100, bytes(range(256)) * 20])
@@ -135,10 +135,10 @@ def test_other_archives_are_refused(saved: Callable[..., Path], tmp_path: Path) 
     assert "damaged or other file" in refusal(other)
     # Compressed, a small file could fill the memory.
     packed = tmp_path / "packed.ckpt"
-    with zipfile.ZipFile(saved(lambda content: None)) as source:
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-            for entry in source.infolist():
-                archive.writestr(entry.filename, source.read(entry))
+    original = saved(lambda content: None)
+    with zipfile.ZipFile(original) as source, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for entry in source.infolist():
+            archive.writestr(entry.filename, source.read(entry))
     assert "compressed archive" in refusal(packed)
 
 
@@ -253,11 +253,11 @@ def test_the_checkpoint_of_a_folder_is_the_best(tiny_run: Path, tmp_path: Path, 
 
 
 def test_what_has_no_checkpoint_is_refused_with_a_hint(tiny_run: Path, focus_root: Path) -> None:
-    with pytest.raises(UsageError, match="found nothing there. Did you mean 'tiny'"):
+    with pytest.raises(UsageError, match=r"found nothing there. Did you mean 'tiny'"):
         find_checkpoint(tiny_run.with_name("tini"))
-    with pytest.raises(UsageError, match=f"found neither. It holds runs, such as {tiny_run}"):
+    with pytest.raises(UsageError, match=rf"found neither. It holds runs, such as {tiny_run}"):
         find_checkpoint(tiny_run.parent)
-    with pytest.raises(UsageError, match="found neither$"):
+    with pytest.raises(UsageError, match=r"found neither$"):
         find_checkpoint(focus_root)
 
 

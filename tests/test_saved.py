@@ -48,7 +48,7 @@ def test_unchanged_it_is_the_configuration_of_the_run(edit: Any, focus_root: Pat
 )
 def test_damaged_files_are_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_bytes(content)
-    with pytest.raises(DataError, match="config.yaml: expected"):
+    with pytest.raises(DataError, match=r"config.yaml: expected"):
         load_config(tmp_path)
 
 
@@ -144,7 +144,7 @@ def test_wrong_overrides_are_refused(override: str, expected: str, edit: Any) ->
 
 def test_replaced_values_are_not_checked_as_the_file_has_them(edit: Any, focus_root: Path) -> None:
     folder = edit(str(focus_root), "/gone")
-    with pytest.raises(ConfigError, match="data.root"):
+    with pytest.raises(ConfigError, match=r"data.root"):
         load_config(folder)
     assert load_config(folder, replace={"data.root": str(focus_root)}).data.root == str(focus_root)
 
@@ -159,11 +159,11 @@ def test_what_is_no_run_is_refused_with_a_hint(tiny_run: Path, focus_root: Path,
         run_folder(tiny_run.with_name("tinny"))
     with pytest.raises(UsageError, match=rf"no config.yaml.* It holds runs, such as {tiny_run}"):
         run_folder(tiny_run.parent)
-    with pytest.raises(UsageError, match="no config.yaml"):
+    with pytest.raises(UsageError, match=r"no config.yaml"):
         run_folder(focus_root)
     alone = tmp_path / "best.ckpt"
     alone.touch()
-    with pytest.raises(UsageError, match="no config.yaml"):
+    with pytest.raises(UsageError, match=r"no config.yaml"):
         run_folder(alone)
 
 
@@ -172,5 +172,5 @@ def test_damaged_json_is_named(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     if content is not None:
         path.write_text(content, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(DataError, match="run.json: expected"):
+    with pytest.raises(DataError, match=r"run.json: expected"):
         read_json(path)

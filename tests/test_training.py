@@ -293,3 +293,14 @@ def test_training_on_a_gpu(focus_root: Path, tmp_path: Path, precision: str) -> 
         "trainer.gradient_clip_val=1.0",
     )
     assert json.loads((run / "metrics.json").read_text())["test/distance/mae"]["value"] > 0
+
+
+def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
+    from visionlab.errors import DataError
+
+    (tmp_path / "data").mkdir()
+    for group in "abc":
+        (tmp_path / "data" / f"{group}_1_2.png").write_bytes(b"not an image")
+    with pytest.raises(DataError, match=r"a_1_2\.png"):
+        train(tmp_path / "runs" / "run", f"data.root={tmp_path / 'data'}")
+    assert not (tmp_path / "runs").exists()

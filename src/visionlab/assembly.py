@@ -32,6 +32,8 @@ _MEANT = (
     ".*is smaller than the logging interval.*",
     ".*Checkpoint directory .* exists and is not empty.*",
     ".*in eval mode at the start of training.*",
+    # Validation metrics are gathered from all ranks before they are logged.
+    ".*when logging on epoch level in distributed setting.*",
     ".*lr_scheduler.step.. before .optimizer.step.*",
 )
 

@@ -82,7 +82,7 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str) -> Path
     predictor = load(checkpoint, device=device)
     # A folder of that name is not the generated set.
     name = str(root) if str(root) != SAMPLE else f"./{SAMPLE}"
-    others = {"data.root": name, "data.split_file": None, "data.include": [], "data.exclude": []}
+    others: dict[str, Any] = {"data.root": name, "data.split_file": None, "data.include": [], "data.exclude": []}
     # Without a training split there is nothing to take the intensities' scale from; the network has its own.
     data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": "image"}))
     data.chosen_splits = _all_as_test

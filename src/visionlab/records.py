@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from visionlab.modules.base import TaskModule
 from visionlab.reports.html import write_report
 from visionlab.reports.images import best_worst, examples
 from visionlab.reports.style import save
-from visionlab.reports.text import count, digits, measure
+from visionlab.reports.text import count, digits, measure, unit_text
 
 _PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
 
@@ -71,6 +72,17 @@ class RunRecord:
         """Write the status of a run that ended early, if it got as far as having a folder."""
         if self.write and (self.folder / "config.yaml").is_file():
             self.status(state, message)
+
+    def discard(self) -> None:
+        """Take back what :meth:`start` and the log wrote of a run that never came to training."""
+        if not self.write:
+            return
+        for name in ("config.yaml", "status.json", "train.log"):
+            (self.folder / name).unlink(missing_ok=True)
+        # Only folders that are empty now: the user may have chosen one with other things in it.
+        for folder in (self.folder, self.folder.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def follow(self, data: ImageDataModule) -> None:
         """Let a resumed run use the splits that it began with."""
@@ -139,7 +151,8 @@ class RunRecord:
 def say(metrics: dict[str, Any], data_name: str) -> None:
     """Log metrics, one line each, with interval and baseline."""
     for name, entry in metrics.items():
-        baseline = "undefined" if entry["baseline"] is None else f"{digits(entry['baseline'])} {entry['unit']}".strip()
+        unit = unit_text(entry["unit"])
+        baseline = "undefined" if entry["baseline"] is None else f"{digits(entry['baseline'])} {unit}".strip()
         groups = count(entry["groups"], "group")
         LOG.info("%s on %s: %s (95%% interval over %s), baseline %s", name, data_name, measure(entry), groups, baseline)
 

@@ -64,6 +64,8 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
         LOG.info("%s; go on with: %s", message, record.resume_command)
         sys.exit(128 + stop.signum)
     except BaseException as error:
+        if isinstance(error, UserError) and not (run_dir / "run.json").exists():
+            record.discard()
         record.stopped("failed", f"{type(error).__name__}: {error}")
         raise
     return run_dir
@@ -86,7 +88,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         record.save_config()
     if record.write:
         record.describe(data, module, resume)
-    logger = TensorBoardLogger(run_dir, name="", version="", purge_step=step or None)
+    logger = Events(run_dir, name="", version="", purge_step=step or None)
     checkpoints = Checkpoints(
         run_dir / "checkpoints",
         cfg.monitor,
@@ -111,6 +113,13 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
             f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
         )
     record.finish(data, logger, time.monotonic() - started, str(trainer.strategy.root_device))
+
+
+class Events(TensorBoardLogger):
+    """TensorBoard's event files, without Lightning's hparams.yaml beside them: config.yaml holds the settings."""
+
+    def save(self) -> None:
+        self.experiment.flush()
 
 
 def make_trainer(

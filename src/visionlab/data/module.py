@@ -26,6 +26,7 @@ from visionlab.errors import DataError
 
 SAMPLE = "sample"
 STAGES = ("train", "val", "test")
+_USE = {"train": "train on", "val": "choose the best epoch by"}
 
 
 class ImageDataModule(pl.LightningDataModule):
@@ -191,6 +192,9 @@ class ImageDataModule(pl.LightningDataModule):
         refuse_leaks(self.table, self.cache.facts)
         self._check_range()
         self.rows = {stage: np.flatnonzero((self.table["split"] == stage).to_numpy()) for stage in STAGES}
+        for split in ("train", "val") if self.chosen_splits is None else ():
+            if not len(self.rows[split]):
+                raise DataError(f"{self.splits.source}: expected images to {_USE[split]}, found none in '{split}'")
         for split, rows in self.rows.items():
             LOG.info("%-5s %5d images, %d groups", split, len(rows), len(getattr(self.splits, split)))
         self.mean, self.std = self._image_scale()
@@ -255,13 +259,13 @@ class ImageDataModule(pl.LightningDataModule):
 
 
 def refuse_leaks(table: pd.DataFrame, facts: pd.DataFrame) -> None:
-    """Refuse the same image (equal pixels) in two splits.
+    """Refuse the same image (equal pixels) in two splits; images of one value are equal without being copies.
 
     Raises:
         DataError: naming the first pair.
     """
     used = table.assign(hash=facts["hash"].to_numpy())
-    used = used[used["split"] != ""]
+    used = used[(used["split"] != "") & (facts["min"] < facts["max"]).to_numpy()]
     counts = used.groupby("hash")["split"].nunique()
     leaked = counts.index[counts > 1]
     if len(leaked):

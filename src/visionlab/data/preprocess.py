@@ -66,7 +66,7 @@ class Preprocess:
             path: named in errors.
 
         Returns:
-            h x w x ``channels``: with ``crop`` at least the target size, with ``pad`` at most, with ``stretch`` just it.
+            h x w x ``channels``: with ``crop`` at least the target size, with ``pad`` at most, ``stretch``: just it.
             In a set of 8 and 16 bits, 8-bit values are multiplied by 257, which maps 0..255 onto 0..65535 exactly.
 
         Raises:

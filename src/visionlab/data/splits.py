@@ -97,8 +97,8 @@ def make_splits(
     if not train:
         raise DataError(
             f"too few groups to split: {len(names)} found ({_some(names)}), which gives {len(test)} for test,"
-            f" {len(val)} for validation and none for training; add images of other groups, or set"
-            f" data.val_fraction=0{'' if folds else ' or data.test_fraction=0'}"
+            f" {len(val)} for validation and none for training; add images of other groups"
+            f"{'' if folds else ', or set data.test_fraction=0'}"
         )
     kept_train, kept_val = train[: _count(fraction, len(train))], val[: _count(fraction, len(val))]
     unused = train[len(kept_train) :] + val[len(kept_val) :]

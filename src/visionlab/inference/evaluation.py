@@ -18,7 +18,7 @@ from visionlab.modules.task_model import Head
 
 
 def predict_split(predictor: Predictor, data: ImageDataModule, split: str) -> pd.DataFrame:
-    """Return one row a sample of a split: id, group, split, path, and ``<column>_true``, ``<column>_pred`` in user's units."""
+    """Return one row a sample of a split: id, group, split, path, ``<column>_true`` and ``_pred`` in user's units."""
     table = data.table.iloc[data.rows[split]][["id", "group", "split", "path"]].reset_index(drop=True)
     parts: dict[str, list[np.ndarray[Any, Any]]] = {head.name: [] for head in predictor.heads}
     loader = data.loader(split)
@@ -50,7 +50,7 @@ def describe_heads(heads: Sequence[Head]) -> dict[str, dict[str, Any]]:
 
 
 def evaluate_split(predictor: Predictor, data: ImageDataModule, split: str, folder: Path) -> dict[str, Any]:
-    """Predict a split, write ``predictions/<split>.csv`` below ``folder`` and return its entries of ``metrics.json``."""
+    """Predict a split, write ``predictions/<split>.csv`` into ``folder`` and return its entries of ``metrics.json``."""
     table = predict_split(predictor, data, split)
     write_text(folder / "predictions" / f"{split}.csv", table.to_csv(index=False, float_format="%.7g"))
     heads = describe_heads(predictor.heads)

@@ -83,7 +83,7 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
 
 
 def _matching(pattern: str) -> Iterator[Path]:
-    for path in sorted(map(Path, glob.glob(pattern, recursive=True))):
+    for path in sorted(map(Path, glob.glob(pattern, recursive=True))):  # noqa: PTH207 - Path.glob wants relative patterns
         if path.is_dir():
             yield from _images_in(path)
         else:
@@ -119,7 +119,7 @@ def prepare_output(out: Path) -> None:
 
 
 def write_predictions(results: Iterable[tuple[Path, Prediction | DataError]], out: Path) -> tuple[int, int]:
-    """Write ``predictions.csv`` (path, name, value, unit) and, if there are any, ``failed.csv`` (path, reason) into ``out``.
+    """Write ``predictions.csv`` (path, name, value, unit) and, if there are any, ``failed.csv`` (path, reason).
 
     The files appear when complete; those of an earlier prediction are replaced.
 

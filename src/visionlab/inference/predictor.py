@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -75,8 +75,8 @@ class Predictor:
     @overload
     def predict(self, source: Source) -> Prediction: ...
     @overload
-    def predict(self, source: Sequence[Source]) -> list[Prediction]: ...
-    def predict(self, source: Source | Sequence[Source]) -> Prediction | list[Prediction]:
+    def predict(self, source: list[Any] | tuple[Any, ...]) -> list[Prediction]: ...
+    def predict(self, source: Source | list[Any] | tuple[Any, ...]) -> Prediction | list[Prediction]:
         """Predict for an image, or a list of images.
 
         Args:
@@ -89,12 +89,12 @@ class Predictor:
         """
         if isinstance(source, list | tuple):
             return [self._one(item) for item in source]
-        return self._one(cast(Source, source))
+        return self._one(source)
 
     def predict_files(
         self, paths: Iterable[Path], batch_size: int = 16
     ) -> Iterator[tuple[Path, Prediction | DataError]]:
-        """Predict for many files, decoding on all cores, and yield each file with its prediction or its error, in order.
+        """Predict for many files, decoding on all cores; yield each with its prediction or its error, in order.
 
         Raises:
             UserError: the device has too little memory for ``batch_size`` images.
@@ -194,7 +194,8 @@ def _checked(array: Array) -> Array:
         raise DataError(f"array: expected H x W or H x W x C, found shape {array.shape}")
     if array.dtype not in (np.uint8, np.uint16, np.float32):
         raise DataError(
-            f"array: expected uint8, uint16 or float32 as in the files, found {array.dtype}; convert it, keeping the scale"
+            f"array: expected uint8, uint16 or float32 as in the files, found {array.dtype}; convert it, keeping the "
+            "scale"
         )
     if array.dtype == np.float32 and not np.isfinite(array).all():
         raise DataError("array: expected finite values, found NaN or infinity")

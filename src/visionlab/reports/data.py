@@ -18,8 +18,8 @@ def write_data_report(run: Run, problems: Sequence[Problem], commands: Sequence[
     """Draw the figures of a data set, write ``report.html`` and return its path.
 
     Args:
-        run: with ``path``, ``config`` (``task``), ``info`` (``data``, ``synthetic``, ``heads``), ``splits``, ``card`` and
-            ``index``; ``plots/examples.png`` is there already.
+        run: with ``path``, ``config`` (``task``), ``info`` (``data``, ``synthetic``, ``heads``), ``splits``, ``card``
+            and ``index``; ``plots/examples.png`` is there already.
         problems: what to know of single files; the first hundred are listed.
         commands: pairs, what for and what to type.
     """

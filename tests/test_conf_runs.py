@@ -1,0 +1,53 @@
+"""Every choice in conf/ is built and trains for a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pytorch_lightning import Trainer
+
+from tests.conftest import ROOT, TINY
+from visionlab import assembly
+from visionlab.config import build, compose
+
+CHOICES = [
+    (path.parent.name, path.stem)
+    for path in sorted((ROOT / "conf").glob("*/*.yaml"))
+    if path.parent.name in ("task", "experiment", "model", "loss", "optimizer", "scheduler", "augment", "trainer")
+]
+# What a choice needs that has no sensible default.
+NEEDS = {("model", "timm"): ["model.name=test_resnet"]}
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
+def test_choice_trains_for_a_step(group: str, choice: str, focus_root: Path) -> None:
+    small = [text for text in TINY if not text.startswith(("task=", "model"))]
+    network = [] if group in ("model", "experiment") else ["model=timm", "model.name=test_resnet"]
+    overrides = [*small, *network, f"{group}={choice}", *NEEDS.get((group, choice), []), "data.batch_size=4"]
+    if choice == "ddp":
+        overrides.append("trainer.devices=1")
+    cfg = compose([*overrides, f"data.root={focus_root}"])
+    data = assembly.make_data(cfg)
+    data.setup()
+    module = assembly.make_module(cfg, data)
+    options = {**assembly.trainer_options(cfg), "max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1}
+    trainer = Trainer(
+        **options, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=focus_root
+    )
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    trainer.fit(module, train_dataloaders=data.loader("train", train=True), val_dataloaders=data.loader("val"))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+    assert trainer.global_step == 1
+    assert torch.isfinite(trainer.callback_metrics[cfg.monitor])
+    assert any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
+def test_only_visionlab_can_be_built() -> None:
+    from visionlab.errors import ConfigError
+
+    for target in ("os.system", "subprocess.run", "visionlab.config._locate", "visionlab.console.os.system"):
+        with pytest.raises(ConfigError, match="_target_"):
+            build({"_target_": target})

@@ -1,0 +1,217 @@
+"""Predicting from Python: what goes in, what comes out, and that it is what training did to its images."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+import torch
+
+import visionlab
+from tests.conftest import train
+from visionlab.errors import DataError, UsageError, UserError
+from visionlab.inference import Prediction, Predictor
+
+Write = Callable[[Path, object], None]
+
+
+@pytest.fixture(scope="module")
+def predictor(tiny_run: Path) -> Predictor:
+    loaded: Predictor = visionlab.load(tiny_run, device="cpu")
+    return loaded
+
+
+@pytest.fixture(scope="module")
+def file(focus_root: Path) -> Path:
+    return min((focus_root / "images").iterdir())
+
+
+@pytest.fixture(scope="module")
+def image(file: Path) -> Any:
+    """The pixels of ``file``: 32 x 32, uint8."""
+    return imagecodecs.png_decode(file.read_bytes())
+
+
+def test_a_prediction_has_names_units_and_path(predictor: Predictor, file: Path) -> None:
+    found = predictor.predict(file)
+    assert found.distance == found.values["distance"]
+    assert found.units == {"distance": "um"}
+    assert found.path == str(file)
+    assert predictor.predict(str(file)) == found
+
+
+def test_an_unknown_name_lists_the_known_ones(predictor: Predictor, image: Any) -> None:
+    with pytest.raises(AttributeError, match="no predicted value 'distanse'; there are: distance"):
+        predictor.predict(image).distanse  # noqa: B018
+
+
+def test_a_prediction_can_be_copied_and_pickled_but_not_changed(predictor: Predictor, image: Any) -> None:
+    found = predictor.predict(image)
+    assert found.path is None
+    for other in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert other == found
+        assert other.distance == found.distance
+    with pytest.raises(AttributeError):
+        found.path = "x"
+
+
+def test_it_is_what_the_run_wrote_for_its_test_split(predictor: Predictor, tiny_run: Path, focus_root: Path) -> None:
+    table = pd.read_csv(tiny_run / "predictions" / "test.csv")
+    assert len(table) == 7
+    for row in table.itertuples():
+        assert predictor.predict(focus_root / str(row.path)).distance == pytest.approx(row.distance_pred, abs=1e-5)
+
+
+def test_file_and_array_give_the_same(predictor: Predictor, file: Path, image: Any) -> None:
+    expected = predictor.predict(file).values
+    same = [image, image[:, :, None], np.asfortranarray(image), np.flipud(np.flipud(image)), image.copy(order="K")]
+    assert [found.values for found in predictor.predict(same)] == [expected] * len(same)
+
+
+def test_depth_and_colour_that_add_nothing_change_nothing(predictor: Predictor, image: Any, tmp_path: Path) -> None:
+    expected = predictor.predict(image).distance
+    deep = image.astype(np.uint16) * np.uint16(257)
+    colour = np.repeat(image[:, :, None], 3, axis=2)
+    opaque = np.dstack([image, np.full_like(image, 255)])
+    for other in (deep, colour, opaque, np.dstack([colour, opaque[:, :, 1]]), np.repeat(deep[:, :, None], 3, axis=2)):
+        assert predictor.predict(other).distance == pytest.approx(expected, abs=1e-5)
+        path = tmp_path / "copy.png"
+        path.write_bytes(imagecodecs.png_encode(other))
+        assert predictor.predict(path).distance == pytest.approx(expected, abs=1e-5)
+    for other in (image, deep):
+        path = tmp_path / "copy.tif"
+        tifffile.imwrite(path, other)
+        assert predictor.predict(path).distance == pytest.approx(expected, abs=1e-5)
+
+
+def test_other_sizes_are_brought_to_that_of_training(predictor: Predictor, image: Any) -> None:
+    expected = predictor.predict(image).distance
+    # Whole pixels repeated and averaged again are the same pixels.
+    assert predictor.predict(np.kron(image, np.ones((4, 4), np.uint8))).distance == pytest.approx(expected, abs=1e-5)
+    # The centre is used: what lies left and right of it does not count.
+    wide = np.pad(image, ((0, 0), (10, 10)))
+    assert predictor.predict(wide).distance == pytest.approx(expected, abs=1e-5)
+    assert predictor.predict(np.pad(image, ((7, 7), (0, 0)))).distance == pytest.approx(expected, abs=1e-5)
+    # Any size is answered.
+    for shape in ((1, 1), (1, 500), (31, 33), (300, 20)):
+        assert np.isfinite(predictor.predict(np.zeros(shape, np.uint8)).distance)
+    large = np.kron(image, np.ones((3, 3), np.uint8))
+    deep = large.astype(np.uint16) * np.uint16(257)
+    assert predictor.predict(deep).distance == pytest.approx(predictor.predict(large).distance, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.zeros((8, 8)), "expected uint8, uint16 or float32 as in the files, found float64"),
+        (np.zeros((8, 8), bool), "found bool"),
+        (np.zeros((8, 8), np.int64), "found int64"),
+        (np.zeros((8, 8), object), "found object"),
+        (np.array(["a"]), "found shape"),
+        (np.zeros((8, 8), np.float32), "expected uint8 values as in the rest of the training set, found float32"),
+        (np.full((8, 8), np.nan, np.float32), "expected finite values, found NaN"),
+        (np.full((8, 8), np.inf, np.float32), "expected finite values"),
+        (np.zeros((1, 1, 8, 8), np.uint8), "expected H x W or H x W x C, found shape (1, 1, 8, 8)"),
+        (np.zeros(8, np.uint8), "found shape (8,)"),
+        (np.zeros((0, 8), np.uint8), "found shape (0, 8"),
+        (np.zeros((8, 8, 5), np.uint8), "5 channels found, 1 wanted"),
+        (np.arange(128, dtype=np.uint8).reshape(8, 8, 2), "the last (alpha) varies"),
+        (np.zeros((1, 2_000_000), np.uint8), "too many to hold"),
+    ],
+)
+def test_what_is_no_such_image_is_refused(array: Any, expected: str, predictor: Predictor) -> None:
+    with pytest.raises(DataError) as caught:
+        predictor.predict(array)
+    assert str(caught.value).startswith("array: ")
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize("source", [None, 3, b"bytes", torch.zeros(8, 8), [3]])
+def test_other_things_are_refused_by_their_type(source: Any, predictor: Predictor) -> None:
+    with pytest.raises(TypeError, match="expected an image's path, a NumPy array or a list of these, found"):
+        predictor.predict(source)
+
+
+def test_a_list_gives_a_list(predictor: Predictor, file: Path, image: Any) -> None:
+    found = predictor.predict([file, image, str(file)])
+    assert [one.path for one in found] == [str(file), None, str(file)]
+    assert len({one.distance for one in found}) == 1
+    assert predictor.predict([]) == []
+    with pytest.raises(DataError, match=r"nothing.png"):
+        predictor.predict([file, "nothing.png"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_files_keep_their_order_whatever_their_depth_and_fate(
+    batch_size: int, predictor: Predictor, image: Any, tmp_path: Path, write_png: Write
+) -> None:
+    paths, bad = [], set()
+    for number in range(20):
+        path = tmp_path / f"{number * 7 % 20}.png"
+        turned = np.rot90(image, number)
+        if number % 5 == 1:
+            path.write_bytes(b"")
+            bad.add(path)
+        elif number % 2:
+            write_png(path, np.ascontiguousarray(turned))
+        else:
+            write_png(path, np.ascontiguousarray(turned).astype(np.uint16) * np.uint16(257))
+        paths.append(path)
+    results = list(predictor.predict_files(iter(paths), batch_size))
+    assert [path for path, _ in results] == paths
+    for path, found in results:
+        if path in bad:
+            assert isinstance(found, DataError)
+            assert str(path) in str(found)
+        else:
+            assert isinstance(found, Prediction)
+            assert found.path == str(path)
+            assert found.distance == pytest.approx(predictor.predict(path).distance, abs=1e-5)
+    assert list(predictor.predict_files([])) == []
+
+
+def test_the_checkpoint_alone_suffices(predictor: Predictor, tiny_run: Path, image: Any, tmp_path: Path) -> None:
+    alone = tmp_path / "moved.ckpt"
+    shutil.copy(tiny_run / "checkpoints" / "best.ckpt", alone)
+    expected = predictor.predict(image)
+    assert visionlab.load(alone).predict(image) == expected
+    assert visionlab.load(str(tiny_run / "checkpoints"), device="cpu").predict(image) == expected
+
+
+def test_averaged_weights_are_those_that_predict(focus_root: Path, tmp_path: Path, image: Any) -> None:
+    run = train(tmp_path / "ema", f"data.root={focus_root}", "callbacks.ema.decay=0.9")
+    last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    average, current = last["state_dict"], last["current_model_state"]
+    name = "model.network.head.1.weight"
+    assert not torch.equal(average[name], current[name])
+    loaded = visionlab.load(run / "checkpoints" / "last.ckpt", device="cpu")
+    assert torch.equal(loaded.model.network.head[1].weight, average[name])
+    best = visionlab.load(run, device="cpu")
+    table = pd.read_csv(run / "predictions" / "test.csv")
+    found = best.predict(focus_root / table["path"][0]).distance
+    assert found == pytest.approx(table["distance_pred"][0], abs=1e-5)
+    assert np.isfinite(best.predict(image).distance)
+
+
+@pytest.mark.parametrize("name", ["cdua", "cuda:99", "meta", "hpu", "", "cpu:cpu"])
+def test_an_unknown_device_is_refused(name: str, tiny_run: Path) -> None:
+    with pytest.raises(UsageError, match=f"device '{name}': expected one that is there: auto, cpu"):
+        visionlab.load(tiny_run, device=name)
+
+
+def test_too_little_memory_is_said(predictor: Predictor, image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(predictor.model, "forward", full)
+    with pytest.raises(UserError, match="too little memory for 1 images at once"):
+        predictor.predict(image)

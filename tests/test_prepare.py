@@ -1,0 +1,219 @@
+"""``prepare``: what is wrong with a data set is said before anything is trained on it, all of it at once."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from visionlab.config import compose_run
+from visionlab.errors import DataError, UsageError
+from visionlab.preparation import prepare
+
+COMMAND = "python -m visionlab.prepare"
+RNG = np.random.default_rng(0)
+
+
+def run(root: Path, out: Path, *overrides: str) -> Path:
+    """Prepare ``root`` as the command does, in this process."""
+    settings = ["task=focus", "data.image_size=32", f"data.root={root}", *overrides]
+    cfg, _ = compose_run(settings, root="prepare")
+    out.mkdir(exist_ok=True)
+    return prepare(cfg, out, " ".join([COMMAND, *settings]))
+
+
+def problems(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "problems.csv").open(newline="") as file:
+        return {Path(row["path"]).name: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def prepared(focus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that a good set leaves."""
+    return run(focus_root, tmp_path_factory.mktemp("prepared"), "data.folds=3", "data.fold=1")
+
+
+@pytest.fixture
+def bad(focus_root: Path, tmp_path: Path) -> Path:
+    """A copy of the set in which one file after the other is spoilt."""
+    root = tmp_path / "bad"
+    shutil.copytree(focus_root, root)
+    first, second, third, fourth, fifth = sorted((root / "images").glob("field000*.png"))[:5]
+    first.write_bytes(first.read_bytes()[:150])
+    second.write_bytes(b"")
+    third.rename(root / "images" / "noname.png")
+    fourth.unlink()
+    tifffile.imwrite(fourth.with_name("hole_1_2.tif"), np.full((32, 32), np.nan, np.float32))
+    fifth.write_text("text")
+    copied = min((root / "images").glob("field001*.png"))
+    shutil.copy(copied, root / "images" / "zcopy_1_2.png")
+    noise = RNG.integers(0, 255, (32, 32, 5), np.uint8)
+    (root / "images" / "alpha_1_2.png").write_bytes(imagecodecs.png_encode(np.ascontiguousarray(noise[:, :, :4])))
+    tifffile.imwrite(root / "images" / "five_1_2.tif", noise, planarconfig="contig")
+    tifffile.imwrite(root / "images" / "float_1_2.tif", noise[:, :, 0] / np.float32(255))
+    tifffile.imwrite(root / "images" / "stack_1_2.tif", noise[:2])
+    return root
+
+
+EXPECTED = {
+    "noname.png": ("the name does not match", "rename it"),
+    "hole_1_2.tif": ("1024 values are NaN", "mend or remove"),
+    "zcopy_1_2.png": ("has the same pixels as images/field001", "give both the same group"),
+    "alpha_1_2.png": ("the last (alpha) varies", "save the image without transparency"),
+    "five_1_2.tif": ("5 channels found, 1 wanted", "data.channels=5"),
+    "float_1_2.tif": ("holds floating point where most files hold whole numbers", "convert it"),
+    "stack_1_2.tif": ("2 pages", "save them apart"),
+}
+
+
+def test_every_bad_file_is_named_with_advice_and_nothing_else_written(bad: Path, tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    out = tmp_path / "out"
+    first, second, fifth = [sorted((bad / "images").glob("field000*.png"))[place] for place in (0, 1, 2)]
+    expected = {
+        **EXPECTED,
+        first.name: ("truncated", "copy it again"),
+        second.name: ("0 bytes", "copy it again"),
+        fifth.name: ("found text", "remove or convert it"),
+    }
+    total = len(list((bad / "images").iterdir()))
+    with pytest.raises(DataError, match=rf"{len(expected)} of {total} files cannot be used"):
+        run(bad, out)
+    listed = problems(out)
+    assert set(listed) == set(expected)
+    said = [record.message for record in caplog.records if record.message.startswith("error: ")]
+    assert len(said) == len(expected)
+    for name, (what, advice) in expected.items():
+        assert listed[name]["severity"] == "error"
+        assert what in listed[name]["what"]
+        assert advice in listed[name]["advice"]
+        line = next(text for text in said if f"{name}: " in text)
+        assert what in line
+        assert advice in line
+    assert [path.name for path in out.iterdir()] == ["problems.csv"]
+
+
+def test_a_good_set_leaves_all_there_is_to_know(prepared: Path) -> None:
+    assert problems(prepared) == {}
+    found = {str(path.relative_to(prepared)) for path in prepared.rglob("*") if path.is_file()}
+    assert {"splits.json", "data_index.csv", "data_card.json", "report.html", "plots/examples.png"} <= found
+    # It is no run: nothing there can be resumed, evaluated or compared.
+    assert not {"config.yaml", "status.json"} & found
+    index = pd.read_csv(prepared / "data_index.csv")
+    assert len(index) == 42
+    splits = json.loads((prepared / "splits.json").read_text())
+    for split in ("train", "val", "test"):
+        assert set(index.loc[index["split"] == split, "group"]) == set(splits[split])
+
+
+def test_the_report_is_of_the_data(prepared: Path, focus_root: Path) -> None:
+    page = (prepared / "report.html").read_text()
+    for text in ("every file can be used", str(focus_root), "Image sizes", "32x32 (42)", "data:image/png;base64,"):
+        assert text in page
+    for text in ("Metrics", "not finished", "visionlab.resume", "visionlab.predict", "not available"):
+        assert text not in page
+    # The command to go on with keeps the settings, but for how the splits were drawn.
+    train = next(line for line in page.splitlines() if "visionlab.train" in line)
+    assert "data.image_size=32" in train
+    assert f"data.split_file={prepared / 'splits.json'}" in train
+    assert "fold" not in train
+
+
+def test_its_splits_can_be_trained_on(prepared: Path, focus_root: Path) -> None:
+    from visionlab import assembly
+
+    file = prepared / "splits.json"
+    cfg, _ = compose_run(["task=focus", "data.image_size=32", f"data.root={focus_root}", f"data.split_file={file}"])
+    data = assembly.make_data(cfg)
+    data.setup()
+    expected = json.loads(file.read_text())
+    for split in ("train", "val", "test"):
+        assert list(getattr(data.splits, split)) == expected[split]
+
+
+def test_only_chosen_groups_are_checked(bad: Path, tmp_path: Path, caplog: Any) -> None:
+    caplog.set_level(logging.INFO)
+    (bad / "images" / "noname.png").unlink()
+    only_bad = "data.exclude=[field000,hole,alpha,five,float,stack,zcopy]"
+    out = run(bad, tmp_path / "out", only_bad)
+    assert problems(out) == {}
+    assert len(pd.read_csv(out / "data_index.csv")) == 35
+    other = run(bad, tmp_path / "other", "data.include=[field00*]", "data.exclude=[field000]")
+    assert set(pd.read_csv(other / "data_index.csv")["group"]) == {"field001", "field003", "field004"}
+    with pytest.raises(DataError, match="3 of 5 files cannot be used"):
+        run(bad, tmp_path / "third", "data.include=[field000]")
+    assert {name[:8] for name in problems(tmp_path / "third")} == {"field000"}
+    with pytest.raises(DataError, match=r"data.include: 'plate9' matches none"):
+        run(bad, tmp_path / "fourth", "data.include=[plate9]")
+
+
+def test_warnings_do_not_stop_it(
+    focus_root: Path, tmp_path: Path, write_png: Callable[[Path, object], None], caplog: Any
+) -> None:
+    caplog.set_level(logging.INFO)
+    root = tmp_path / "data"
+    shutil.copytree(focus_root, root)
+    # The same in two splits, as when a lamp failed twice: equal, but no copies of an image.
+    for group in ("field000", "field001"):
+        write_png(root / "images" / f"{group}_1_2.png", np.full((32, 32), 7, np.uint8))
+    out = run(root, tmp_path / "out")
+    assert problems(out)["field001_1_2.png"]["severity"] == "warning"
+    assert "warning: images/field001_1_2.png: all values are 7" in caplog.text
+    assert "all values are 7" in (out / "report.html").read_text()
+
+
+def test_colour_is_judged_by_what_the_network_takes(focus_root: Path, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(focus_root, root)
+    path = root / "images" / "field001_1_2.png"
+    path.write_bytes(imagecodecs.png_encode(RNG.integers(0, 255, (32, 32, 3), np.uint8)))
+    assert problems(run(root, tmp_path / "gray")) == {}
+    assert problems(run(root, tmp_path / "colour", "data.channels=3")) == {}
+    with pytest.raises(DataError, match="43 of 43 files cannot be used"):
+        run(root, tmp_path / "four", "data.channels=4")
+
+
+@pytest.mark.parametrize("name", ["splits.json", "config.yaml"])
+def test_what_is_there_is_kept(name: str, focus_root: Path, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(UsageError, match="expected a new folder"):
+        run(focus_root, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("files", [(), ("notes.txt",), ("a.png",)])
+def test_a_folder_without_usable_images_is_an_error(files: tuple[str, ...], tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    for name in files:
+        (root / name).touch()
+    with pytest.raises(DataError):
+        run(root, tmp_path / "out")
+    assert not (tmp_path / "out" / "splits.json").exists()
+
+
+def test_the_command_says_it_on_stderr_with_status_1(bad: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    settings = ["task=focus", "data.image_size=32", f"data.root={bad}", f"hydra.run.dir={out}"]
+    done = subprocess.run(
+        [sys.executable, "-m", "visionlab.prepare", *settings], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    for name, (what, _) in EXPECTED.items():
+        assert any(f"{name}: " in line and what in line for line in done.stderr.splitlines()), name
+    assert done.stderr.splitlines()[-1].startswith(f"error: {bad}: 10 of ")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert sorted(path.name for path in out.iterdir()) == ["prepare.log", "problems.csv"]

@@ -1,0 +1,38 @@
+"""Hydra's multirun: a run folder for each combination, and one report that compares them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import TINY
+
+
+@pytest.mark.slow
+def test_sweep_and_comparison(focus_root: Path, tmp_path: Path) -> None:
+    def command(verb: str, *arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", f"visionlab.{verb}", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=250,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    command("train", "-m", *TINY, f"data.root={focus_root}", "trainer.max_epochs=1", "loss=l1,l2")
+    sweeps = list((tmp_path / "outputs" / "focus" / "multirun").iterdir())
+    assert len(sweeps) == 1
+    runs = sorted(path for path in sweeps[0].iterdir() if path.is_dir())
+    assert [run.name for run in runs] == ["0_test_resnet", "1_test_resnet"]
+    assert all((run / "report.html").is_file() for run in runs)
+    written = Path(command("report", str(sweeps[0])).strip())
+    page = (tmp_path / written).read_text()
+    for run in runs:
+        assert run.name in page
+    assert "visionlab.losses.elementwise.l2" in page or ">l2<" in page
