@@ -18,7 +18,6 @@ import tifffile
 
 import visionlab
 from tests import shell
-from visionlab import console
 from visionlab.errors import DataError, UsageError, UserError
 from visionlab.inference.files import find_images, write_predictions
 from visionlab.inference.predictor import Prediction, Predictor
@@ -280,13 +279,10 @@ def test_a_terminal_shows_a_bar_and_messages_above_it(
     monkeypatch.setenv("COLUMNS", "200")
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    handler = console._Lines()
-    console.LOG.addHandler(handler)
+    # As in a fresh process, where the command sets up its own.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     (tmp_path / "bad.png").touch()
-    try:
-        assert shell.run("predict", tiny_run, focus_root, tmp_path / "bad.png", "--out", tmp_path / "out") == 1
-    finally:
-        console.LOG.removeHandler(handler)
+    assert shell.run("predict", tiny_run, focus_root, tmp_path / "bad.png", "--out", tmp_path / "out") == 1
     shown = terminal.getvalue()
     assert "predicting" in shown
     assert "43/43" in shown

@@ -17,7 +17,7 @@ LOG = logging.getLogger("visionlab")
 T = TypeVar("T")
 
 
-class _Lines(logging.Handler):
+class Lines(logging.Handler):
     """Print to what ``sys.stderr`` is at the time: rich replaces it while it shows a bar, and puts lines above that."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -27,7 +27,7 @@ class _Lines(logging.Handler):
 def setup_logging() -> None:
     """Send visionlab's messages to stderr, one plain line each, unless a handler (Hydra's) is there already."""
     if not logging.getLogger().handlers:
-        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[_Lines()])
+        logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[Lines()])
     LOG.setLevel(logging.INFO)
 
 

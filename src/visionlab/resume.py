@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +36,12 @@ def resume(
     number of workers.
     """
     from visionlab.errors import UsageError
-    from visionlab.saved import load_config, run_folder
+    from visionlab.saved import load_config, read_json, run_folder
 
     folder = run_folder(run)
     changes = overrides or []
     cfg = load_config(folder, changes)
-    status = json.loads((folder / "status.json").read_text()) if (folder / "status.json").is_file() else {}
+    status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
     if status.get("state") == "finished" and not any(text.startswith("trainer.max_epochs=") for text in changes):
         raise UsageError(
             f"{folder}: this run is finished; to train it longer give trainer.max_epochs=N with N above "
@@ -55,7 +54,7 @@ def resume(
     from visionlab.runner import run as train
 
     info = folder / "run.json"
-    again = json.loads(info.read_text())["command"] if info.is_file() else f"python -m visionlab.resume {folder}"
+    again = str(read_json(info).get("command")) if info.is_file() else f"python -m visionlab.resume {folder}"
     train(cfg, folder, again, resume=True)
 
 
