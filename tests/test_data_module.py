@@ -42,17 +42,28 @@ def test_missing_root_names_the_nearest_folder(focus_root: Path) -> None:
         data_module(focus_root.with_name("focsu"))
 
 
-def test_float_images_out_of_range_refuse_colour_augmentation(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["f4", "u2"])
+def test_augmentation_of_values_follows_the_range_of_the_images(tmp_path: Path, kind: str) -> None:
     import tifffile
 
     rng = np.random.default_rng(0)
-    for group in range(4):
+    for group in range(5):
         for height in range(3):
-            tifffile.imwrite(
-                tmp_path / f"g{group}_{height}_{height - 1}.tif", rng.normal(100, 9, (32, 32)).astype("f4")
-            )
-    with pytest.raises(DataError, match="augment=flips"):
-        data_module(tmp_path)
+            # Floats far above 1, or 12 bits in a 16-bit file.
+            pixels = rng.uniform(100, 4000, (32, 32)).astype(kind)
+            tifffile.imwrite(tmp_path / f"g{group}_{height}_{height - 1}.tif", pixels)
+    data = data_module(tmp_path)
+    full = 65535 if kind == "u2" else 1
+    plain = data.loader("train").dataset
+    changed = data.loader("train", train=True).dataset
+    factors = []
+    for epoch in range(12):
+        before, after = plain[(epoch, 0)]["image"] * full, changed[(epoch, 0)]["image"] * full
+        assert after.min() >= 99
+        assert after.max() <= 4001
+        assert 0.2 < float(after.std() / before.std()) < 1.8, "not washed out, not cut to nothing"
+        factors.append(float(after.mean() / before.mean()))
+    assert max(factors) - min(factors) > 0.05, "the brightness does change"
 
 
 def test_the_generated_sample_is_announced_and_made_once(

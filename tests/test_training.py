@@ -213,7 +213,7 @@ def test_best_checkpoint_is_that_of_the_best_epoch(focus_root: Path, tmp_path: P
 def test_learning_rate_finder_saves_its_curve_and_is_recorded(focus_root: Path, tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
-    run = train(tmp_path / "run", f"data.root={focus_root}", "lr_find=true", "trainer.max_epochs=1")
+    run = train(tmp_path / "run", f"data.root={focus_root}", "lr_find=true", "trainer.max_epochs=1", "scheduler=none")
     curve = pd.read_csv(run / "lr_find.csv")
     assert len(curve) >= 20
     assert curve["lr"].is_monotonic_increasing

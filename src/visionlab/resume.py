@@ -36,16 +36,18 @@ def resume(
     number of workers.
     """
     from visionlab.errors import UsageError
-    from visionlab.saved import load_config, read_json, run_folder
+    from visionlab.saved import load_config, no_longer_needed, read_json, run_folder
 
     folder = run_folder(run)
     changes = overrides or []
-    cfg = load_config(folder, changes)
+    cfg = load_config(folder, changes, replace=no_longer_needed(folder))
     status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
-    if status.get("state") == "finished" and not any(text.startswith("trainer.max_epochs=") for text in changes):
+    longer = any(text.startswith("trainer.max_epochs=") for text in changes)
+    done = status.get("epoch")
+    if status.get("state") == "finished" and not (longer and cfg.trainer.max_epochs > int(str(done))):
         raise UsageError(
-            f"{folder}: this run is finished; to train it longer give trainer.max_epochs=N with N above "
-            f"{cfg.trainer.max_epochs}"
+            f"{folder}: this run is finished after {done} epochs; to train it longer give trainer.max_epochs=N with N "
+            f"above {done}"
         )
     for text in changes:
         if not text.startswith(_HARMLESS):

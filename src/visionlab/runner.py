@@ -19,7 +19,7 @@ from visionlab.callbacks.interruption import Interrupted, Interruption
 from visionlab.callbacks.pictures import Pictures
 from visionlab.callbacks.progress import EpochLines
 from visionlab.console import LOG
-from visionlab.data.module import ImageDataModule
+from visionlab.data.module import SAMPLE, ImageDataModule
 from visionlab.errors import UsageError, UserError
 from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.records import RunRecord
@@ -50,6 +50,8 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
         )
     if not first_rank:
         LOG.setLevel("WARNING")
+    if not resume:
+        _make_absolute(cfg)
     record = RunRecord(run_dir, cfg, command, write=first_rank)
     interruption = Interruption()
     try:
@@ -113,6 +115,13 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
             f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
         )
     record.finish(data, logger, time.monotonic() - started, str(trainer.strategy.root_device))
+
+
+def _make_absolute(cfg: DictConfig) -> None:
+    """Let the configuration name files from the root, so that resuming and evaluating work from any folder."""
+    for node, key in ((cfg.data, "root"), (cfg.data, "split_file"), (cfg, "init_from"), (cfg.model, "weights")):
+        if node.get(key) and node[key] != SAMPLE:
+            node[key] = str(Path(node[key]).expanduser().resolve())
 
 
 class Events(TensorBoardLogger):

@@ -92,6 +92,19 @@ def load_config(folder: Path, overrides: Sequence[str] = (), *, replace: Mapping
     return cfg
 
 
+def no_longer_needed(folder: Path) -> dict[str, Any]:
+    """Return what to :func:`load_config` a begun run with, key -> value, in place of files that are gone since.
+
+    Its splits are in ``splits.json`` and its first weights have gone into ``last.ckpt``.
+    """
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        return {}
+    cfg = _read(folder / "config.yaml")
+    instead = {"init_from": None, "data.split_file": str(folder / "splits.json")}
+    given = {key: OmegaConf.select(cfg, key) for key in instead}
+    return {key: instead[key] for key, path in given.items() if path and not Path(str(path)).expanduser().exists()}
+
+
 def _read(path: Path) -> DictConfig:
     """Return the content of a file, its keys and their types checked."""
     try:

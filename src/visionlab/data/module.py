@@ -190,7 +190,6 @@ class ImageDataModule(pl.LightningDataModule):
         self.table["split"] = self.splits.assign(self.table["group"].tolist())
         self.cache = self.make_cache(self.table, self.root)
         refuse_leaks(self.table, self.cache.facts)
-        self._check_range()
         self.rows = {stage: np.flatnonzero((self.table["split"] == stage).to_numpy()) for stage in STAGES}
         for split in ("train", "val") if self.chosen_splits is None else ():
             if not len(self.rows[split]):
@@ -198,16 +197,14 @@ class ImageDataModule(pl.LightningDataModule):
         for split, rows in self.rows.items():
             LOG.info("%-5s %5d images, %d groups", split, len(rows), len(getattr(self.splits, split)))
         self.mean, self.std = self._image_scale()
+        self.augment.span(*self._span())
         self.ready = True
 
-    def _check_range(self) -> None:
-        facts = self.cache.facts
-        beyond = self.cache.preprocess.dtype == "float32" and (facts["min"].min() < 0 or facts["max"].max() > 1)
-        if beyond and self.augment.changes_values:
-            raise DataError(
-                f"{self.root}: float images hold {facts['min'].min():.4g} to {facts['max'].max():.4g}, but image-only "
-                "augmentation expects 0 to 1; rescale the images or choose augment=flips"
-            )
+    def _span(self) -> tuple[float, float]:
+        """Return the lowest and highest value of the training images, 16-bit ones as fractions of their range."""
+        facts = self.cache.facts.iloc[self.rows["train"]]
+        full = np.where(facts["dtype"] == "float32", 1.0, np.where(facts["dtype"] == "uint8", 255.0, 65535.0))
+        return float((facts["min"] / full).min()), float((facts["max"] / full).max())
 
     def _image_scale(self) -> tuple[list[float], list[float]]:
         """Return mean and deviation per channel for the normaliser; unused with ``normalize=image``."""

@@ -24,22 +24,34 @@ class Augment:
         ConfigError: a transform does not exist or does not take an argument.
     """
 
-    def __init__(self, joint: Sequence[Entry], image: Sequence[Entry]) -> None:
-        self.changes_values = bool(image)
+    def __init__(self, joint: Sequence[Entry], image: Sequence[Entry], span: tuple[float, float] = (0.0, 1.0)) -> None:
+        self.low, self.range = np.float32(span[0]), np.float32(span[1] - span[0] or 1.0)
+        self._stretch = bool(image)
         entries = [*joint, *image]
         self._pipeline = _compose(entries) if entries else None
+
+    def span(self, low: float, high: float) -> None:
+        """Set the lowest and highest value of float images.
+
+        Transforms that change values are made for 0 to 1, which a 12-bit camera in 16-bit files does not nearly fill:
+        they see the images stretched from this span to 0 to 1, and the result is brought back.
+        """
+        self.low, self.range = np.float32(low), np.float32(high - low or 1.0)
 
     def __call__(self, image: np.ndarray[Any, Any], seed: int) -> np.ndarray[Any, Any]:
         """Return the transformed image.
 
         Args:
-            image: H x W x C, ``uint8``, or ``float32`` in 0..1 (any range if no image-only transforms are listed).
+            image: H x W x C, ``uint8``, or ``float32`` within the span (values beyond it may be cut off).
             seed: 0..2^32-1; the same seed gives the same result, whatever was transformed before.
         """
         if self._pipeline is None:
             return image
         self._pipeline.set_random_seed(seed)
-        result = self._pipeline(image=image)["image"]
+        stretch = self._stretch and image.dtype == np.float32
+        result = self._pipeline(image=(image - self.low) / self.range if stretch else image)["image"]
+        if stretch:
+            result = result * self.range + self.low
         # albumentations drops a single channel's axis in some transforms.
         return result if result.ndim == 3 else result[:, :, None]
 

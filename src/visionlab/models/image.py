@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import timm
 import torch
@@ -105,7 +105,7 @@ def _backbone(name: str, in_channels: int, pretrained: bool, weights: str | None
         raise
 
 
-def _start(name: str) -> dict[str, bool]:
+def _start(name: str) -> dict[str, Any]:
     """Return timm's arguments for the initial weights.
 
     timm starts the last normalisation of each residual block of its ResNets at zero, which helps long trainings with
