@@ -24,8 +24,8 @@ class Augment:
         ConfigError: a transform does not exist or does not take an argument.
     """
 
-    def __init__(self, joint: Sequence[Entry], image: Sequence[Entry], span: tuple[float, float] = (0.0, 1.0)) -> None:
-        self.low, self.range = np.float32(span[0]), np.float32(span[1] - span[0] or 1.0)
+    def __init__(self, joint: Sequence[Entry], image: Sequence[Entry]) -> None:
+        self.span(0.0, 1.0)
         self._stretch = bool(image)
         entries = [*joint, *image]
         self._pipeline = _compose(entries) if entries else None
