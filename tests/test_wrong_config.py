@@ -34,7 +34,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "data.batchsize=4": ("unknown key 'data.batchsize'", "'data.batch_size'"),
     "model.pretraind=true": ("unknown key 'model.pretraind'", "'model.pretrained'"),
     "loss=huber loss.dleta=2": ("unknown key 'loss.dleta'", "'loss.delta'"),
-    "scheduler.patence=2": ("unknown key 'scheduler.patence'", "'scheduler.patience'"),
+    "scheduler=plateau scheduler.patence=2": ("unknown key 'scheduler.patence'", "'scheduler.patience'"),
     "callbacks.ema.decy=0.9": ("unknown key 'callbacks.ema.decy'", "'callbacks.ema.decay'"),
     "logger.graphs=true": ("unknown key 'logger.graphs'", "'logger.graph'"),
     "heads.distance.wieght=2": ("unknown key 'heads.distance.wieght'", "'heads.distance.weight'"),
@@ -129,7 +129,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "model.pretrained=true model.weights=w.pth": ("model.pretrained and model.weights",),
     "model.freeze=true": ("model.freeze: ", "model.pretrained=true"),
     "trainer.precision=16-mixed trainer.accelerator=cpu": ("trainer.precision: 16-mixed needs a GPU", "bf16-mixed"),
-    "scheduler=cosine scheduler.warmup_epochs=50": (
+    "scheduler=cosine scheduler.warmup_epochs=50 trainer.max_epochs=50": (
         "scheduler.warmup_epochs: expected less than trainer.max_epochs=50",
     ),
     "optimizer=sgd optimizer.nesterov=true optimizer.momentum=0": ("optimizer.nesterov",),
