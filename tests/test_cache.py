@@ -138,3 +138,12 @@ def test_disk_too_small(tmp_path: Path, write_png: Write, monkeypatch: pytest.Mo
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(DataError, match=r"GB free.*data\.cache_dir"):
         build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+
+
+def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path, write_png: Write) -> None:
+    paths = some(tmp_path / "data", write_png)
+    key = fingerprint(paths, tmp_path / "data", PREPROCESS)
+    left = tmp_path / "cache" / f".t-{key}.0123.part"
+    left.mkdir(parents=True)
+    build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+    assert not left.exists()

@@ -71,3 +71,12 @@ def test_padding_reflects() -> None:
 def test_spec_round_trip() -> None:
     preprocess = make("pad", "float32", 3)
     assert Preprocess.from_spec(preprocess.spec()) == preprocess
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_more_than_four_channels_shrink(fit: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (100, 107, 6), dtype=np.uint8)
+    out = make(fit, channels=6).resize(image)
+    assert out.shape[2] == 6
+    for k in range(6):
+        assert np.array_equal(out[:, :, k : k + 1], make(fit).resize(image[:, :, k : k + 1]))

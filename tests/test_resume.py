@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,17 +162,74 @@ def test_curves_are_continuous_after_resuming(reference: Path, focus_root: Path,
         assert found[tag]["value"].tolist() == pytest.approx(expected[tag]["value"].tolist(), rel=1e-6)
 
 
-def test_changed_data_are_refused(focus_root: Path, tmp_path: Path) -> None:
-    import shutil
+def test_moved_data_are_the_same_and_changed_pixels_are_not(focus_root: Path, tmp_path: Path) -> None:
+    import imagecodecs
+    import numpy as np
 
-    root = tmp_path / "focus"
+    root, moved = tmp_path / "focus", tmp_path / "moved"
     shutil.copytree(focus_root, root)
     train(tmp_path / "run", f"data.root={root}", "trainer.max_epochs=1")
-    os.utime(next((root / "images").glob("*.png")), ns=(1, 1))
-    stopped = resume(tmp_path / "run", "trainer.max_epochs=2")
+    root.rename(moved)
+    went_on = resume(tmp_path / "run", "trainer.max_epochs=2", f"data.root={moved}")
+    assert went_on.returncode == 0, went_on.stderr
+    changed = next((moved / "images").glob("*.png"))
+    changed.write_bytes(imagecodecs.png_encode(np.zeros((32, 32), np.uint8)))
+    stopped = resume(tmp_path / "run", "trainer.max_epochs=3")
     assert stopped.returncode == 1
     assert "changed since" in stopped.stderr
     assert "Traceback" not in stopped.stderr
+
+
+def test_ctrl_c_reaches_the_workers_too_and_everything_is_saved(focus_root: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "visionlab.train", *TINY, f"data.root={focus_root}", "data.num_workers=2",
+        "trainer.max_epochs=500", f"hydra.run.dir={folder}",
+    ]  # fmt: skip
+    # A session of its own: a terminal sends Ctrl-C to the whole group, workers included.
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch   2/"):
+            break
+    os.killpg(process.pid, signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(60) == 130, rest
+    assert "Traceback" not in rest
+    status = json.loads((folder / "status.json").read_text())
+    assert status["state"] == "interrupted"
+    assert "everything saved" in status["message"]
+    assert load(folder)["global_step"] == status["step"]
+
+
+def test_a_run_stopped_before_its_first_step_starts_again_and_is_whole(focus_root: Path, tmp_path: Path) -> None:
+    from visionlab.evaluation import evaluate_own
+
+    done = train(tmp_path / "done", f"data.root={focus_root}", "trainer.max_epochs=1")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(done / "config.yaml", folder)
+    assert resume(folder).returncode == 0
+    assert (folder / "splits.json").read_text() == (done / "splits.json").read_text()
+    assert evaluate_own(folder, "test", "cpu") == folder
+
+
+def test_settings_in_the_checkpoint_cannot_be_changed_by_resuming(reference: Path) -> None:
+    for change in ("optimizer.lr=1e-5", "scheduler.patience=3", "data.batch_size=2", "seed=5"):
+        refused = resume(reference, "trainer.max_epochs=9", change)
+        assert refused.returncode == 2
+        assert f"init_from={reference}" in refused.stderr
+
+
+def test_a_second_process_in_the_folder_is_refused(reference: Path) -> None:
+    from filelock import FileLock
+
+    before = (reference / "status.json").read_text()
+    with FileLock(reference / ".lock"):
+        refused = resume(reference, "trainer.max_epochs=9")
+    assert refused.returncode == 2
+    assert "another process" in refused.stderr
+    assert (reference / "status.json").read_text() == before
 
 
 def test_checkpoints_are_written_beside_their_place_and_renamed(

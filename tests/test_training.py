@@ -304,3 +304,13 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a_1_2\.png"):
         train(tmp_path / "runs" / "run", f"data.root={tmp_path / 'data'}")
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_that_does_not_take_the_size_is_named(focus_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"image_size=32 x 32.*vit_tiny_patch16_224.*224"):
+        train(tmp_path / "run", f"data.root={focus_root}", "model.name=vit_tiny_patch16_224")
+
+
+def test_batches_too_small_for_batch_normalisation(focus_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"data\.batch_size=1: batch normalisation"):
+        train(tmp_path / "run", f"data.root={focus_root}", "model.name=resnet18", "data.batch_size=1")

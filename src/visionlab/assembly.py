@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from visionlab import __version__, models
 from visionlab.config import build
@@ -57,8 +58,14 @@ def make_data(cfg: DictConfig) -> ImageDataModule:
     return data
 
 
-def make_model(cfg: DictConfig, data: ImageDataModule) -> TaskModel:
-    """Return the model with heads and normaliser scaled by the training split."""
+def make_model(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -> TaskModel:
+    """Return the model with heads and normaliser scaled by the training split.
+
+    Args:
+        cfg: composed and checked.
+        data: set up.
+        begun: whether its weights will come from ``last.ckpt``, so that pretrained ones need not be there any more.
+    """
     heads = []
     for name, head in plain(cfg.heads).items():
         mean, std = data.scale(name)
@@ -67,6 +74,8 @@ def make_model(cfg: DictConfig, data: ImageDataModule) -> TaskModel:
         heads.append(kind(name, data.targets[name], mean=mean, std=std, step=data.step(name), **options))
     options = plain(cfg.model)
     name = options.pop("name")
+    if begun:
+        options |= {"pretrained": False, "weights": None}
     channels = sum(head.channels for head in heads)
     network = models.build(name, data.channels, channels, **options)
     spec = {
@@ -75,13 +84,26 @@ def make_model(cfg: DictConfig, data: ImageDataModule) -> TaskModel:
         "out_channels": channels,
         "options": {key: value for key, value in options.items() if key not in ORIGIN},
     }
+    _probe(network, name, (1, data.channels, data.height, data.width))
     mode = "image" if data.normalize == "image" else "dataset"
     return TaskModel(network, spec, heads, Normalizer(mode, data.mean, data.std))
 
 
-def make_module(cfg: DictConfig, data: ImageDataModule) -> TaskModule:
-    """Return the LightningModule of a run; ``data`` must be set up."""
-    model = make_model(cfg, data)
+def _probe(network: nn.Module, name: str, shape: tuple[int, int, int, int]) -> None:
+    """Refuse images that the network does not take; transformers, for one, are built for one size."""
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(shape))
+    except Exception as error:
+        size = f"data.image_size={shape[2]} x {shape[3]}"
+        raise UsageError(f"{size}: model {name} does not take images of this size: {error}") from error
+    network.train(training)
+
+
+def make_module(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -> TaskModule:
+    """Return the LightningModule of a run; the arguments are those of :func:`make_model`."""
+    model = make_model(cfg, data, begun=begun)
     if cfg.trainer.channels_last:
         model.channels_last()
     description = {
@@ -90,7 +112,7 @@ def make_module(cfg: DictConfig, data: ImageDataModule) -> TaskModule:
         "task": cfg.task,
         "module": cfg.module,
         "preprocess": data.cache.preprocess.spec(),
-        "data": {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.cache.fingerprint},
+        "data": {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint},
     }
     losses = {name: build(plain(head.loss or cfg.loss)) for name, head in cfg.heads.items()}
     return build(
@@ -138,6 +160,8 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     options.pop("channels_last")
     if options["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise UsageError("trainer.accelerator=gpu: expected a CUDA device, found none; use auto or cpu")
+    if options["accelerator"] == "mps" and not torch.backends.mps.is_available():
+        raise UsageError("trainer.accelerator=mps: expected an Apple GPU, found none; use auto or cpu")
     count = torch.cuda.device_count()
     if options["accelerator"] in ("auto", "gpu") and count and world_size(cfg) > count:
         raise UsageError(f"trainer.devices={cfg.trainer.devices}: this machine has {count} GPU(s)")
@@ -197,6 +221,8 @@ def find_learning_rate(cfg: DictConfig, module: TaskModule, data: ImageDataModul
 
     from visionlab.data.store import write_text
 
+    if world_size(cfg) > 1:
+        raise UsageError("lr_find=true: expected one device, for each would find its own rate; set optimizer.lr")
     batches = len(data.loader("train", train=True))
     steps = max(30, min(100, 3 * batches))
     LOG.info("lr_find: trying learning rates over %d steps", steps)

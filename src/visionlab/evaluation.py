@@ -48,7 +48,7 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
     splits = {"data.split_file": str(folder / "splits.json"), "data.folds": None, "data.fold": None}
     data = assembly.make_data(_config(folder, predictor, splits))
     data.setup()
-    if predictor.description["data"]["fingerprint"] != data.cache.fingerprint:
+    if predictor.description["data"]["fingerprint"] != data.fingerprint:
         LOG.warning(
             "the files in %s changed since the run; the groups of its splits are used as they are now", data.root
         )
@@ -119,7 +119,7 @@ def _write_evaluation(
     """Write the folder of an evaluation, whole or not at all."""
     about = read_json(run / "run.json")
     about |= {"command": command, "data": data.name, "synthetic": data.synthetic}
-    about |= {"fingerprint": data.cache.fingerprint, "evaluation_of": str(run)}
+    about |= {"fingerprint": data.fingerprint, "evaluation_of": str(run)}
     status = {"epoch": 0, "step": 0, **read_json(run / "status.json")}
     status |= {"state": "finished", "message": f"{checkpoint} measured on {data.name}", "resume": ""}
     with new_folder(out) as part:

@@ -77,7 +77,7 @@ class RunRecord:
         """Take back what :meth:`start` and the log wrote of a run that never came to training."""
         if not self.write:
             return
-        for name in ("config.yaml", "status.json", "train.log"):
+        for name in ("config.yaml", "status.json", "train.log", ".lock"):
             (self.folder / name).unlink(missing_ok=True)
         # Only folders that are empty now: the user may have chosen one with other things in it.
         for folder in (self.folder, self.folder.parent):
@@ -99,7 +99,7 @@ class RunRecord:
         if not path.is_file():
             return
         before = json.loads(path.read_text()).get("fingerprint")
-        if before != data.cache.fingerprint:
+        if before != data.fingerprint:
             raise DataError(
                 f"{data.root}: the files or how they are prepared changed since {self.folder} began, so it cannot go "
                 "on exactly; restore them, or start a new run with init_from=" + str(self.folder)
@@ -107,7 +107,7 @@ class RunRecord:
 
     def describe(self, data: ImageDataModule, module: TaskModule, resume: bool) -> None:
         """Write what is known before training: splits, data card, index, examples, ``run.json``."""
-        if not resume:
+        if not (self.folder / "splits.json").is_file():
             data.splits.write(self.folder / "splits.json")
         write_json(self.folder / "data_card.json", card(data))
         write_text(self.folder / "data_index.csv", index_table(data).to_csv(index=False))
@@ -119,7 +119,7 @@ class RunRecord:
             "model": self.cfg.model.name,
             "data": data.name,
             "synthetic": data.synthetic,
-            "fingerprint": data.cache.fingerprint,
+            "fingerprint": data.fingerprint,
             "versions": _versions(),
             "parameters": parameters,
             "heads": describe_heads(module.model.each_head()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,19 @@ _HARMLESS = (
     "trainer.log_every_n_steps",
     "logger.",
     "callbacks.images",
+)
+# What the checkpoint holds the state of, or what it was made with: a change would be ignored or spoil the rest.
+_FIXED = (
+    "optimizer.",
+    "scheduler.",
+    "data.",
+    "model.",
+    "heads.",
+    "seed=",
+    "monitor=",
+    "mode=",
+    "lr_find=",
+    "init_from=",
 )
 
 
@@ -50,11 +64,22 @@ def resume(
             f"above {done}"
         )
     for text in changes:
+        if (
+            text.startswith(_FIXED)
+            and not text.startswith(_HARMLESS)
+            and (folder / "checkpoints" / "last.ckpt").is_file()
+        ):
+            raise UsageError(
+                f"'{text}': this part of a begun run is in its checkpoint and cannot change; "
+                f"start a new run from its weights with init_from={folder}"
+            )
         if not text.startswith(_HARMLESS):
             LOG.info("resuming with %s: the result differs from that of an uninterrupted run", text)
 
     from visionlab.runner import run as train
 
+    # What is printed goes on in the log of the run, too.
+    LOG.addHandler(logging.FileHandler(folder / "train.log"))
     info = folder / "run.json"
     again = str(read_json(info).get("command")) if info.is_file() else f"python -m visionlab.resume {folder}"
     train(cfg, folder, again, resume=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -42,7 +45,8 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
         SystemExit: 128 + the signal's number, after SIGINT or SIGTERM, with everything saved.
     """
     # Started by Lightning for a further rank: the first one has written these files already.
-    first_rank = int(os.environ.get("LOCAL_RANK", "0")) == 0 and int(os.environ.get("NODE_RANK", "0")) == 0
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    first_rank = all(int(os.environ.get(name, "0")) == 0 for name in ranks)
     if first_rank and not resume and (run_dir / "config.yaml").exists():
         raise UsageError(
             f"hydra.run.dir={run_dir}: expected a new folder, found a run in it; "
@@ -54,8 +58,9 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
         _make_absolute(cfg)
     record = RunRecord(run_dir, cfg, command, write=first_rank)
     interruption = Interruption()
+    run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with interruption:
+        with interruption, _alone(run_dir) if first_rank else contextlib.nullcontext():
             if first_rank:
                 record.start(resume)
             _work(cfg, run_dir, record, interruption, resume)
@@ -65,6 +70,8 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
         record.stopped("interrupted", message)
         LOG.info("%s; go on with: %s", message, record.resume_command)
         sys.exit(128 + stop.signum)
+    except BusyError:
+        raise
     except BaseException as error:
         if isinstance(error, UserError) and not (run_dir / "run.json").exists():
             record.discard()
@@ -80,9 +87,9 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     record.follow(data)
     data.setup()
     record.check_data(data)
-    module = assembly.make_module(cfg, data)
     last = run_dir / "checkpoints" / "last.ckpt"
     step = int(read_checkpoint(last)["global_step"]) if resume and last.is_file() else 0
+    module = assembly.make_module(cfg, data, begun=step > 0)
     if cfg.init_from and not step:
         assembly.init_from(module, cfg.init_from)
     if cfg.lr_find and not step:
@@ -106,6 +113,13 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     started = time.monotonic()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last if step else None, weights_only=True)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UsageError(
+            f"data.batch_size={cfg.data.batch_size}: batch normalisation needs more than one value a channel; "
+            "use larger batches or images"
+        ) from error
     finally:
         record.epoch, record.step = trainer.current_epoch, trainer.global_step
     if not trainer.is_global_zero:
@@ -115,6 +129,20 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
             f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
         )
     record.finish(data, logger, time.monotonic() - started, str(trainer.strategy.root_device))
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Refuse a second process in the same run folder; the lock goes with its process, however that ends."""
+    try:
+        with FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise BusyError(f"{run_dir}: another process is training in this folder now; wait for it or stop it") from error
+
+
+class BusyError(UsageError):
+    """Another process works in the run folder, whose files are therefore left alone."""
 
 
 def _make_absolute(cfg: DictConfig) -> None:

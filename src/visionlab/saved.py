@@ -100,7 +100,9 @@ def no_longer_needed(folder: Path) -> dict[str, Any]:
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         return {}
     cfg = _read(folder / "config.yaml")
-    instead = {"init_from": None, "data.split_file": str(folder / "splits.json")}
+    # The checkpoint stands for the files that its first weights came from.
+    last = str(folder / "checkpoints" / "last.ckpt")
+    instead = {"init_from": last, "model.weights": last, "data.split_file": str(folder / "splits.json")}
     given = {key: OmegaConf.select(cfg, key) for key in instead}
     return {key: instead[key] for key, path in given.items() if path and not Path(str(path)).expanduser().exists()}
 

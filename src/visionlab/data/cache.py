@@ -104,7 +104,9 @@ def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}-{key}.lock"):
         if not (target / "cache.json").is_file():
-            shutil.rmtree(target, ignore_errors=True)
+            # With the lock in hand nobody else is writing: what lies here was left by a process that was killed.
+            for left in (target, *folder.glob(f".{target.name}.*.part")):
+                shutil.rmtree(left, ignore_errors=True)
             _write(paths, root, preprocess, target, key)
     return Cache(target)
 

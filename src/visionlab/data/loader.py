@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -118,7 +119,7 @@ class ResumableLoader(DataLoader[dict[str, Any]]):
             num_workers=num_workers,
             persistent_workers=num_workers > 0,
             pin_memory=pin_memory,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_start_worker,
         )
         self.batches = batches
         self.given = 0
@@ -142,6 +143,9 @@ class ResumableLoader(DataLoader[dict[str, Any]]):
         self.batches.epoch, self.batches.start = state["epoch"], state["given"]
 
 
-def _one_thread(worker: int) -> None:
+def _start_worker(worker: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the main one decides when the workers end, after it has saved.
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_IGN)
     # The workers are the parallelism; OpenCV's own threads would only fight them for the cores.
     cv2.setNumThreads(0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -227,10 +229,22 @@ class ImageDataModule(pl.LightningDataModule):
         # A constant target has nothing to learn, but must not divide by zero.
         return values.mean(axis=0).tolist(), np.where(std > 0, std, 1.0).tolist()
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what the data are: samples, groups, pixels, targets, and how images are prepared.
+
+        Unlike the cache's, it stays the same when the folder moves or the files are copied.
+        """
+        columns = [column for columns in self.targets.values() for column in columns]
+        digest = hashlib.blake2b(json.dumps(self.cache.preprocess.spec(), sort_keys=True).encode(), digest_size=16)
+        table = self.table[["id", "group", *columns]].assign(hash=self.cache.facts["hash"].to_numpy())
+        digest.update(table.to_csv(index=False).encode())
+        return digest.hexdigest()
+
     def step(self, target: str) -> float | None:
         """Return the usual distance between neighbouring values within a group; None for several columns."""
         columns = self.targets[target]
-        return target_step(self.table, columns[0]) if len(columns) == 1 else None
+        return target_step(self.table.iloc[self.rows["train"]], columns[0]) if len(columns) == 1 else None
 
     # Batches ----------------------------------------------------------------------------------------------------
 

@@ -90,7 +90,10 @@ class Preprocess:
             )
         # Area averaging is the anti-aliased choice when shrinking; linear does not overshoot when enlarging.
         method = cv2.INTER_AREA if size[0] <= height and size[1] <= width else cv2.INTER_LINEAR
-        return cv2.resize(image, (size[1], size[0]), interpolation=method).reshape(*size, self.channels)
+        # OpenCV averages at most 4 channels at once.
+        parts = [image[:, :, k : k + 4] for k in range(0, self.channels, 4)]
+        resized = [cv2.resize(np.ascontiguousarray(part), (size[1], size[0]), interpolation=method) for part in parts]
+        return np.concatenate([part.reshape(*size, -1) for part in resized], axis=2)
 
     def window(self, image: Image, across: float = 0.5, down: float = 0.5) -> Image:
         """Cut or pad a resized image to exactly ``height`` x ``width``.

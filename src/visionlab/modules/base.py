@@ -58,7 +58,7 @@ class TaskModule(pl.LightningModule):
         self.learning_rate: float | None = None
         self.plateau: Any = None
         # Sum of loss times count, and of count, over the epoch so far; on the device, so that no step waits for it.
-        self._train_sum = torch.zeros(2, dtype=torch.float64)
+        self._train_sum = torch.zeros(2)
         # Whole-split metrics: values are collected over batches and ranks and measured once.
         self.collected = nn.ModuleDict(
             {
@@ -92,7 +92,7 @@ class TaskModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
         loss, _ = self._step(batch, "train")
         count = len(batch["id"])
-        sums = torch.stack([loss.detach().double() * count, torch.full_like(loss, count, dtype=torch.float64)])
+        sums = torch.stack([loss.detach().float() * count, torch.full_like(loss, count, dtype=torch.float32)])
         self._train_sum = self._train_sum.to(sums.device) + sums
         self.log("train/loss", loss, prog_bar=True, batch_size=count)
         self._log_rate()
@@ -125,7 +125,7 @@ class TaskModule(pl.LightningModule):
     def _log_train_loss(self) -> None:
         """Log the mean training loss of the epoch that this validation ends."""
         total = self.trainer.strategy.reduce(self._train_sum.to(self.device), reduce_op="sum")
-        self._train_sum = torch.zeros(2, dtype=torch.float64)
+        self._train_sum = torch.zeros(2)
         mean = float(total[0] / total[1])
         if not math.isfinite(mean):
             raise UserError(
@@ -141,7 +141,7 @@ class TaskModule(pl.LightningModule):
             both = []
             for what in ("true", "pred"):
                 metric = self._metric(head.name, what)
-                both.append(metric.compute().reshape(-1, head.channels).double().cpu().numpy())
+                both.append(metric.compute().reshape(-1, head.channels).cpu().double().numpy())
                 metric.reset()
             result[head.name] = (both[0], both[1])
         return result
@@ -189,6 +189,6 @@ class TaskModule(pl.LightningModule):
         # The optimizer, and with it the schedule, exist only now.
         progress = self.__dict__.pop("_progress", None)
         if progress is not None:
-            self._train_sum = torch.tensor(progress["train_sum"], dtype=torch.float64)
+            self._train_sum = torch.tensor(progress["train_sum"])
             if self.plateau is not None and progress["plateau"] is not None:
                 self.plateau.load_state_dict(progress["plateau"])
