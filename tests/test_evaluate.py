@@ -83,8 +83,12 @@ def test_changed_pixels_are_said(own: Path, caplog: Any) -> None:
 
     index = pd.read_csv(own / "data_index.csv")
     path = own.parent / "focus" / index.loc[index["split"] == "train", "path"].iloc[0]
+    before = path.read_bytes()
     path.write_bytes(imagecodecs.png_encode(np.full((32, 32), 9, np.uint8)))
-    assert shell.run("evaluate", own, "--split", "test", "--device", "cpu") == 0
+    try:
+        assert shell.run("evaluate", own, "--split", "test", "--device", "cpu") == 0
+    finally:
+        path.write_bytes(before)  # other tests use this folder, too
     assert "changed since the run" in caplog.text
 
 
