@@ -145,8 +145,15 @@ def test_a_finished_run_trained_longer_equals_a_longer_run(reference: Path, focu
     assert refused.returncode == 2
     assert "finished" in refused.stderr
     assert "trainer.max_epochs=N" in refused.stderr
+    before = json.loads((folder / "run.json").read_text())
     assert resume(folder, "trainer.max_epochs=3").returncode == 0
     assert_same(folder, reference)
+    after = json.loads((folder / "run.json").read_text())
+    assert after["command"].endswith("trainer.max_epochs=3"), "what to type for the longer run"
+    assert after["started"] == before["started"]
+    assert after["seconds"] > before["seconds"]
+    assert "read from" not in json.loads((folder / "data_card.json").read_text())["notes"][0]
+    assert "epoch   3/3" in (folder / "train.log").read_text()
 
 
 def test_curves_are_continuous_after_resuming(reference: Path, focus_root: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import time
 from collections.abc import Callable
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -46,6 +47,8 @@ class RunRecord:
         self.folder, self.cfg, self.command, self.write = folder, cfg, command, write
         self.about: dict[str, Any] = {}
         self.epoch = self.step = 0
+        self._began = time.monotonic()
+        self._seconds_before = 0.0
 
     @property
     def resume_command(self) -> str:
@@ -72,6 +75,8 @@ class RunRecord:
         """Write the status of a run that ended early, if it got as far as having a folder."""
         if self.write and (self.folder / "config.yaml").is_file():
             self.status(state, message)
+            if self.about:
+                write_json(self.folder / "run.json", {**self.about, "seconds": self._seconds()})
 
     def discard(self) -> None:
         """Take back what :meth:`start` and the log wrote of a run that never came to training."""
@@ -105,7 +110,7 @@ class RunRecord:
                 "on exactly; restore them, or start a new run with init_from=" + str(self.folder)
             )
 
-    def describe(self, data: ImageDataModule, module: TaskModule, resume: bool) -> None:
+    def describe(self, data: ImageDataModule, module: TaskModule) -> None:
         """Write what is known before training: splits, data card, index, examples, ``run.json``."""
         if not (self.folder / "splits.json").is_file():
             data.splits.write(self.folder / "splits.json")
@@ -126,16 +131,24 @@ class RunRecord:
             "started": _now(),
             "seed": self.cfg.seed,
         }
+        if (self.folder / "run.json").is_file():
+            # The run goes on: its time began with its first part.
+            begun = json.loads((self.folder / "run.json").read_text())
+            self.about["started"] = begun["started"]
+            self._seconds_before = float(begun.get("seconds", 0.0))
         write_json(self.folder / "run.json", self.about)
         LOG.info("%s with %s weights", self.cfg.model.name, f"{parameters:,}")
 
-    def finish(self, data: ImageDataModule, logger: TensorBoardLogger, seconds: float, device: str) -> None:
+    def _seconds(self) -> float:
+        return round(self._seconds_before + time.monotonic() - self._began, 1)
+
+    def finish(self, data: ImageDataModule, logger: TensorBoardLogger, device: str) -> None:
         """Test the best checkpoint and write predictions, metrics, plots, hyper-parameters and report."""
         predictor = load(self.folder)
         # With data.test_fraction=0 there is no test split.
         splits = tuple(split for split in ("val", "test") if len(data.rows[split]))
         metrics = evaluate_into(self.folder, predictor, data, splits)
-        self.about |= {"finished": _now(), "seconds": round(seconds, 1), "device": device}
+        self.about |= {"finished": _now(), "seconds": self._seconds(), "device": device}
         write_json(self.folder / "run.json", self.about)
         test = {name: entry["value"] for name, entry in metrics.items() if name.startswith("test/")}
         scalars = {name: value for name, value in test.items() if value is not None}

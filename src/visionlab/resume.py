@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +83,8 @@ def resume(
     LOG.addHandler(logging.FileHandler(folder / "train.log"))
     info = folder / "run.json"
     again = str(read_json(info).get("command")) if info.is_file() else f"python -m visionlab.resume {folder}"
+    keys = tuple(f"{text.partition('=')[0]}=" for text in changes)
+    again = shlex.join([*(part for part in shlex.split(again) if not part.startswith(keys)), *changes])
     train(cfg, folder, again, resume=True)
 
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,7 +95,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         assembly.find_learning_rate(cfg, module, data, run_dir)
         record.save_config()
     if record.write:
-        record.describe(data, module, resume)
+        record.describe(data, module)
     logger = Events(run_dir, name="", version="", purge_step=step or None)
     checkpoints = Checkpoints(
         run_dir / "checkpoints",
@@ -110,7 +109,6 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     if cfg.compile:
         # In place, so that the names of the weights stay as they are.
         module.model.network.compile()
-    started = time.monotonic()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=last if step else None, weights_only=True)
     except ValueError as error:
@@ -128,7 +126,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         raise UserError(
             f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
         )
-    record.finish(data, logger, time.monotonic() - started, str(trainer.strategy.root_device))
+    record.finish(data, logger, str(trainer.strategy.root_device))
 
 
 @contextlib.contextmanager

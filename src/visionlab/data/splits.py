@@ -134,7 +134,9 @@ def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
     unused = _names(path, "unused", content.get("unused", []))
     if not parts["train"]:
         raise DataError(f"{path}: '{wanted[0]}' names no group; there must be at least one to train on")
-    splits = Splits(parts["train"], parts["val"], parts["test"], unused, f"read from {path}")
+    # How they were drawn says more than where they were written down.
+    source = content.get("source") if isinstance(content.get("source"), str) else f"read from {path}"
+    splits = Splits(parts["train"], parts["val"], parts["test"], unused, str(source))
     found = set(groups)
     unknown = [name for part in parts.values() for name in part if name not in found]
     if unknown:
