@@ -129,3 +129,9 @@ def test_the_module_can_be_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert calls == [("resnet18", "python -m visionlab.train model=resnet18")] * 2
     with pytest.raises(ConfigError, match="'resnet34'"):
         visionlab.train("model=resnet43")
+
+
+def test_m_may_stand_anywhere(tmp_path: Path) -> None:
+    result = run(["task=focus", "-m", "seed=5,6", "hydra.sweep.dir=sweep"], tmp_path, SCRIPT)
+    assert result.returncode == 0, result.stderr
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["5", "6"]

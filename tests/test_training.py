@@ -314,3 +314,10 @@ def test_a_network_that_does_not_take_the_size_is_named(focus_root: Path, tmp_pa
 def test_batches_too_small_for_batch_normalisation(focus_root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data\.batch_size=1: batch normalisation"):
         train(tmp_path / "run", f"data.root={focus_root}", "model.name=resnet18", "data.batch_size=1")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_said_before_anything_is_made(focus_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"trainer\.accelerator=gpu"):
+        train(tmp_path / "runs" / "run", f"data.root={focus_root}", "trainer.accelerator=gpu")
+    assert not (tmp_path / "runs").exists()

@@ -40,6 +40,8 @@ def hydra_app(task_function: Task, *, root: str = "train") -> None:
     """
     # Hydra would print exceptions its own way; here they are either the user's (one sentence) or bugs (all of it).
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Hydra's parser loses the settings that stand before -m.
+    sys.argv[1:] = sorted(sys.argv[1:], key=lambda text: text not in ("-m", "--multirun"))
     with guard():
         arguments = _parse(sys.argv[1:])
         overrides = list(arguments.overrides)

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -82,6 +83,7 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
 def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Interruption, resume: bool) -> None:
     assembly.quiet()
     torch.manual_seed(cfg.seed)
+    options = assembly.trainer_options(cfg)
     data = assembly.make_data(cfg)
     record.follow(data)
     data.setup()
@@ -105,7 +107,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         every_minutes=cfg.callbacks.checkpoint.every_minutes,
         interruption=interruption,
     )
-    trainer = make_trainer(cfg, data, logger, [interruption, checkpoints])
+    trainer = make_trainer(cfg, data, logger, options, [interruption, checkpoints])
     if cfg.compile:
         # In place, so that the names of the weights stay as they are.
         module.model.network.compile()
@@ -158,7 +160,11 @@ class Events(TensorBoardLogger):
 
 
 def make_trainer(
-    cfg: DictConfig, data: ImageDataModule, logger: TensorBoardLogger, callbacks: list[pl.Callback]
+    cfg: DictConfig,
+    data: ImageDataModule,
+    logger: TensorBoardLogger,
+    options: dict[str, Any],
+    callbacks: list[pl.Callback],
 ) -> pl.Trainer:
     """Return the trainer of a run: the configured one with the callbacks that every run has."""
     from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, RichProgressBar
@@ -193,7 +199,7 @@ def make_trainer(
     if sys.stderr.isatty():
         callbacks.append(RichProgressBar(leave=False))
     return pl.Trainer(
-        **assembly.trainer_options(cfg),
+        **options,
         logger=logger,
         callbacks=callbacks,
         plugins=[AtomicCheckpointIO()],

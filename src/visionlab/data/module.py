@@ -124,6 +124,8 @@ class ImageDataModule(pl.LightningDataModule):
             return check_folder(self._root, f"the images of task {self.task}")
         from visionlab import __version__, samples
 
+        if self.task not in samples.SETS:
+            raise DataError(f"data.root=sample: there is no generated set for task {self.task}; give data.root=FOLDER")
         root = cache_dir(self.cache_dir) / "samples" / f"{self.task}-{__version__}"
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(root.with_name(f"{root.name}.lock")):
