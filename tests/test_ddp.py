@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from tests import shell
 from tests.conftest import TINY
 
 
 @pytest.mark.slow
 def test_two_ranks_train_one_run(focus_root: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "visionlab.train",
-            *TINY,
-            f"data.root={focus_root}",
-            f"hydra.run.dir={run}",
-            "trainer.devices=2",
-            "trainer.strategy=ddp",
-            "data.batch_size=4",
-        ],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=250,
-    )
+    settings = [*TINY, f"data.root={focus_root}", f"hydra.run.dir={run}", "data.batch_size=4"]
+    done = shell.separate("train", *settings, "trainer.devices=2", "trainer.strategy=ddp", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "outputs").exists(), "the second rank makes no folder of its own"
     assert json.loads((run / "status.json").read_text())["state"] == "finished"

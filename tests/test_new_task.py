@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
 import pytest
 
+from tests import shell
 from tests.conftest import ROOT
 
 DATA = '''
@@ -82,15 +80,7 @@ def test_two_files_make_a_task(tmp_path: Path) -> None:
             (images / f"{plate}_{brightness}_{contrast}.png").write_bytes(imagecodecs.png_encode(pixels))
 
     def command(verb: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", f"visionlab.{verb}", *arguments],
-            env={**os.environ, "PYTHONPATH": str(project / "src")},
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=250,
-        )
+        done = shell.separate(verb, *arguments, cwd=tmp_path, PYTHONPATH=str(project / "src"))
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 

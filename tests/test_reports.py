@@ -389,7 +389,7 @@ def test_figures_without_anything_to_draw() -> None:
     with pytest.raises(ValueError, match="no loss"):
         training_curves({}, "val/mae")
     with pytest.raises(ValueError, match="fewer than two"):
-        learning_rate_finder(pd.DataFrame({"lr": [1.0], "loss": [1.0]}))
+        learning_rate_finder(pd.DataFrame({"lr": [1.0], "loss": [1.0]}), 1.0)
 
 
 def test_stretch_and_mosaics() -> None:

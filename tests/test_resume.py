@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests import shell
 from tests.conftest import TINY, train
 
 # Everything that has a state of its own: dropout, a schedule on plateaus, a moving average, early stopping, 2 batches
@@ -90,8 +91,7 @@ def killed(folder: Path, where: str, name: str, *overrides: str) -> subprocess.C
 
 
 def resume(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "visionlab.resume", str(folder), *overrides]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=250)
+    return shell.separate("resume", folder, *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import shell
 from tests.conftest import TINY
 
 
 @pytest.mark.slow
 def test_sweep_and_comparison(focus_root: Path, tmp_path: Path) -> None:
     def command(verb: str, *arguments: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", f"visionlab.{verb}", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=250,
-        )
+        done = shell.separate(verb, *arguments, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -201,7 +201,7 @@ def test_moving_average_is_what_is_validated_and_kept(focus_root: Path, tmp_path
 def test_best_checkpoint_is_that_of_the_best_epoch(focus_root: Path, tmp_path: Path) -> None:
     import visionlab
     from tests.test_loader import data_module
-    from visionlab.inference.evaluation import predict_split
+    from visionlab.inference.splits import predict_split
 
     run = train(tmp_path / "run", f"data.root={focus_root}", "trainer.max_epochs=4", "optimizer.lr=0.02")
     values = [event.value for event in events(run).Scalars("val/distance/mae")]
@@ -221,6 +221,7 @@ def test_learning_rate_finder_saves_its_curve_and_is_recorded(focus_root: Path, 
     assert suggested != 1e-3
     assert events(run).Scalars("lr")[0].value == pytest.approx(suggested, rel=1e-5)
     assert not list(run.glob(".lr_find*"))
+    assert (run / "plots" / "lr_find.png").is_file()
 
 
 def test_init_from_loads_weights_only(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:

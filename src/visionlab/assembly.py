@@ -223,8 +223,7 @@ def find_learning_rate(cfg: DictConfig, module: TaskModule, data: ImageDataModul
 
     if world_size(cfg) > 1:
         raise UsageError("lr_find=true: expected one device, for each would find its own rate; set optimizer.lr")
-    batches = len(data.loader("train", train=True))
-    steps = max(30, min(100, 3 * batches))
+    steps = 100  # fewer make the smoothed curve follow single batches
     LOG.info("lr_find: trying learning rates over %d steps", steps)
     trial = copy.deepcopy(module)
     trial.learning_rate = float(cfg.optimizer.lr)

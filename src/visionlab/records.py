@@ -23,7 +23,7 @@ from visionlab.data.module import ImageDataModule
 from visionlab.data.store import write_json, write_text
 from visionlab.errors import DataError
 from visionlab.inference import Predictor, load
-from visionlab.inference.evaluation import describe_heads, evaluate_split
+from visionlab.inference.splits import describe_heads, evaluate_split
 from visionlab.modules.base import TaskModule
 from visionlab.reports.html import write_report
 from visionlab.reports.images import best_worst, examples

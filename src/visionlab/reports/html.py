@@ -164,8 +164,8 @@ def _training_figures(run: Run) -> list[dict[str, str]]:
         drawn += _draw(
             run,
             "lr_find",
-            "Learning-rate search before training; a good rate lies well below the lowest point.",
-            lambda: learning_rate_finder(table, caption),
+            "Learning-rate search before training; the rate where the loss falls fastest was taken.",
+            lambda: learning_rate_finder(table, float(run.config["optimizer"]["lr"]), caption),
         )
     return drawn
 

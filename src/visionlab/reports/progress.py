@@ -182,8 +182,12 @@ def metric_bars(
 
 
 @styled
-def learning_rate_finder(table: pd.DataFrame, caption: str = "") -> Figure:
+def learning_rate_finder(table: pd.DataFrame, chosen: float, caption: str = "") -> Figure:
     """Loss over learning rate (columns ``lr`` and ``loss``, one row a step), as lr_find.csv has it.
+
+    Args:
+        table: see above.
+        chosen: the rate that was taken, where the loss falls fastest.
 
     Raises:
         ValueError: fewer than two rows are usable.
@@ -196,11 +200,12 @@ def learning_rate_finder(table: pd.DataFrame, caption: str = "") -> Figure:
     loss = good["loss"].to_numpy(dtype=float)
     axes.plot(good["lr"], loss, color=BLUE)
     lowest = int(loss.argmin())
-    axes.plot(good["lr"].iloc[lowest], loss[lowest], marker="o", color=ORANGE, markersize=8)
+    axes.axvline(chosen, color=ORANGE, linestyle="--", label=f"taken: {chosen:.2g}")
+    axes.legend()
     style.plain_log(axes, "x")
     # The loss explodes at the end of the search: without a limit the fall before it is a flat line.
     margin = 0.08 * (loss[0] - loss[lowest]) or 0.1 * abs(loss[lowest]) or 1.0
     axes.set_ylim(loss[lowest] - margin, max(loss[0], float(np.median(loss))) + 3 * margin)
     axes.set(xlabel="learning rate", ylabel="loss")
-    axes.set_title(f"Learning-rate search: loss is lowest at {good['lr'].iloc[lowest]:.2g}")
+    axes.set_title(f"Learning-rate search: {chosen:.2g} was taken")
     return style.finish(figure, caption)

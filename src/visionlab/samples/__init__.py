@@ -12,12 +12,11 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from visionlab.console import progress
 from visionlab.data.store import new_folder
 from visionlab.errors import DataError, UsageError, nearest
 
@@ -80,12 +79,13 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
     _refuse_occupied(target)
     started = time.monotonic()
     try:
-        with new_folder(target) as folder, _progress(f"Generating the {task} sample", sample.parts) as advance:
-            count = _write_parts(sample, folder, advance)
+        with new_folder(target) as folder:
+            count = _write_parts(sample, folder, f"generating the {task} sample, part by part")
             (folder / "SOURCE.md").write_text(sample.source(), encoding="utf-8")
     except OSError as error:
         raise DataError(f"could not write the sample set to {target}: {error.strerror or error}") from error
     if not sys.stderr.isatty():
+        # Printed, not logged: in a program that has set up no logging it is the only sign of what took the time.
         seconds = time.monotonic() - started
         print(f"generated the {task} sample: {count} samples in {target} ({seconds:.1f} s)", file=sys.stderr)
     return Path(root)
@@ -98,16 +98,12 @@ def _refuse_occupied(target: Path) -> None:
         raise DataError(f"{target} holds files already; a sample set is written only into a new or empty folder.")
 
 
-def _write_parts(sample: SampleSet, folder: Path, advance: Callable[[], None]) -> int:
+def _write_parts(sample: SampleSet, folder: Path, doing: str) -> int:
     """Write every part with one thread a core (FFTs and PNG encoding release the GIL); return the samples written."""
     pool = ThreadPoolExecutor(max_workers=_cores())
     try:
         futures = [pool.submit(sample.write_part, part, folder) for part in range(sample.parts)]
-        count = 0
-        for future in as_completed(futures):
-            count += future.result()
-            advance()
-        return count
+        return sum(future.result() for future in progress(as_completed(futures), len(futures), doing))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -115,17 +111,3 @@ def _write_parts(sample: SampleSet, folder: Path, advance: Callable[[], None]) -
 def _cores() -> int:
     # Containers and batch systems grant fewer cores than the machine has; macOS and Windows can't say.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _progress(text: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on a terminal; elsewhere nothing, the line at the end says it all."""
-    if not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True)) as bar:
-        job = bar.add_task(text, total=total)
-        yield lambda: bar.advance(job)
