@@ -81,3 +81,22 @@ def train(folder: Path, *overrides: str) -> Path:
     from visionlab.runner import run
 
     return run(compose([*TINY, *overrides]), folder, "python -m visionlab.train (a test)")
+
+
+def chosen(group: str, choice: str) -> list[str]:
+    """Return the overrides that choose a file of conf/, with the task that it is for where the default's isn't."""
+    from visionlab import models
+    from visionlab.config import choice as content
+    from visionlab.losses import LOSSES
+
+    if group == "model" and choice != "timm" and models.lookup(choice).kind == "dense":
+        inputs = ["data.inputs=[image,background]"] if choice == "dense_unet" else []
+        return ["task=depth_mask", f"model={choice}", *inputs]
+    if group == "loss":
+        entry = LOSSES[content("loss", "loss", choice)["_target_"]]
+        if entry.takes != "values":
+            return ["task=depth_mask", f"heads.mask.loss={choice}"]
+        return ["task=depth_mask", f"loss={choice}"] if entry.dense else [f"loss={choice}"]
+    if group == "balance":
+        return ["task=depth_mask", f"balance={choice}"]
+    return [f"{group}={choice}"]

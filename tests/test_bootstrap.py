@@ -8,8 +8,11 @@ import time
 import numpy as np
 import pytest
 
-from visionlab.metrics import METRICS, group_interval
+from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS, group_interval
+from visionlab.metrics import METRICS as BY_KIND
 from visionlab.metrics.bootstrap import FEW_GROUPS
+
+METRICS = BY_KIND["regression"]
 
 MAE = METRICS["mae"]
 
@@ -101,9 +104,50 @@ def test_resamples_without_a_counted_sample_are_left_out() -> None:
     assert result == (0.5, 0.5)
 
 
+@pytest.mark.parametrize("n_groups", [3, 40])
+def test_draws_are_those_of_one_resample_after_the_other(n_groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Several chunks of several resamples.
+    monkeypatch.setattr("visionlab.metrics.bootstrap._DRAWN_AT_ONCE", 7 * n_groups + 1)
+    error, groups = clustered(n_groups, 3, np.random.default_rng(6))
+    rng = np.random.default_rng(9)
+    values = [
+        np.abs(np.concatenate([error[groups == g] for g in rng.integers(n_groups, size=n_groups)])).mean()
+        for _ in range(50)
+    ]
+    expected = np.quantile(values, [0.025, 0.975])
+    found = group_interval(MAE, (np.zeros_like(error), error), groups, replicates=50, seed=9)
+    assert found == pytest.approx(tuple(expected), rel=1e-12)
+
+
+def test_rows_of_sums_by_hand() -> None:
+    # Two groups: resamples are one group twice, or both. IoU is the ratio of sums, not a mean of ratios.
+    rows = np.zeros((3, len(MASK_COLUMNS)))
+    rows[:, MASK_COLUMNS.index("tp")] = [1, 0, 30]
+    rows[:, MASK_COLUMNS.index("fn")] = [0, 9, 10]
+    assert group_interval(BY_KIND["mask"]["iou"], (rows,), list("aab")) == (0.1, 0.75)
+
+
+@pytest.mark.parametrize("name", BY_KIND["depth"])
+def test_rows_of_sums_as_with_weights_on_images(name: str) -> None:
+    rng = np.random.default_rng(5)
+    rows, groups = rng.random((60, len(DEPTH_COLUMNS))), rng.integers(0, 7, 60)
+    metric = BY_KIND["depth"][name]
+    fast = group_interval(metric, (rows,), groups, replicates=200)
+    assert fast == pytest.approx(group_interval(metric.__call__, (rows,), groups, replicates=200), rel=1e-9)
+
+
 def test_large_tables_take_seconds() -> None:
     rng = np.random.default_rng(0)
     true, groups = rng.normal(size=100_000), rng.integers(0, 500, 100_000)
     start = time.perf_counter()
     group_interval(METRICS["r2"], (true, true + 1), groups)
+    assert time.perf_counter() - start < 5
+
+
+def test_sixteen_metrics_of_400_groups_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    rows, groups = rng.random((4000, len(DEPTH_COLUMNS))), rng.integers(0, 400, 4000)
+    start = time.perf_counter()
+    for _ in range(16):
+        group_interval(BY_KIND["depth"]["rmse"], (rows,), groups)
     assert time.perf_counter() - start < 5

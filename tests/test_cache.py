@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visionlab.data import cache as cache_module
+from visionlab.data import readers
 from visionlab.data.cache import Cache, build, fingerprint
 from visionlab.data.images import read
 from visionlab.data.preprocess import Preprocess
+from visionlab.data.readers import ImageReader
 from visionlab.errors import DataError
 
 Write = Callable[[Path, object], None]
@@ -30,7 +31,7 @@ def some(root: Path, write_png: Write, dtype: type = np.uint8, count: int = 5) -
 
 def test_arrays_equal_the_files(tmp_path: Path, write_png: Write) -> None:
     paths = some(tmp_path / "data", write_png)
-    cache = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+    cache = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert len(cache) == 5
     for i, path in enumerate(paths):
         assert np.array_equal(cache[i], read(tmp_path / "data" / path))
@@ -42,13 +43,13 @@ def test_second_build_reuses_the_files_of_the_first(
     tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = some(tmp_path / "data", write_png)
-    first = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+    first = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
 
     def forbidden(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(cache_module, "read", forbidden)
-    second = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+    monkeypatch.setattr(readers, "read", forbidden)
+    second = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert second.folder == first.folder
     assert np.array_equal(second[4], first[4])
 
@@ -56,30 +57,30 @@ def test_second_build_reuses_the_files_of_the_first(
 def test_fingerprint_follows_files_and_settings(tmp_path: Path, write_png: Write) -> None:
     root = tmp_path / "data"
     paths = some(root, write_png)
-    base = fingerprint(paths, root, PREPROCESS)
-    assert fingerprint(paths, root, PREPROCESS) == base
-    assert fingerprint(paths, root, Preprocess(1, 16, 17, "crop", "uint8")) != base
-    assert fingerprint(paths, root, Preprocess(1, 16, 16, "pad", "uint8")) != base
-    assert fingerprint(paths[:4], root, PREPROCESS) != base
-    assert fingerprint(paths[::-1], root, PREPROCESS) != base
+    base = fingerprint(paths, root, PREPROCESS, ImageReader())
+    assert fingerprint(paths, root, PREPROCESS, ImageReader()) == base
+    assert fingerprint(paths, root, Preprocess(1, 16, 17, "crop", "uint8"), ImageReader()) != base
+    assert fingerprint(paths, root, Preprocess(1, 16, 16, "pad", "uint8"), ImageReader()) != base
+    assert fingerprint(paths[:4], root, PREPROCESS, ImageReader()) != base
+    assert fingerprint(paths[::-1], root, PREPROCESS, ImageReader()) != base
     os.utime(root / "2.png", ns=(1, 1))
-    assert fingerprint(paths, root, PREPROCESS) != base
+    assert fingerprint(paths, root, PREPROCESS, ImageReader()) != base
 
 
 def test_a_changed_file_is_not_served_from_the_old_cache(tmp_path: Path, write_png: Write) -> None:
     root = tmp_path / "data"
     paths = some(root, write_png)
-    build(paths, root, PREPROCESS, tmp_path / "cache", "t")
+    build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())
     write_png(root / "0.png", np.full((16, 16), 7, np.uint8))
-    assert (build(paths, root, PREPROCESS, tmp_path / "cache", "t")[0] == 7).all()
+    assert (build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())[0] == 7).all()
 
 
 def test_sixteen_bits_are_kept_and_mixed_depths_meet_at_sixteen(tmp_path: Path, write_png: Write) -> None:
     paths = some(tmp_path / "deep", write_png, np.uint16)
-    cache = build(paths, tmp_path / "deep", PREPROCESS, tmp_path / "cache", "t")
+    cache = build(paths, tmp_path / "deep", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert cache[0].dtype == np.uint16
     write_png(tmp_path / "deep" / "8bit.png", np.full((16, 16), 200, np.uint8))
-    mixed = build([*paths, "8bit.png"], tmp_path / "deep", PREPROCESS, tmp_path / "cache", "t")
+    mixed = build([*paths, "8bit.png"], tmp_path / "deep", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert (mixed[5] == 200 * 257).all()
     assert mixed.preprocess.dtype == "uint16"
 
@@ -90,17 +91,17 @@ def test_every_bad_file_is_named_and_nothing_is_left(tmp_path: Path, write_png: 
     for name in ("1.png", "3.png"):
         (root / name).write_bytes((root / name).read_bytes()[:-20])
     with pytest.raises(DataError, match=r"(?s)2 file\(s\).*1\.png.*3\.png.*prepare"):
-        build(paths, root, PREPROCESS, tmp_path / "cache", "t")
+        build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.suffix != ".lock"]
 
 
 def test_a_half_built_folder_is_built_again(tmp_path: Path, write_png: Write) -> None:
     paths = some(tmp_path / "data", write_png)
-    key = fingerprint(paths, tmp_path / "data", PREPROCESS)
+    key = fingerprint(paths, tmp_path / "data", PREPROCESS, ImageReader())
     half = tmp_path / "cache" / f"t-{key}"
     half.mkdir(parents=True)
     (half / "images.bin").write_bytes(b"half")
-    assert len(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")) == 5
+    assert len(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())) == 5
 
 
 def test_builders_at_the_same_time_decode_once(
@@ -113,11 +114,11 @@ def test_builders_at_the_same_time_decode_once(
         decoded.append(path)
         return read(path)
 
-    monkeypatch.setattr(cache_module, "read", count)
+    monkeypatch.setattr(readers, "read", count)
     results: list[Cache] = []
     threads = [
         threading.Thread(
-            target=lambda: results.append(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t"))
+            target=lambda: results.append(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader()))
         )
         for _ in range(3)
     ]
@@ -137,13 +138,13 @@ def test_disk_too_small(tmp_path: Path, write_png: Write, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
     with pytest.raises(DataError, match=r"GB free.*data\.cache_dir"):
-        build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+        build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
 
 
 def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path, write_png: Write) -> None:
     paths = some(tmp_path / "data", write_png)
-    key = fingerprint(paths, tmp_path / "data", PREPROCESS)
+    key = fingerprint(paths, tmp_path / "data", PREPROCESS, ImageReader())
     left = tmp_path / "cache" / f".t-{key}.0123.part"
     left.mkdir(parents=True)
-    build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t")
+    build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert not left.exists()

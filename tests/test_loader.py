@@ -91,18 +91,24 @@ def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
 def test_augmentation_depends_on_its_seed_only() -> None:
     augment = Augment([{"transform": "D4", "p": 1}], [{"transform": "RandomBrightnessContrast", "p": 1}])
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 1), dtype=np.uint8)
-    first = augment(image, 5)
+
+
+    def changed(seed: int) -> np.ndarray:  # type: ignore[type-arg]
+        return augment([image], [], seed)[0][0]
+
+    first = changed(5)
     np.random.seed(1)
     for seed in range(3):
-        augment(image, seed)
-    assert np.array_equal(augment(image, 5), first)
-    assert any(not np.array_equal(augment(image, seed), first) for seed in range(6, 12))
+        changed(seed)
+    assert np.array_equal(changed(5), first)
+    assert any(not np.array_equal(changed(seed), first) for seed in range(6, 12))
 
 
 def test_augmentation_keeps_float_precision() -> None:
     augment = Augment([{"transform": "HorizontalFlip", "p": 1}], [])
     image = (np.arange(64, dtype=np.float32) / 65535).reshape(8, 8, 1)
-    assert np.array_equal(augment(image, 0), image[:, ::-1])
+    (found,), _ = augment([image], [], 0)
+    assert np.array_equal(found, image[:, ::-1])
 
 
 def test_unknown_transform_arguments_are_errors() -> None:

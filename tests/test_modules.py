@@ -115,7 +115,7 @@ def test_head_learns_standardised_and_answers_in_units() -> None:
 
 def test_head_measures_in_units() -> None:
     true, pred = np.array([[4.0], [-4.0], [1.0]]), np.array([[6.0], [1.0], [-1.0]])
-    found = head(metrics=["mae", "rmse", "sign_accuracy"]).measure(true, pred)
+    found = head(metrics=["mae", "rmse", "sign_accuracy"]).measure(np.hstack([true, pred]))
     assert found["mae"] == pytest.approx(3.0)
     assert found["rmse"] == pytest.approx(np.sqrt((4 + 25 + 4) / 3))
     assert found["sign_accuracy"] == pytest.approx(0.5), "the value within one step of focus does not count"

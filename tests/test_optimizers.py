@@ -156,7 +156,7 @@ PAIR = (torch.tensor([[0.0, 1.0], [2.0, -3.0]]), torch.tensor([[0.5, 1.0], [0.0,
     ("loss", "value"),
     [
         (losses.l1(), (0.5 + 0 + 2 + 4) / 4),
-        (losses.l2(), (0.25 + 0 + 4 + 16) / 4),
+        (losses.mse(), (0.25 + 0 + 4 + 16) / 4),
         (losses.huber(), (0.125 + 0 + 1.5 + 3.5) / 4),
         (losses.huber(delta=3.0), (0.125 + 0 + 2 + 7.5) / 4),
     ],
@@ -173,12 +173,12 @@ def test_huber_lies_between_the_square_and_the_line() -> None:
     for delta in (0.5, 2.0):
         for value in error[:, None]:
             found = losses.huber(delta=delta)(value, zero)
-            square, line = losses.l2()(value, zero) / 2, delta * losses.l1()(value, zero)
+            square, line = losses.mse()(value, zero) / 2, delta * losses.l1()(value, zero)
             assert found <= square + 1e-12 and found <= line + 1e-12
             assert math.isclose(found, square if abs(value) <= delta else line - delta**2 / 2, abs_tol=1e-12)
 
 
-@pytest.mark.parametrize("loss", [losses.l1(), losses.l2(), losses.huber(delta=0.7)])
+@pytest.mark.parametrize("loss", [losses.l1(), losses.mse(), losses.huber(delta=0.7)])
 def test_gradients(loss: losses.ElementwiseLoss) -> None:
     generator = torch.Generator().manual_seed(0)
     first = torch.randn(3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
@@ -189,7 +189,7 @@ def test_gradients(loss: losses.ElementwiseLoss) -> None:
     assert equal.grad is not None and equal.grad.abs().max() == 0
 
 
-@pytest.mark.parametrize("loss", [losses.l1(), losses.l2(), losses.huber()])
+@pytest.mark.parametrize("loss", [losses.l1(), losses.mse(), losses.huber()])
 def test_degenerate_inputs_are_refused(loss: losses.ElementwiseLoss) -> None:
     with pytest.raises(ValueError, match=r"expected equal shapes, found \(4, 1\) and \(4,\)"):
         loss(torch.zeros(4, 1), torch.zeros(4))

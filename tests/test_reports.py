@@ -123,11 +123,13 @@ def make_run(
     index["hash"] = "b2b70956"  # text that is nobody's number
     index.drop(columns="distance_pred").to_csv(path / "data_index.csv", index=False)
     metrics: dict[str, Any] = {}
-    spec = {"distance": {**head, "metrics": list(METRICS), "margin": 4.0}}
+    spec = {"distance": {**head, "metrics": list(METRICS["regression"]), "margin": 4.0}}
     (path / "predictions").mkdir()
     for name in ("val", "test"):
         tables[name].to_csv(path / "predictions" / f"{name}.csv", index=False)
-        metrics |= summarise(tables[name], spec, name, {"distance": 0.0}, "generated sample")
+        rows = tables[name][["distance_true", "distance_pred"]].to_numpy()
+        of_heads = {"distance": (rows, rows * [1, 0])}  # the baseline always says 0
+        metrics |= summarise(of_heads, spec, tables[name]["group"].tolist(), name, "generated sample")
     write_json(path / "metrics.json", metrics)
     card = {
         "name": "generated sample",
@@ -257,7 +259,15 @@ def test_files_may_be_missing(run: Path, tmp_path: Path, missing: tuple[str, ...
 
 
 @pytest.mark.parametrize(
-    "content", ["", "not what it says", "[1, 2]", '{"a": 1}', '{"splits": [], "test": 3, "heads": 7, "n": "x"}']
+    "content",
+    [
+        "",
+        "not what it says",
+        "[1, 2]",
+        '{"a": 1}',
+        '{"splits": [], "test": 3, "heads": 7, "n": "x"}',
+        '{"heads": {"a": {"kind": "mask", "columns": 3, "metrics": 5}}, "splits": {"train": {"targets": 1}}}',
+    ],
 )
 def test_files_in_another_form_do_not_stop_the_report(run: Path, tmp_path: Path, content: str) -> None:
     copy = shutil.copytree(run, tmp_path / "run")
@@ -351,7 +361,7 @@ def test_best_epoch() -> None:
 
 def titles(figure: Figure) -> str:
     texts = [axes.get_title(loc="left") for axes in figure.axes] + [figure.get_supxlabel()]
-    return " | ".join(texts)
+    return " | ".join(" ".join(text.split()) for text in texts)  # long captions are wrapped
 
 
 @pytest.mark.parametrize(("n_groups", "per_group"), [(1, 1), (1, 30), (10, 20), (45, 1), (45, 200)])
@@ -360,11 +370,11 @@ def test_regression_figures_of_any_size(tmp_path: Path, n_groups: int, per_group
     entry = {"value": 3.21, "low": 2.5, "high": 4.0, "unit": "um"}
     spec = {"unit": "um", "step": 2.0}
     p = Predictions.of(table, "distance", spec, "test", entry, synthetic=True)
-    for drawing in FIGURES["regression"]:
+    for drawing in FIGURES["regression"].drawings:
         figure = drawing.draw(p)
         assert "generated sample" in titles(figure)
         assert save(figure, tmp_path / f"{drawing.key}.png").stat().st_size > 5000
-    assert "MAE 3.2 µm [2.5, 4.0]" in titles(FIGURES["regression"][0].draw(p))
+    assert "MAE 3.2 µm [2.5, 4.0]" in titles(FIGURES["regression"].drawings[0].draw(p))
 
 
 def test_values_that_are_not_finite_are_named(run: Path) -> None:
@@ -378,11 +388,13 @@ def test_values_that_are_not_finite_are_named(run: Path) -> None:
 
 def test_figures_while_training() -> None:
     true = np.linspace(0, 9, 20)[:, None].repeat(2, axis=1)
-    figures = validation_figures("regression", true, true + 1, ["a", "b"], "um", "generated sample")
+    rows = np.hstack([true, true + 1])
+    spec = {"columns": ["a", "b"], "unit": "um"}
+    figures = validation_figures("regression", rows, spec, "generated sample")
     assert set(figures) == {f"{c}_{k}" for c in "ab" for k in ("scatter", "errors", "by_value")}
     assert "MAE 1.00 µm" in titles(figures["a_scatter"])
     assert "generated sample" in titles(figures["a_scatter"])
-    assert validation_figures("unheard", true, true, ["a"], "", "x") == {}
+    assert validation_figures("unheard", rows, spec, "x") == {}
 
 
 def test_figures_without_anything_to_draw() -> None:
@@ -473,7 +485,7 @@ def test_comparison(runs: Path) -> None:
         "generated sample",
     ):
         assert text in page
-    assert page.count("data:image/png;base64,") == len(METRICS) + 1
+    assert page.count("data:image/png;base64,") == len(METRICS["regression"]) + 1
 
 
 def test_runs_tested_on_different_groups_have_no_best(runs: Path, tmp_path: Path) -> None:

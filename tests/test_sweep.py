@@ -17,7 +17,7 @@ def test_sweep_and_comparison(focus_root: Path, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    command("train", "-m", *TINY, f"data.root={focus_root}", "trainer.max_epochs=1", "loss=l1,l2")
+    command("train", "-m", *TINY, f"data.root={focus_root}", "trainer.max_epochs=1", "loss=l1,mse")
     sweeps = list((tmp_path / "outputs" / "focus" / "multirun").iterdir())
     assert len(sweeps) == 1
     runs = sorted(path for path in sweeps[0].iterdir() if path.is_dir())
@@ -27,4 +27,4 @@ def test_sweep_and_comparison(focus_root: Path, tmp_path: Path) -> None:
     page = (tmp_path / written).read_text()
     for run in runs:
         assert run.name in page
-    assert "visionlab.losses.elementwise.l2" in page or ">l2<" in page
+    assert "visionlab.losses.elementwise.mse" in page or ">mse<" in page

@@ -116,7 +116,7 @@ def test_same_seed_same_weights_also_with_workers(focus_root: Path, tiny_run: Pa
     [
         ["optimizer=adamw", "scheduler=cosine", "scheduler.warmup_epochs=1", "trainer.precision=bf16-mixed"],
         ["optimizer=sgd", "scheduler=onecycle", "loss=huber", "trainer.accumulate_grad_batches=2"],
-        ["scheduler=cyclic", "scheduler.base_lr=1e-4", "scheduler.step_size_epochs=0.5", "loss=l2"],
+        ["scheduler=cyclic", "scheduler.base_lr=1e-4", "scheduler.step_size_epochs=0.5", "loss=mse"],
         ["scheduler=step", "trainer.gradient_clip_val=0.1", "trainer.channels_last=true", "augment=none"],
         ["scheduler=multistep", "callbacks.ema.decay=0.9", "model.hidden=[16]", "model.dropout=0.3"],
         ["scheduler=none", "data.fit=pad", "data.normalize=image", "data.channels=3", "augment=flips"],
@@ -246,7 +246,7 @@ def test_init_from_another_network_is_refused(focus_root: Path, tiny_run: Path, 
 
 def test_divergence_is_said_in_words(focus_root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"diverged.*optimizer\.lr"):
-        train(tmp_path / "run", f"data.root={focus_root}", "optimizer=sgd", "optimizer.lr=1e30", "loss=l2")
+        train(tmp_path / "run", f"data.root={focus_root}", "optimizer=sgd", "optimizer.lr=1e30", "loss=mse")
     assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
 
 

@@ -15,7 +15,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "task=focsu": ("task: no choice 'focsu'", "'focus'"),
     "model=resnet43": ("model: no choice", "'resnet34'", "wide_resnet50_2"),
     "model=convnext_tiny": ("model=timm model.name=convnext_tiny",),
-    "loss=l3": ("loss: no choice", "'l2'", "huber"),
+    "loss=l3": ("loss: no choice", "'l1'", "huber"),
     "optimizer=adm": ("optimizer: no choice", "'adam'"),
     "scheduler=cosin": ("scheduler: no choice", "'cosine'"),
     "augment=flip": ("augment: no choice", "'flips'"),

@@ -1,4 +1,7 @@
-"""What timm and albumentations offer, read from their source files: importing them would import torch."""
+"""What timm, segmentation_models_pytorch and albumentations offer, read from their source files.
+
+Importing them would import torch.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,23 @@ def timm_tags(name: str) -> tuple[str, ...]:
     """Return the names of the pretrained weights of a backbone, e.g. ``a1_in1k`` of ``resnet50``."""
     quoted = re.compile(rf"""['"]{re.escape(name)}\.(\w+)\*?['"]""")
     return tuple(sorted({tag for text in _timm_sources().values() for tag in quoted.findall(text)}))
+
+
+@cache
+def smp_encoders() -> frozenset[str]:
+    """Return the names of the encoders of segmentation_models_pytorch, without those it makes of timm's (``tu-``)."""
+    names: set[str] = set()
+    for path in (_folder("segmentation_models_pytorch") / "encoders").glob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            # Each file has one table {name: how to build it}, resnet_encoders in resnet.py.
+            if (
+                isinstance(node, ast.Assign)
+                and isinstance(node.value, ast.Dict)
+                and isinstance(node.targets[0], ast.Name)
+                and node.targets[0].id.endswith("_encoders")
+            ):
+                names.update(str(ast.literal_eval(key)) for key in node.value.keys if key is not None)
+    return frozenset(names)
 
 
 @cache

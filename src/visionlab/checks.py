@@ -13,14 +13,17 @@ from visionlab import models, schema, signature
 from visionlab.annotations import accepts, describe, show
 from visionlab.catalog import transform_arguments, transforms
 from visionlab.errors import ConfigError, nearest
-from visionlab.metrics import METRICS
-from visionlab.modules import HEADS, MODULES
-from visionlab.ranges import AT_LEAST_0, check_choice, check_ranges
+from visionlab.head_checks import check_heads, check_losses, own_losses
+from visionlab.modules import MODULES
+from visionlab.ranges import check_choice, check_ranges
+from visionlab.stages import each_stage
 
 # Where the target of each part must be defined: a run folder's configuration can't name anything else of ours.
 _PLACES = {
     "data": "visionlab.data.",
+    "make": "visionlab.data.",
     "loss": "visionlab.losses.",
+    "balance": "visionlab.losses.balance.",
     "optimizer": "visionlab.modules.optimizers.",
     "scheduler": "visionlab.modules.schedulers.",
 }
@@ -30,31 +33,46 @@ _TURNING = ("D4", "RandomRotate90", "SquareSymmetry", "Transpose")
 Plain = dict[str, Any]
 
 
-def check(cfg: DictConfig, *, multirun: bool = False) -> None:
+def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -> None:
     """Check that a configuration is complete, that its values are of the right types and that they fit together.
 
     Args:
         cfg: the composed configuration, or one read from a run folder.
         multirun: whether it is one job of a sweep.
+        preparing: whether it is for `prepare`, which may make the data first.
 
     Raises:
         ConfigError: the first mistake found, with its key, what is allowed and the nearest name.
     """
     plain = _plain(cfg)
-    _check_targets(plain)
-    check_ranges(plain)
-    _check_heads(plain)
-    _check_monitor(plain)
-    _check_model(plain)
-    _check_data(plain["data"])
-    _check_augment(plain["augment"], plain["data"])
-    _check_training(plain, multirun)
     experiment = plain["experiment"]
     if experiment is not None and experiment["task"] != plain["task"]:
         raise ConfigError(
             f"experiment: '{experiment['name']}' is for task={experiment['task']}, found task={plain['task']}; "
             "leave one of them out"
         )
+    if plain["make"] is not None and not preparing:
+        raise ConfigError("make: only `python -m visionlab.prepare` makes data; train on what it has made")
+    if plain["stages"] and plain["lr_find"]:
+        raise ConfigError("lr_find: expected a run without stages, each of which would need its own rate; set the lr")
+    for name, stage in each_stage(cfg).items():
+        try:
+            _check_stage(_plain(stage), multirun)
+        except ConfigError as error:
+            if not name:
+                raise
+            raise ConfigError(f"stages.{name}: {error}") from error
+
+
+def _check_stage(plain: Plain, multirun: bool) -> None:
+    _check_targets(plain)
+    check_ranges(plain)
+    check_heads(plain)
+    check_losses(plain)
+    _check_model(plain)
+    _check_data(plain["data"])
+    _check_augment(plain["augment"], plain["data"])
+    _check_training(plain, multirun)
 
 
 def _plain(cfg: DictConfig) -> Plain:
@@ -82,9 +100,10 @@ def _plain(cfg: DictConfig) -> Plain:
 
 def _check_targets(plain: Plain) -> None:
     """Check each part that has a ``_target_``, and the network, against the signature of what is called."""
-    losses = {f"heads.{name}.loss": head["loss"] for name, head in plain["heads"].items() if head["loss"] is not None}
-    for key, node in [*((key, plain[key]) for key in _PLACES), *losses.items()]:
-        place = _PLACES["loss" if key in losses else key]
+    nodes = [(key, key, plain[key]) for key in _PLACES if plain[key] is not None]
+    nodes += [("loss", key, node) for name in plain["heads"] for key, node in own_losses(plain, name)]
+    for part, key, node in nodes:
+        place = _PLACES[part]
         target = node.get("_target_") if isinstance(node, dict) else None
         if not isinstance(target, str) or not target.startswith(place):
             found = "none" if target is None else show(target)
@@ -95,36 +114,6 @@ def _check_targets(plain: Plain) -> None:
         raise ConfigError(f"model.name: expected the name of a network, found {show(name)}")
     options = {key: value for key, value in plain["model"].items() if key != "name"}
     signature.check(models.lookup(name).target, options, "model")
-
-
-def _check_heads(plain: Plain) -> None:
-    targets = signature.literal(plain["data"]["_target_"], "targets") or {}
-    if not plain["heads"]:
-        raise ConfigError(f"heads: expected at least one of {', '.join(targets)}; found none")
-    for name, head in plain["heads"].items():
-        key = f"heads.{name}"
-        if name not in targets:
-            listed = ", ".join(targets) or "none"
-            hint = nearest(name, targets)
-            raise ConfigError(f"{key}: expected a target of the data, {listed}; found '{name}'.{hint}")
-        check_choice(f"{key}.kind", head["kind"], list(HEADS))
-        for metric in head["metrics"]:
-            check_choice(f"{key}.metrics", metric, list(METRICS))
-        if not AT_LEAST_0[1](head["weight"]):
-            raise ConfigError(f"{key}.weight: expected {AT_LEAST_0[0]}, found {head['weight']}")
-    if not any(head["weight"] for head in plain["heads"].values()):
-        raise ConfigError("heads: expected a weight above 0 in at least one, found 0 in all: nothing would be learnt")
-
-
-def _check_monitor(plain: Plain) -> None:
-    monitor, mode = plain["monitor"], plain["mode"]
-    names = [f"val/{head}/{metric}" for head, entry in plain["heads"].items() for metric in entry["metrics"]]
-    check_choice("monitor", monitor, ["val/loss", *names])
-    better = METRICS[monitor.rpartition("/")[2]].better if monitor != "val/loss" else "min"
-    if better == "zero":
-        raise ConfigError(f"monitor: '{monitor}' is best near 0, neither smallest nor largest; choose another metric")
-    if mode != better:
-        raise ConfigError(f"mode: expected {better} for monitor={monitor}, found {mode}")
 
 
 def _check_model(plain: Plain) -> None:
@@ -182,17 +171,26 @@ def _check_data(data: Mapping[str, Any]) -> None:
 def _check_augment(augment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
     for part, entries in augment.items():
         for place, entry in enumerate(entries):
-            key = f"augment.{part}[{place}]"
-            if not isinstance(entry, dict) or not isinstance(entry.get("transform"), str):
-                raise ConfigError(f"{key}: expected {{transform: NAME, argument: value, ...}}, found {show(entry)}")
-            name = entry["transform"]
-            if name not in transforms():
-                hint = nearest(name, transforms())
-                raise ConfigError(f"{key}.transform: expected a transform of albumentations, found '{name}'.{hint}")
-            _check_transform(key, name, {item: value for item, value in entry.items() if item != "transform"})
-            size = data["image_size"]
-            if name in _TURNING and isinstance(size, list) and size[0] != size[1]:
-                raise ConfigError(f"data.image_size: expected a square, as {key} ({name}) turns images, found {size}")
+            _check_entry(f"augment.{part}[{place}]", entry, data["image_size"])
+
+
+def _check_entry(key: str, entry: Any, size: Any) -> None:
+    if isinstance(entry, dict) and isinstance(entry.get("one_of"), list):
+        share = entry.get("p")
+        if set(entry) != {"one_of", "p"} or not isinstance(share, int | float) or not 0 <= share <= 1:
+            raise ConfigError(f"{key}: expected {{one_of: [...], p: a probability of 0 to 1}}, found {show(entry)}")
+        for place, inner in enumerate(entry["one_of"]):
+            _check_entry(f"{key}.one_of[{place}]", inner, size)
+        return
+    if not isinstance(entry, dict) or not isinstance(entry.get("transform"), str):
+        raise ConfigError(f"{key}: expected {{transform: NAME, argument: value, ...}}, found {show(entry)}")
+    name = entry["transform"]
+    if name not in transforms():
+        hint = nearest(name, transforms())
+        raise ConfigError(f"{key}.transform: expected a transform of albumentations, found '{name}'.{hint}")
+    _check_transform(key, name, {item: value for item, value in entry.items() if item != "transform"})
+    if name in _TURNING and isinstance(size, list) and size[0] != size[1]:
+        raise ConfigError(f"data.image_size: expected a square, as {key} ({name}) turns images, found {size}")
 
 
 def _check_transform(key: str, name: str, given: Plain) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visionlab.errors import ConfigError
+from visionlab.errors import ConfigError, nearest
 
 
 def conf_dir() -> Path:
@@ -37,7 +37,7 @@ def compose(overrides: Sequence[str], *, root: str = "train") -> DictConfig:
     Raises:
         ConfigError: a group, key or value is wrong; the message names it.
     """
-    return without_hydra(_compose(overrides, root))
+    return expand(without_hydra(_compose(overrides, root)))
 
 
 def compose_run(overrides: Sequence[str], *, root: str = "train", multirun: bool = False) -> tuple[DictConfig, Path]:
@@ -54,12 +54,59 @@ def compose_run(overrides: Sequence[str], *, root: str = "train", multirun: bool
     from visionlab.translate import first_line
 
     composed = _compose(overrides, root)
-    cfg = without_hydra(composed)
-    check(cfg, multirun=multirun)
+    cfg = expand(without_hydra(composed))
+    check(cfg, multirun=multirun, preparing=root == "prepare")
     try:
         return cfg, Path(str(composed.hydra.run.dir))
     except OmegaConfBaseException as error:
         raise ConfigError(f"hydra.run.dir: {first_line(error)}") from error
+
+
+def expand(cfg: DictConfig) -> DictConfig:
+    """Put the content of ``conf/`` where heads and stages only name one of its files; return ``cfg``.
+
+    ``heads.mask.loss=bce`` becomes a list of one ``{name, weight, loss}``, ``{bce: 1, dice: 0.5}`` of two.
+
+    Raises:
+        ConfigError: there is no such file, or a weight isn't a number.
+    """
+    for name, head in cfg.heads.items():
+        key = f"heads.{name}.loss"
+        loss = OmegaConf.to_container(head.loss) if OmegaConf.is_config(head.loss) else head.loss
+        if isinstance(loss, str):
+            loss = {loss: 1.0}
+        if isinstance(loss, dict) and "_target_" not in loss:
+            head.loss = [
+                {"name": item, "weight": _weight(f"{key}.{item}", weight), "loss": choice(key, "loss", item)}
+                for item, weight in ((str(item), weight) for item, weight in loss.items())
+            ]
+    for name, stage in cfg.stages.items():
+        for group in ("augment", "loss", "scheduler", "balance"):
+            if isinstance(stage[group], str):
+                stage[group] = choice(f"stages.{name}.{group}", group, stage[group])
+    return cfg
+
+
+def choice(key: str, group: str, name: str) -> dict[str, Any]:
+    """Return the content of ``conf/<group>/<name>.yaml``, with the files of the group that it builds on.
+
+    Raises:
+        ConfigError: there is none; the message names ``key``, which asked for it.
+    """
+    names = sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+    if name not in names:
+        raise ConfigError(f"{key}: expected one of {', '.join(names)}; found '{name}'.{nearest(name, names)}")
+    content: Any = OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{name}.yaml")) or {}
+    result: dict[str, Any] = {}
+    for base in content.pop("defaults", []):
+        result |= choice(key, group, base) if base != "_self_" else {}
+    return result | content
+
+
+def _weight(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ConfigError(f"{key}: expected a weight above 0, found {value!r}")
+    return float(value)
 
 
 def without_hydra(cfg: DictConfig) -> DictConfig:

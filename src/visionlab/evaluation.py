@@ -20,10 +20,11 @@ from visionlab.data.store import new_folder, write_json, write_text
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.inference import Predictor, load
 from visionlab.inference.files import find_checkpoint
-from visionlab.records import evaluate_into, example_figure, say
+from visionlab.records import evaluate_into, say
 from visionlab.reports.html import write_report
 from visionlab.reports.style import save
 from visionlab.saved import load_config, read_json, run_folder
+from visionlab.showing import example_figure
 
 
 def evaluate_own(run: Path, split: str, device: str) -> Path:
@@ -129,7 +130,8 @@ def _write_evaluation(
         data.splits.write(part / "splits.json")
         write_json(part / "data_card.json", card(data))
         write_text(part / "data_index.csv", index_table(data).to_csv(index=False))
-        save(example_figure(data), part / "plots" / "examples.png")
+        units = {head.name: head.unit for head in predictor.heads}
+        save(example_figure(data, units), part / "plots" / "examples.png")
         say(evaluate_into(part, predictor, data, (split,)), data.name)
 
 
@@ -143,7 +145,7 @@ def _all_as_test(groups: Sequence[str]) -> Splits:
 
 
 def _refuse_other_kind(predictor: Predictor, data: ImageDataModule) -> None:
-    found, trained = data.cache.preprocess.dtype, predictor.preprocess.dtype
+    found, trained = data.preprocess.dtype, predictor.preprocess.dtype
     if found != trained and "float32" in (found, trained):
         raise DataError(
             f"{data.root}: expected {trained} images as in training, found {found}; float and integer images have no "

@@ -108,7 +108,7 @@ def _run_hydra(task_function: Task, root: str, total: int) -> list[tuple[str, Us
         if total > 1:
             LOG.info("job %d of %d: %s", own.job.num + 1, total, shlex.join(own.overrides.task))
         try:
-            return task_function(cfg, Path(own.runtime.output_dir), command)
+            return task_function(config.expand(cfg), Path(own.runtime.output_dir), command)
         except UserError as error:
             # Kept from Hydra, which would print the overrides and stop reading the results of a sweep.
             failures.append((shlex.join(own.overrides.task), error))

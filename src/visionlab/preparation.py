@@ -7,11 +7,13 @@ import io
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from omegaconf import DictConfig
 
 from visionlab import assembly
+from visionlab.config import build
 from visionlab.console import LOG
 from visionlab.data.checks import check_files
 from visionlab.data.describe import card, index_table
@@ -20,10 +22,10 @@ from visionlab.data.images import read, to_channels
 from visionlab.data.module import ImageDataModule
 from visionlab.data.store import write_json, write_text
 from visionlab.errors import DataError, UsageError
-from visionlab.records import example_figure
 from visionlab.reports.data import write_data_report
 from visionlab.reports.run import Run
 from visionlab.reports.style import save
+from visionlab.showing import example_figure
 
 
 def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
@@ -41,6 +43,8 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     """
     if (folder / "splits.json").exists() or (folder / "config.yaml").exists():
         raise UsageError(f"hydra.run.dir={folder}: expected a new folder, found splits.json or a run in it")
+    if cfg.make is not None:
+        build(assembly.plain(cfg.make), cfg.data.root, cfg.seed).run()
     data = assembly.make_data(cfg)
     problems, total = _check(data, data.locate())
     _write_problems(problems, folder)
@@ -68,6 +72,7 @@ def _check(data: ImageDataModule, root: Path) -> tuple[list[Problem], int]:
     table = data.choose(found.table, root) if len(found.table) else found.table
     report = check_files(table, root, known=found.problems)
     problems = [*report.problems, *_other_channels(report.table, root, data.channels), *_other_kind(report.table)]
+    problems += data.check_more(table, root)
     return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
 
 
@@ -96,10 +101,7 @@ def _other_kind(checked: pd.DataFrame) -> Iterator[Problem]:
 
 def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str, problems: list[Problem]) -> None:
     """Write what there is to know of usable data; ``splits.json`` last, for it says that all is there."""
-    heads = {
-        name: {"columns": list(data.targets[name]), "unit": head.unit, "step": data.step(name)}
-        for name, head in cfg.heads.items()
-    }
+    heads = {name: _head(data, name, head) for name, head in cfg.heads.items()}
     index = index_table(data)
     run = Run(
         path=folder,
@@ -111,13 +113,20 @@ def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str, p
     )
     write_json(folder / "data_card.json", run.card)
     write_text(folder / "data_index.csv", index.to_csv(index=False))
-    save(example_figure(data), folder / "plots" / "examples.png")
+    save(example_figure(data, {name: head["unit"] for name, head in heads.items()}), folder / "plots" / "examples.png")
     commands = [
         ("Train on these splits", _training(command, folder / "splits.json")),
         ("Check the data again", command),
     ]
     write_data_report(run, problems, commands)
     data.splits.write(folder / "splits.json")
+
+
+def _head(data: ImageDataModule, name: str, head: DictConfig) -> dict[str, Any]:
+    """Return what the report is told of a head before there is one."""
+    if name in data.maps:
+        return {"kind": head.kind, "columns": [name], "unit": data.map_unit(name, head.unit)[1]}
+    return {"kind": head.kind, "columns": list(data.targets[name]), "unit": head.unit, "step": data.step(name)}
 
 
 def _training(command: str, splits: Path) -> str:

@@ -6,14 +6,11 @@ import contextlib
 import json
 import platform
 import time
-from collections.abc import Callable
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
@@ -24,11 +21,13 @@ from visionlab.data.store import write_json, write_text
 from visionlab.errors import DataError
 from visionlab.inference import Predictor, load
 from visionlab.inference.splits import describe_heads, evaluate_split
-from visionlab.modules.base import TaskModule
+from visionlab.models.summary import parameters, receptive_field
+from visionlab.modules.task_model import TaskModel
 from visionlab.reports.html import write_report
-from visionlab.reports.images import best_worst, examples
 from visionlab.reports.style import save
 from visionlab.reports.text import count, digits, measure, unit_text
+from visionlab.reports.weights import weight_histograms
+from visionlab.showing import best_worst_figure, example_figure
 
 _PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
 
@@ -110,14 +109,15 @@ class RunRecord:
                 "on exactly; restore them, or start a new run with init_from=" + str(self.folder)
             )
 
-    def describe(self, data: ImageDataModule, module: TaskModule) -> None:
+    def describe(self, data: ImageDataModule, model: TaskModel) -> None:
         """Write what is known before training: splits, data card, index, examples, ``run.json``."""
         if not (self.folder / "splits.json").is_file():
             data.splits.write(self.folder / "splits.json")
         write_json(self.folder / "data_card.json", card(data))
         write_text(self.folder / "data_index.csv", index_table(data).to_csv(index=False))
-        save(example_figure(data), self.folder / "plots" / "examples.png")
-        parameters = sum(parameter.numel() for parameter in module.model.network.parameters())
+        heads = model.each_head()
+        save(example_figure(data, {head.name: head.unit for head in heads}), self.folder / "plots" / "examples.png")
+        weights = parameters(model.network)
         self.about = {
             "command": self.command,
             "task": self.cfg.task,
@@ -126,8 +126,9 @@ class RunRecord:
             "synthetic": data.synthetic,
             "fingerprint": data.fingerprint,
             "versions": _versions(),
-            "parameters": parameters,
-            "heads": describe_heads(module.model.each_head()),
+            "parameters": weights,
+            "receptive_field": receptive_field(model.network, data.in_channels),
+            "heads": describe_heads(heads),
             "started": _now(),
             "seed": self.cfg.seed,
         }
@@ -137,7 +138,7 @@ class RunRecord:
             self.about["started"] = begun["started"]
             self._seconds_before = float(begun.get("seconds", 0.0))
         write_json(self.folder / "run.json", self.about)
-        LOG.info("%s with %s weights", self.cfg.model.name, f"{parameters:,}")
+        LOG.info("%s with %s weights", self.cfg.model.name, f"{weights:,}")
 
     def _seconds(self) -> float:
         return round(self._seconds_before + time.monotonic() - self._began, 1)
@@ -148,6 +149,12 @@ class RunRecord:
         # With data.test_fraction=0 there is no test split.
         splits = tuple(split for split in ("val", "test") if len(data.rows[split]))
         metrics = evaluate_into(self.folder, predictor, data, splits)
+        if self.cfg.logger.histograms:
+            arrays = {
+                name: value.detach().flatten().cpu().numpy()
+                for name, value in predictor.model.network.named_parameters()
+            }
+            save(weight_histograms(arrays, data.name), self.folder / "plots" / "weights.png")
         self.about |= {"finished": _now(), "seconds": self._seconds(), "device": device}
         write_json(self.folder / "run.json", self.about)
         test = {name: entry["value"] for name, entry in metrics.items() if name.startswith("test/")}
@@ -181,39 +188,6 @@ def evaluate_into(folder: Path, predictor: Predictor, data: ImageDataModule, spl
     if splits[-1] == "test" or not picture.is_file():
         save(best_worst_figure(folder, predictor, data, splits[-1]), picture)
     return metrics
-
-
-def best_worst_figure(folder: Path, predictor: Predictor, data: ImageDataModule, split: str) -> Any:
-    """Return the images whose predictions in ``predictions/<split>.csv`` are best and worst, by the first head."""
-    head = predictor.heads[0]
-    column = head.columns[0]
-    table = pd.read_csv(folder / "predictions" / f"{split}.csv", dtype={"id": str})
-    rows = data.rows[split]
-    windows = _Lazy(lambda place: data.cache.preprocess.window(data.cache[int(rows[place])]))
-    true, pred = table[f"{column}_true"].to_numpy(), table[f"{column}_pred"].to_numpy()
-    return best_worst(windows, true, pred, table["id"].tolist(), head.unit, caption=f"{split}: {data.name}")
-
-
-class _Lazy:
-    """Images that are read when asked for."""
-
-    def __init__(self, read: Callable[[int], Any]) -> None:
-        self._read = read
-
-    def __getitem__(self, index: int, /) -> Any:
-        return self._read(index)
-
-
-def example_figure(data: ImageDataModule) -> Any:
-    """Return a mosaic of a few images of each split, evenly spread, as the network sees them but for augmentation."""
-    images, titles = [], []
-    target = next(iter(data.targets))
-    for split, rows in data.rows.items():
-        values = data.values(target, split)[:, 0]
-        for place in np.unique(np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)):
-            images.append(data.cache.preprocess.window(data.cache[int(rows[place])]))
-            titles.append(f"{split}: {values[place]:.4g}")
-    return examples(images, titles, caption=f"{data.name}: images of each split with {target}")
 
 
 def _versions() -> dict[str, str]:

@@ -8,24 +8,23 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import TensorBoardLogger
 
 from visionlab import assembly
-from visionlab.callbacks.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.callbacks.interruption import Interrupted, Interruption
-from visionlab.callbacks.pictures import Pictures
-from visionlab.callbacks.progress import EpochLines
 from visionlab.console import LOG
 from visionlab.data.module import SAMPLE, ImageDataModule
 from visionlab.errors import UsageError, UserError
+from visionlab.fitting import Events, Fit
 from visionlab.inference.checkpoint import read_checkpoint
+from visionlab.modules.base import Stage
+from visionlab.modules.task_model import TaskModel
 from visionlab.records import RunRecord
+from visionlab.stages import describe, each_stage
+from visionlab.starting import find_learning_rate, init_from
 
 
 def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -> Path:
@@ -80,55 +79,88 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
     return run_dir
 
 
+def summary(cfg: DictConfig, run_dir: Path) -> Path:
+    """Print the network of a configuration: its parts, sizes, weights and receptive field; leave no folder behind.
+
+    Returns:
+        ``run_dir``, which Hydra had made.
+    """
+    from visionlab.models.summary import summarise
+
+    network, channels = assembly.make_network(cfg)
+    size = cfg.data.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    print(summarise(network, channels, (height, width)))
+    RunRecord(run_dir, cfg, "", write=True).discard()
+    return run_dir
+
+
 def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Interruption, resume: bool) -> None:
     assembly.quiet()
     torch.manual_seed(cfg.seed)
     options = assembly.trainer_options(cfg)
-    data = assembly.make_data(cfg)
-    record.follow(data)
-    data.setup()
-    record.check_data(data)
+    configs = each_stage(cfg)
+    data = _data_of_stages(configs, record)
+    # The last stage is what is tested and what the run predicts with.
+    final = list(data.values())[-1]
+    record.check_data(final)
     last = run_dir / "checkpoints" / "last.ckpt"
-    step = int(read_checkpoint(last)["global_step"]) if resume and last.is_file() else 0
-    module = assembly.make_module(cfg, data, begun=step > 0)
-    if cfg.init_from and not step:
-        assembly.init_from(module, cfg.init_from)
-    if cfg.lr_find and not step:
-        assembly.find_learning_rate(cfg, module, data, run_dir)
-        record.save_config()
+    saved = read_checkpoint(last) if resume and last.is_file() else {}
+    step = int(saved.get("global_step", 0))
+    model = assembly.make_model(cfg, final, begun=step > 0)
+    for other in data.values():
+        assembly.probe(model.network, cfg.model.name, other)
+    if not step:
+        _start(cfg, model, final, run_dir, record)
     if record.write:
-        record.describe(data, module)
+        record.describe(final, model)
     logger = Events(run_dir, name="", version="", purge_step=step or None)
-    checkpoints = Checkpoints(
-        run_dir / "checkpoints",
-        cfg.monitor,
-        cfg.mode,
-        every_n_steps=cfg.callbacks.checkpoint.every_n_steps,
-        every_minutes=cfg.callbacks.checkpoint.every_minutes,
-        interruption=interruption,
-    )
-    trainer = make_trainer(cfg, data, logger, options, [interruption, checkpoints])
     if cfg.compile:
         # In place, so that the names of the weights stay as they are.
-        module.model.network.compile()
-    try:
-        trainer.fit(module, datamodule=data, ckpt_path=last if step else None, weights_only=True)
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise UsageError(
-            f"data.batch_size={cfg.data.batch_size}: batch normalisation needs more than one value a channel; "
-            "use larger batches or images"
-        ) from error
-    finally:
-        record.epoch, record.step = trainer.current_epoch, trainer.global_step
-    if not trainer.is_global_zero:
-        return
-    if not checkpoints.best_path.is_file():
-        raise UserError(
-            f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
-        )
-    record.finish(data, logger, str(trainer.strategy.root_device))
+        model.network.compile()
+    begin, epochs = (saved["progress"]["stage"], saved["progress"]["first_epoch"]) if step else (0, 0)
+    fit: Fit | None = None
+    for number, (name, stage_cfg) in list(enumerate(configs.items()))[begin:]:
+        stage = Stage(number, len(configs), epochs)
+        module = assembly.make_module(stage_cfg, data[name], model, stage)
+        if name:
+            LOG.info("stage %d of %d, %s: %s", number + 1, len(configs), name, describe(stage_cfg))
+        before = fit.trainer if fit else None
+        fit = Fit(cfg, stage_cfg, data[name], module, run_dir, logger, options, interruption)
+        try:
+            fit.run(after=before, resume_from=last if step and number == begin else None)
+        finally:
+            record.epoch, record.step = fit.trainer.current_epoch, fit.trainer.global_step
+        epochs = fit.trainer.current_epoch
+        if not fit.trainer.is_global_zero:
+            continue
+        if fit.checkpoints.best["value"] is None:
+            raise UserError(
+                f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
+            )
+    assert fit is not None
+    if fit.trainer.is_global_zero:
+        record.finish(final, logger, str(fit.trainer.strategy.root_device))
+
+
+def _data_of_stages(configs: dict[str, DictConfig], record: RunRecord) -> dict[str, ImageDataModule]:
+    """Return the data of each stage, set up: what is wrong with any is said before the first training."""
+    modules = {}
+    for name, cfg in configs.items():
+        modules[name] = assembly.make_data(cfg)
+        record.follow(modules[name])
+        modules[name].announced = len(modules) == 1
+        modules[name].setup()
+    return modules
+
+
+def _start(cfg: DictConfig, model: TaskModel, data: ImageDataModule, run_dir: Path, record: RunRecord) -> None:
+    """Do what only a new run does before its first step."""
+    if cfg.init_from:
+        init_from(model, cfg.init_from)
+    if cfg.lr_find:
+        find_learning_rate(cfg, assembly.make_module(cfg, data, model), data, run_dir)
+        record.save_config()
 
 
 @contextlib.contextmanager
@@ -150,60 +182,3 @@ def _make_absolute(cfg: DictConfig) -> None:
     for node, key in ((cfg.data, "root"), (cfg.data, "split_file"), (cfg, "init_from"), (cfg.model, "weights")):
         if node.get(key) and node[key] != SAMPLE:
             node[key] = str(Path(node[key]).expanduser().resolve())
-
-
-class Events(TensorBoardLogger):
-    """TensorBoard's event files, without Lightning's hparams.yaml beside them: config.yaml holds the settings."""
-
-    def save(self) -> None:
-        self.experiment.flush()
-
-
-def make_trainer(
-    cfg: DictConfig,
-    data: ImageDataModule,
-    logger: TensorBoardLogger,
-    options: dict[str, Any],
-    callbacks: list[pl.Callback],
-) -> pl.Trainer:
-    """Return the trainer of a run: the configured one with the callbacks that every run has."""
-    from pytorch_lightning.callbacks import EarlyStopping, EMAWeightAveraging, RichProgressBar
-
-    head = cfg.monitor.split("/")[1]
-    unit = cfg.heads[head].unit if head in cfg.heads else ""
-    pictures = cfg.callbacks.images
-    callbacks = [
-        *callbacks,
-        EpochLines(cfg.monitor, unit),
-        Pictures(
-            data,
-            count=pictures.count,
-            every_n_epochs=pictures.every_n_epochs,
-            graph=cfg.logger.graph,
-            histograms=cfg.logger.histograms,
-        ),
-    ]
-    if cfg.callbacks.ema.decay is not None:
-        callbacks.append(EMAWeightAveraging(decay=cfg.callbacks.ema.decay))
-    if cfg.callbacks.early_stopping.patience is not None:
-        callbacks.append(
-            EarlyStopping(
-                cfg.monitor,
-                mode=cfg.mode,
-                patience=cfg.callbacks.early_stopping.patience,
-                min_delta=cfg.callbacks.early_stopping.min_delta,
-                # With validation, whose end a resumed run passes again.
-                check_on_train_epoch_end=False,
-            )
-        )
-    if sys.stderr.isatty():
-        callbacks.append(RichProgressBar(leave=False))
-    return pl.Trainer(
-        **options,
-        logger=logger,
-        callbacks=callbacks,
-        plugins=[AtomicCheckpointIO()],
-        enable_checkpointing=True,
-        enable_progress_bar=sys.stderr.isatty(),
-        default_root_dir=logger.save_dir,
-    )

@@ -35,12 +35,31 @@ class HeadConfig:
     """One named output of the network; its channels are the columns of the target of that name."""
 
     kind: str = MISSING
+    # null: the usual one of the kind.
+    activation: str | None = None
     weight: float = 1.0
     unit: str = ""
     metrics: list[str] = field(default_factory=list)
-    # null: the loss of the run; else a mapping as in conf/loss/. Not typed so, for Hydra can't set an optional mapping
-    # from the command line.
+    # null: the loss of the run; else the name of a file in conf/loss/, several with their weights {bce: 1, dice: 0.5},
+    # or a mapping as in such a file. Not typed so, for Hydra can't set an optional mapping from the command line.
     loss: Any = None
+
+
+@dataclass
+class StageConfig:
+    """What one stage of a training has of its own; null: as the run has it.
+
+    ``augment``, ``loss``, ``scheduler`` and ``balance`` are names of files in ``conf/``, or mappings as in such a file.
+    """
+
+    image_size: Any = None
+    batch_size: int | None = None
+    epochs: int | None = None
+    lr: float | None = None
+    augment: Any = None
+    loss: Any = None
+    scheduler: Any = None
+    balance: Any = None
 
 
 @dataclass
@@ -130,6 +149,8 @@ class TrainConfig:
     heads: dict[str, HeadConfig] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     loss: dict[str, Any] = field(default_factory=dict)
+    balance: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, StageConfig] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
     scheduler: dict[str, Any] = field(default_factory=dict)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -141,6 +162,9 @@ class TrainConfig:
     init_from: str | None = MISSING
     compile: bool = MISSING
     lr_find: bool = MISSING
+    summary: bool = MISSING
+    # Of `prepare` only: how to make the data set first.
+    make: dict[str, Any] | None = None
 
 
 def register() -> None:

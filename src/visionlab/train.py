@@ -15,6 +15,8 @@ from omegaconf import DictConfig
 def _train(cfg: DictConfig, run_dir: Path, command: str) -> Path:
     from visionlab import runner
 
+    if cfg.summary:
+        return runner.summary(cfg, run_dir)
     return runner.run(cfg, run_dir, command)
 
 

@@ -12,8 +12,11 @@ import torch
 
 from visionlab.data.module import ImageDataModule
 from visionlab.modules.base import TaskModule
+from visionlab.modules.heads import Head
 from visionlab.reports.figures import validation_figures
 from visionlab.reports.images import captioned
+from visionlab.reports.maps import map_grid
+from visionlab.showing import shown
 
 
 class Pictures(pl.Callback):
@@ -34,13 +37,16 @@ class Pictures(pl.Callback):
         self.graph, self.histograms = graph, histograms
         rows = data.rows["val"]
         self.shown = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int))
+        self.rows = {str(data.table["id"].iloc[rows[position]]): int(rows[position]) for position in self.shown}
+        # Maps of the shown samples, kept as the validation passes them; other ranks' are not seen.
+        self._decoded: dict[str, dict[str, np.ndarray[Any, Any]]] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not (self.graph and trainer.is_global_zero and trainer.global_step == 0):
             return
         assert isinstance(pl_module, TaskModule)
         writer, model = _writer(trainer), pl_module.model
-        size = (1, self.data.channels, self.data.height, self.data.width)
+        size = (1, self.data.in_channels, self.data.height, self.data.width)
         example = torch.zeros(size, dtype=torch.uint8, device=pl_module.device)
         model.eval()  # tracing runs the network once; its running statistics must not notice
         # TensorBoard prints what it cannot trace to stdout, graph by graph; a missing graph is no reason to stop.
@@ -48,33 +54,66 @@ class Pictures(pl.Callback):
             writer.add_graph(model, example, use_strict_trace=False)
         model.train()
 
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, *_: Any
+    ) -> None:
+        assert isinstance(pl_module, TaskModule)
+        if pl_module.model.dense:
+            for place, name in enumerate(batch["id"]):
+                if name in self.rows:
+                    self._decoded[name] = {head: maps[place, 0].cpu().numpy() for head, maps in outputs.items()}
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not trainer.is_global_zero or (trainer.current_epoch + 1) % self.every_n_epochs:
             return
         assert isinstance(pl_module, TaskModule)
         # Lightning counts the steps of its scalars from 0.
         writer, step = _writer(trainer), trainer.global_step - 1
-        # Values were gathered rank by rank; each rank took every world_size-th sample.
-        count, world = len(self.data.rows["val"]), trainer.world_size
-        order = np.concatenate([np.arange(count)[rank::world] for rank in range(world)])
         for head in pl_module.model.each_head():
-            true, pred = pl_module.validated[head.name]
-            order_seen = order[: len(true)]
-            for name, figure in validation_figures(
-                head.kind, true, pred, head.columns, head.unit, self.data.name
-            ).items():
+            rows = pl_module.validated[head.name]
+            for name, figure in validation_figures(head.kind, rows, head.describe(), self.data.name).items():
                 writer.add_figure(f"val/{head.name}/{name}", figure, step)
-            pictures = []
-            for position in self.shown:
-                where = np.flatnonzero(order_seen == position)
-                if len(where):
-                    image = self.data.cache.preprocess.window(self.data.cache[int(self.data.rows["val"][position])])
-                    pictures.append(captioned(image, head.caption(true[where[0]], pred[where[0]])))
-            if pictures:
-                writer.add_images(f"val/{head.name}/images", np.stack(pictures), step, dataformats="NHWC")
+        if self._decoded:
+            writer.add_figure("val/images", self._maps(pl_module), step)
+        elif not pl_module.model.dense:
+            self._numbers(trainer, pl_module, writer, step)
         if self.histograms:
             for name, parameter in pl_module.model.named_parameters():
                 writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), step)
+
+    def _numbers(self, trainer: pl.Trainer, module: TaskModule, writer: Any, step: int) -> None:
+        """Add the shown images with true and predicted numbers under them."""
+        # Values were gathered rank by rank; each rank took every world_size-th sample.
+        count, world = len(self.data.rows["val"]), trainer.world_size
+        order = np.concatenate([np.arange(count)[rank::world] for rank in range(world)])
+        for head in module.model.each_head():
+            rows = module.validated[head.name]
+            pictures = []
+            for position in self.shown:
+                where = np.flatnonzero(order[: len(rows)] == position)
+                if len(where):
+                    image = self.data.images[0].image(int(self.data.rows["val"][position]), 0.5, 0.5)
+                    true, pred = np.split(rows[where[0]], 2)
+                    pictures.append(captioned(image, _caption(head, true, pred)))
+            if pictures:
+                writer.add_images(f"val/{head.name}/images", np.stack(pictures), step, dataformats="NHWC")
+
+    def _maps(self, module: TaskModule) -> Any:
+        """Return a grid of the shown samples with their maps: target, prediction, difference."""
+        units = {head.name: head.unit for head in module.model.each_head()}
+        samples = [
+            shown(self.data, row, units, self._decoded[name])
+            for name, row in self.rows.items()
+            if name in self._decoded
+        ]
+        return map_grid(samples, f"val: {self.data.name}")
+
+
+def _caption(head: Head, true: np.ndarray[Any, Any], pred: np.ndarray[Any, Any]) -> str:
+    """Return K true and predicted values as the text below a picture."""
+    pairs = [f"true {t:.4g} predicted {p:.4g}" for t, p in zip(true, pred, strict=True)]
+    named = pairs if len(pairs) == 1 else [f"{c}: {pair}" for c, pair in zip(head.columns, pairs, strict=True)]
+    return f"{', '.join(named)} {head.unit}".rstrip()
 
 
 def _writer(trainer: pl.Trainer) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import pytorch_lightning as pl
 
@@ -10,15 +11,16 @@ from visionlab.console import LOG
 
 
 class EpochLines(pl.Callback):
-    """Log one line after each validation: losses, the monitored metric with its unit, learning rate, time.
+    """Log one line after each validation: losses, metrics with their units, learning rate, time.
 
     Args:
-        monitor: name of the metric.
-        unit: of the metric, may be empty.
+        metrics: name -> unit of the metrics to show, e.g. ``val/distance/mae``; units may be empty.
+        epochs: of the whole run.
     """
 
-    def __init__(self, monitor: str, unit: str) -> None:
-        self.monitor, self.unit = monitor, unit
+    def __init__(self, metrics: Mapping[str, str], epochs: int) -> None:
+        self.shown = {"train/loss_epoch": "", "val/loss": "", **metrics}
+        self.epochs = epochs
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -28,8 +30,8 @@ class EpochLines(pl.Callback):
         if not trainer.is_global_zero:
             return
         metrics = trainer.callback_metrics
-        parts = [f"epoch {trainer.current_epoch + 1:3d}/{trainer.max_epochs}"]
-        for name, unit in (("train/loss_epoch", ""), ("val/loss", ""), (self.monitor, self.unit)):
+        parts = [f"epoch {trainer.current_epoch + 1:3d}/{self.epochs}"]
+        for name, unit in self.shown.items():
             if name in metrics:
                 parts.append(f"{name.removesuffix('_epoch')} {float(metrics[name]):.4g}{' ' + unit if unit else ''}")
         parts.append(f"lr {trainer.optimizers[0].param_groups[0]['lr']:.3g}")

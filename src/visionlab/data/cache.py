@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -18,20 +18,17 @@ import pandas as pd
 from filelock import FileLock
 
 from visionlab.console import LOG, progress
-from visionlab.data.checks import facts
-from visionlab.data.images import header, read
 from visionlab.data.preprocess import Preprocess
+from visionlab.data.readers import Reader
 from visionlab.data.store import new_folder
 from visionlab.errors import DataError
 
 # Part of the fingerprint: raise it when decoding, resizing or the layout below changes, and old caches are left alone.
-LAYOUT = 1
-
-FACTS = ("height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash")
+LAYOUT = 2
 
 
 class Cache:
-    """The decoded images of one index, in its order.
+    """The decoded images, or maps, of one index, in its order.
 
     On disk: ``images.bin`` (all images one after the other, h x w x C each), ``layout.npz`` (offset in values, height
     and width of each), ``facts.csv`` (what each file held before resizing) and ``cache.json``.
@@ -40,7 +37,7 @@ class Cache:
         folder: where it lies.
         fingerprint: digest of the files (path, size, time of change) and the settings.
         preprocess: how the images were made; its ``dtype`` is that of the arrays.
-        facts: one row an image: height, width, channels, dtype, min, max, mean, std and content hash of the file.
+        facts: one row a file, with what the reader tells of it: height, width, dtype, content hash, ...
     """
 
     def __init__(self, folder: Path) -> None:
@@ -66,15 +63,21 @@ class Cache:
         size = height * width * self.preprocess.channels
         return self._values[start : start + size].reshape(height, width, self.preprocess.channels)
 
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each image here."""
+        return list(zip(self._height.tolist(), self._width.tolist(), strict=True))
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_values": None}
 
 
-def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess) -> str:
+def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess, reader: Reader) -> str:
     """Digest the files' names, sizes and times of change with the settings that shape the cached arrays."""
     digest = hashlib.blake2b(digest_size=16)
     spec = {key: value for key, value in preprocess.spec().items() if key != "dtype"}
-    digest.update(json.dumps([LAYOUT, str(root.resolve()), spec], sort_keys=True).encode())
+    about = [LAYOUT, str(root.resolve()), spec, reader.spec()]
+    digest.update(json.dumps(about, sort_keys=True).encode())
     for path in paths:
         try:
             state = (root / path).stat()
@@ -84,7 +87,7 @@ def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess) -> str
     return digest.hexdigest()
 
 
-def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path, name: str) -> Cache:
+def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path, name: str, reader: Reader) -> Cache:
     """Return the cache of these files, making it first unless it is there.
 
     Several runs and ranks may call this at once: one builds, the others wait and then use the same files.
@@ -95,11 +98,12 @@ def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path
         preprocess: channels and geometry; its ``dtype`` is replaced by the depth that the files have.
         folder: the cache folder.
         name: of the data set; the beginning of the cache's own folder.
+        reader: for the kind of these files.
 
     Raises:
         DataError: a file is missing or broken (all such files are named), depths cannot be mixed, or the disk is full.
     """
-    key = fingerprint(paths, root, preprocess)
+    key = fingerprint(paths, root, preprocess, reader)
     target = folder / f"{name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}-{key}.lock"):
@@ -107,19 +111,22 @@ def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path
             # With the lock in hand nobody else is writing: what lies here was left by a process that was killed.
             for left in (target, *folder.glob(f".{target.name}.*.part")):
                 shutil.rmtree(left, ignore_errors=True)
-            _write(paths, root, preprocess, target, key)
+            _write(paths, root, preprocess, target, key, reader)
     return Cache(target)
 
 
-def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Path, key: str) -> None:
+def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Path, key: str, reader: Reader) -> None:
     problems: list[str] = []
     dtypes: dict[str, str] = {}
     values = 0
-    for path, head in _parallel(lambda path: header(root / path), paths, "reading headers", problems):
+    for (number, path), head in _parallel(
+        lambda item: reader.header(root / item[1]), paths, "reading headers", problems
+    ):
         dtypes.setdefault(head.dtype, path)
-        values += _resized_values(head.height, head.width, preprocess)
+        height, width = reader.size(head, number, preprocess)
+        values += height * width * preprocess.channels
     _refuse(problems)
-    preprocess = replace(preprocess, dtype=_common_depth(dtypes))
+    preprocess = replace(preprocess, dtype=reader.dtype(dtypes))
     need = values * np.dtype(preprocess.dtype).itemsize
     free = shutil.disk_usage(target.parent).free
     if need > free:
@@ -127,53 +134,55 @@ def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Pat
             f"{target.parent}: the cache needs {need / 1e9:.1f} GB, found {free / 1e9:.1f} GB free; "
             "free some space or set data.cache_dir to another disk"
         )
-    LOG.info("caching %d images (%.1f MB) in %s", len(paths), need / 1e6, target)
+    LOG.info("caching %d files (%.1f MB) in %s", len(paths), need / 1e6, target)
 
-    def decode(path: str) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
-        image = read(root / path)
-        about = {"height": image.shape[0], "width": image.shape[1], "channels": image.shape[2]}
-        return preprocess.resize(image, str(root / path)), {**about, "dtype": str(image.dtype), **facts(image)}
+    def decode(item: tuple[int, str]) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
+        number, path = item
+        return reader.read(root / path, number, preprocess)
 
     with new_folder(target) as part:
-        offset, height, width, rows = [], [], [], []
+        offset, height_of, width_of, rows = [], [], [], []
         position = 0
         with (part / "images.bin").open("wb") as file:
             for _, (image, about) in _parallel(decode, paths, "decoding images", problems):
                 file.write(np.ascontiguousarray(image).data)
                 offset.append(position)
-                height.append(image.shape[0])
-                width.append(image.shape[1])
+                height_of.append(image.shape[0])
+                width_of.append(image.shape[1])
                 rows.append(about)
                 position += image.size
             file.flush()
             os.fsync(file.fileno())
         _refuse(problems)
-        np.savez(part / "layout.npz", offset=np.array(offset), height=np.array(height), width=np.array(width))
-        pd.DataFrame(rows, columns=list(FACTS)).to_csv(part / "facts.csv", index=False)
+        np.savez(part / "layout.npz", offset=np.array(offset), height=np.array(height_of), width=np.array(width_of))
+        pd.DataFrame(rows, columns=list(reader.facts)).to_csv(part / "facts.csv", index=False)
         (part / "cache.json").write_text(json.dumps({"fingerprint": key, "preprocess": preprocess.spec()}))
+    reader.report(rows)
 
 
-def _parallel(job: Any, paths: Sequence[str], doing: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
-    """Yield ``(path, job(path))`` in order, from all cores, with few results in memory; collect what fails.
+def _parallel(
+    job: Callable[[tuple[int, str]], Any], paths: Sequence[str], doing: str, problems: list[str]
+) -> Iterator[tuple[tuple[int, str], Any]]:
+    """Yield ``((number, path), job((number, path)))`` in order, from all cores, few at a time; collect what fails.
 
     Threads suffice: the codecs, the resizing and the hashing release the interpreter's lock.
     """
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[str, Future[Any]]] = deque()
+        waiting: deque[tuple[tuple[int, str], Future[Any]]] = deque()
 
-        def results() -> Iterator[tuple[str, Future[Any]]]:
-            for path in paths:
-                waiting.append((path, pool.submit(job, path)))
+        def results() -> Iterator[tuple[tuple[int, str], Future[Any]]]:
+            for item in enumerate(paths):
+                waiting.append((item, pool.submit(job, item)))
                 if len(waiting) > 4 * workers:
                     yield waiting.popleft()
             while waiting:
                 yield waiting.popleft()
 
         try:
-            for path, future in progress(results(), len(paths), doing):
+            for item, future in progress(results(), len(paths), doing):
                 try:
-                    yield path, future.result()
+                    yield item, future.result()
                 except DataError as error:
                     problems.append(str(error))
         finally:
@@ -188,31 +197,3 @@ def _refuse(problems: list[str]) -> None:
             f"{len(problems)} file(s) cannot be used:\n  {shown}{more}\n"
             "mend or remove them; `python -m visionlab.prepare` lists every one"
         )
-
-
-def _common_depth(dtypes: dict[str, str]) -> str:
-    """Return the depth that holds every file without loss; ``dtypes`` maps each depth to a file that has it."""
-    found = set(dtypes)
-    if found <= {"uint8"}:
-        return "uint8"
-    if found <= {"uint8", "uint16"}:
-        if len(found) == 2:
-            LOG.info(
-                "both 8-bit (%s) and 16-bit files (%s): kept at 16 bits, 8-bit values times 257",
-                dtypes["uint8"],
-                dtypes["uint16"],
-            )
-        return "uint16"
-    if found == {"float32"}:
-        return "float32"
-    listed = ", ".join(f"{dtype} ({path})" for dtype, path in sorted(dtypes.items()))
-    raise DataError(f"expected one kind of values, found {listed}; float and integer images have no common scale")
-
-
-def _resized_values(height: int, width: int, preprocess: Preprocess) -> int:
-    """Return about how many values an image has after resizing: an upper bound, for the check of the disk."""
-    if preprocess.fit == "stretch":
-        return preprocess.height * preprocess.width * preprocess.channels
-    bound = max if preprocess.fit == "crop" else min
-    scale = bound(preprocess.height / height, preprocess.width / width)
-    return int((height * scale + 1) * (width * scale + 1)) * preprocess.channels

@@ -11,12 +11,20 @@ from visionlab.data.module import ImageDataModule
 
 _FACTS = ["height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"]
 
+# Of each kind of map, the facts that the index lists, and whether they have the map's unit.
+_MAP_FACTS = {"mask": {"share": False}, "depth": {"min": True, "max": True, "known": False}}
+
 
 def index_table(data: ImageDataModule) -> pd.DataFrame:
     """Return every indexed sample with its split, what its file holds, and its targets."""
     columns = [column for columns in data.targets.values() for column in columns]
     parts = [data.table[["id", "group", "split", "path"]], data.cache.facts[_FACTS], data.table[columns]]
-    return pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
+    table = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
+    for name, stored in data.stored_maps.items():
+        facts = stored.cache.facts.iloc[stored.places].reset_index(drop=True)
+        for fact, factor in _MAP_FACTS[data.maps[name]].items():
+            table[f"{name}_{fact}"] = facts[fact] * (stored.scale if factor else 1)
+    return table
 
 
 def card(data: ImageDataModule) -> dict[str, Any]:
@@ -29,13 +37,19 @@ def card(data: ImageDataModule) -> dict[str, Any]:
         "synthetic": data.synthetic,
         "n": len(table),
         "groups": int(table["group"].nunique()),
-        "bytes": int(sum((data.root / path).stat().st_size for path in table["path"])),
+        "bytes": sum((data.root / path).stat().st_size for path in _files(data)),
         "dtypes": {str(name): int(count) for name, count in table["dtype"].value_counts().items()},
         "shapes": {str(name): int(count) for name, count in shapes.head(12).items()},
-        "preprocess": data.cache.preprocess.sentence(),
+        "preprocess": data.preprocess.sentence(),
         "notes": notes(data, table),
         "splits": {split: _split(data, split, table) for split, rows in data.rows.items() if len(rows)},
     }
+
+
+def _files(data: ImageDataModule) -> list[str]:
+    """Return every file of the data set that is used, once."""
+    columns = ["path", *(f"{name}_path" for name in (*data.inputs[1:], *data.stored_maps))]
+    return sorted({path for column in columns for path in data.table[column]})
 
 
 def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
@@ -51,6 +65,7 @@ def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
         found.append(f"{enlarged} images are smaller than {data.height} x {data.width} px and were enlarged")
     if table["dtype"].nunique() > 1:
         found.append("files of 8 and 16 bits are mixed: 8-bit values were multiplied by 257")
+    found += data.remarks()
     copies = int(table["hash"].duplicated().sum())
     if copies:
         found.append(f"{copies} images repeat another one of the same split, pixel by pixel")
@@ -69,14 +84,20 @@ def _split(data: ImageDataModule, split: str, table: pd.DataFrame) -> dict[str, 
             # Of all pixels together: within the images and between them, each image counting alike.
             "std": float(np.sqrt((rows["std"] ** 2).mean() + rows["mean"].var(ddof=0))),
         },
-        "targets": {
-            column: {
-                "min": float(rows[column].min()),
-                "max": float(rows[column].max()),
-                "mean": float(rows[column].mean()),
-                "std": float(rows[column].std(ddof=0)),
-            }
-            for columns in data.targets.values()
-            for column in columns
-        },
+        "targets": {column: _spread(rows[column]) for column in _numbers(data)},
+    }
+
+
+def _numbers(data: ImageDataModule) -> list[str]:
+    """Return the columns of the index that say what is to be learnt."""
+    maps = [f"{name}_{fact}" for name in data.stored_maps for fact in _MAP_FACTS[data.maps[name]] if fact != "known"]
+    return [column for columns in data.targets.values() for column in columns] + maps
+
+
+def _spread(values: pd.Series) -> dict[str, float]:
+    return {
+        "min": float(values.min()),
+        "max": float(values.max()),
+        "mean": float(values.mean()),
+        "std": float(values.std(ddof=0)),
     }

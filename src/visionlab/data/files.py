@@ -13,6 +13,9 @@ from visionlab.errors import DataError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+# The first input of every network, in the column ``path`` of every index.
+IMAGE = "image"
+
 # Suffixes that people call images; those that a dataset does not read are counted, so that they are not lost unseen.
 IMAGE_SUFFIXES = frozenset(
     suffix

@@ -109,7 +109,8 @@ def decoding(path: str | Path, kind: str) -> Iterator[None]:
         ) from error
 
 
-def _checked(head: Header, path: str | Path) -> Header:
+def checked(head: Header, path: str | Path) -> Header:
+    """Return a header whose sides and number of values can be read; raise ``DataError`` otherwise."""
     if min(head.height, head.width, head.channels) < 1:
         raise DataError(f"{path}: the image is {head.height} x {head.width} pixels; expected at least 1 x 1")
     pixels = head.height * head.width
@@ -162,7 +163,7 @@ def _parse_png(file: IO[bytes], path: str | Path) -> Header:
             channels += 1  # transparency of single colours becomes an alpha channel
         file.seek(length + 4 - len(content), 1)
     dtype = "uint16" if bits == 16 else "uint8"
-    return _checked(Header(height, width, channels, dtype, frames, dtype), path)
+    return checked(Header(height, width, channels, dtype, frames, dtype), path)
 
 
 def read_png(path: str | Path) -> tuple[Image, Header]:
@@ -213,7 +214,7 @@ def _parse_tiff(tif: tifffile.TiffFile, path: str | Path) -> Header:
     head = Header(page.imagelength, page.imagewidth, channels, READ_AS[stored], pages, stored)
     if int(np.prod(page.chunks, dtype=object)) > MAX_VALUES:
         raise DataError(f"{path}: its tiles are {page.chunks} values each; at most {MAX_VALUES} are read")
-    return _checked(head, path)
+    return checked(head, path)
 
 
 def read_tiff(path: str | Path) -> tuple[Image, Header]:
@@ -249,7 +250,7 @@ def _parse_jpeg(image: Pillow.Image, path: str | Path) -> Header:
     width, height = image.size
     if image.getexif().get(ExifTags.Base.Orientation, 1) >= 5:
         width, height = height, width
-    return _checked(Header(height, width, len(image.getbands()), "uint8", 1, "uint8"), path)
+    return checked(Header(height, width, len(image.getbands()), "uint8", 1, "uint8"), path)
 
 
 def read_jpeg(path: str | Path) -> tuple[Image, Header]:

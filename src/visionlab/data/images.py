@@ -13,7 +13,7 @@ import numpy as np
 from visionlab.data.formats import HEADERS, MAX_PIXELS, MAX_VALUES, READ_AS, READERS, Header, Image, decoding, kind_of
 from visionlab.errors import DataError
 
-__all__ = ["MAX_PIXELS", "MAX_VALUES", "Header", "Image", "dtype_range", "header", "read", "to_channels"]
+__all__ = ["MAX_PIXELS", "MAX_VALUES", "Header", "Image", "decode", "dtype_range", "header", "read", "to_channels"]
 
 _RANGES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -30,6 +30,22 @@ def header(path: str | Path) -> Header:
     return head  # noqa: RET504 - mypy does not know that nothing is swallowed
 
 
+def decode(path: str | Path) -> Image:
+    """Return the pixels of an image file as they are stored: height x width x channels, NaN and infinity among them.
+
+    Raises ``DataError`` as ``read`` does, except for what the values are.
+    """
+    kind = kind_of(path)
+    with decoding(path, kind):
+        image, head = READERS[kind](path)
+    image = image.reshape(image.shape[0], image.shape[1], -1)
+    if image.shape != (head.height, head.width, head.channels):
+        raise DataError(
+            f"{path}: the header promises {head.height} x {head.width} x {head.channels}, found {image.shape}"
+        )
+    return image
+
+
 def read(path: str | Path) -> Image:
     """Return the pixels of an image file: height x width x channels, ``uint8``, ``uint16`` or ``float32``.
 
@@ -41,14 +57,7 @@ def read(path: str | Path) -> Image:
     truncated or damaged, has a side of 0, more than ``MAX_PIXELS`` pixels, several pages or frames, holds NaN or
     infinity, or if its values do not fit the types above.
     """
-    kind = kind_of(path)
-    with decoding(path, kind):
-        image, head = READERS[kind](path)
-    image = _to_supported(image.reshape(image.shape[0], image.shape[1], -1), path)
-    if image.shape != (head.height, head.width, head.channels):
-        raise DataError(
-            f"{path}: the header promises {head.height} x {head.width} x {head.channels}, found {image.shape}"
-        )
+    image = _to_supported(decode(path), path)
     if image.dtype == np.float32 and not np.isfinite(image).all():
         nans, infinite = int(np.isnan(image).sum()), int(np.isinf(image).sum())
         raise DataError(

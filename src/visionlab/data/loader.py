@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from visionlab.data.cache import Cache
+from visionlab.data.stored import Stored, joined
 from visionlab.data.transforms import Augment
 from visionlab.seeds import derive
 
@@ -23,24 +23,27 @@ class ImageDataset(Dataset[dict[str, Any]]):
     """The samples of one split, read from the cache.
 
     Args:
-        cache: decoded images of the whole index.
+        images: what the network sees, in the order of its channels; e.g. the image and its background.
+        maps: target name -> maps of the whole index.
+        numbers: target name -> N x K float array of these rows, in the user's units.
         rows: positions in the index that belong to the split.
         ids: ids of these rows.
-        targets: target name -> N x K float array of these rows, in the user's units.
-        augment: applied to each image, or None; with None crops are central.
+        augment: applied to each sample, or None; with None crops are central.
         seed: of the run; what is drawn for a sample depends on it, the epoch and the row only.
     """
 
     def __init__(
         self,
-        cache: Cache,
+        images: Sequence[Stored],
+        maps: Mapping[str, Stored],
+        numbers: Mapping[str, np.ndarray[Any, Any]],
         rows: Sequence[int] | np.ndarray[Any, Any],
         ids: Sequence[str],
-        targets: dict[str, np.ndarray[Any, Any]],
         augment: Augment | None,
         seed: int,
     ) -> None:
-        self.cache, self.rows, self.ids, self.targets = cache, rows, ids, targets
+        self.images, self.maps, self.numbers = images, maps, numbers
+        self.rows, self.ids = rows, ids
         self.augment, self.seed = augment, seed
 
     def __len__(self) -> int:
@@ -49,20 +52,17 @@ class ImageDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
         epoch, position = key if isinstance(key, tuple) else (0, key)
         row = int(self.rows[position])
-        preprocess = self.cache.preprocess
-        image = self.cache[row]
-        if self.augment is None:
-            image = preprocess.unit(preprocess.window(image))
-        else:
+        across, down, seed = 0.5, 0.5, 0
+        if self.augment is not None:
             seed = derive(self.seed, "sample", epoch, row)
             across, down = np.random.default_rng(seed).random(2)
-            image = self.augment(preprocess.unit(preprocess.window(image, across, down)), seed)
-        return {
-            # Copied: the cache's arrays are read-only views, which tensors cannot be.
-            "image": torch.from_numpy(image.transpose(2, 0, 1).copy()),
-            "target": {name: torch.from_numpy(values[position].copy()) for name, values in self.targets.items()},
-            "id": self.ids[position],
-        }
+        images = [stored.image(row, across, down) for stored in self.images]
+        maps = [stored.map(row, across, down) for stored in self.maps.values()]
+        if self.augment is not None:
+            images, maps = self.augment(images, maps, seed)
+        target = {name: torch.from_numpy(values[position].copy()) for name, values in self.numbers.items()}
+        target |= {name: torch.from_numpy(values[None].copy()) for name, values in zip(self.maps, maps, strict=True)}
+        return {"image": torch.from_numpy(joined(images)), "target": target, "id": self.ids[position]}
 
 
 class EpochBatches(Sampler[list[Key]]):

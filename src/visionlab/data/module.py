@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import fnmatch
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -16,15 +17,17 @@ import torch
 from filelock import FileLock
 
 from visionlab.console import LOG
-from visionlab.data.cache import Cache, build
-from visionlab.data.files import Scan, check_folder
+from visionlab.data.files import IMAGE, Problem, Scan, check_folder
 from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess
+from visionlab.data.readers import ImageReader, Like, Reader
+from visionlab.data.selection import choose_groups, refuse_leaks
 from visionlab.data.splits import Splits, make_splits, read_splits
-from visionlab.data.statistics import image_statistics, target_step
+from visionlab.data.statistics import MapScale, image_statistics, map_statistics, target_step
 from visionlab.data.store import cache_dir
+from visionlab.data.stored import store_column
 from visionlab.data.transforms import Augment
-from visionlab.errors import DataError
+from visionlab.errors import DataError, UsageError
 
 SAMPLE = "sample"
 STAGES = ("train", "val", "test")
@@ -32,7 +35,10 @@ _USE = {"train": "train on", "val": "choose the best epoch by"}
 
 
 class ImageDataModule(pl.LightningDataModule):
-    """Images with numeric targets, split by group. A data set subclasses it with two literals and ``index``.
+    """Images with numbers or maps as targets, split by group. A data set subclasses it with literals and ``index``.
+
+    The literals: ``task``; ``targets``, target name -> columns of numbers in the index; ``maps``, target name -> kind
+    of map (``mask`` or ``depth``), whose files the index names in ``<target>_path``.
 
     Args:
         seed: of the run; splits, order and augmentation derive from it.
@@ -54,7 +60,8 @@ class ImageDataModule(pl.LightningDataModule):
     """
 
     task: ClassVar[str]
-    targets: ClassVar[dict[str, tuple[str, ...]]]
+    targets: ClassVar[dict[str, tuple[str, ...]]] = {}
+    maps: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
@@ -98,19 +105,46 @@ class ImageDataModule(pl.LightningDataModule):
         self.split_file = split_file
         self.include, self.exclude = include, exclude
         self.cache_dir = cache_dir
+        # What the network sees of each sample, in the order of its channels.
+        self.inputs: tuple[str, ...] = (IMAGE,)
         # Set where other splits than the configured ones are wanted: groups of all samples -> splits.
         self.chosen_splits: Callable[[Sequence[str]], Splits] | None = None
+        # Whether setting up says how many images there are; once is enough for the stages of one run.
+        self.announced = True
         self.ready = False
 
     # What a data set defines ------------------------------------------------------------------------------------
 
     def index(self, root: Path) -> pd.DataFrame:
-        """Return one row a sample: ``id``, ``group``, ``path`` (relative to ``root``) and the target columns."""
+        """Return one row a sample: ``id``, ``group``, ``path`` and the target columns.
+
+        Paths are relative to ``root``; those of further inputs and of maps stand in ``<name>_path``.
+        """
         raise NotImplementedError
+
+    def reader(self, name: str, like: Like) -> Reader:
+        """Return how the files of a map are read; ``like`` says the sizes of their images."""
+        raise NotImplementedError
+
+    def map_unit(self, name: str, unit: str) -> tuple[float, str]:
+        """Return the factor from a map's numbers to the user's unit, and that unit; ``unit`` is the configured one."""
+        return 1.0, unit
+
+    def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
+        """Return the split of each row of an index, ``""`` for none."""
+        return splits.assign(table["group"].tolist())
+
+    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
+        """Return what is wrong with the files of an index beside its images."""
+        return []
 
     def scan(self, root: Path) -> Scan:
         """Return the index of the usable files and a problem for each other one; for data sets that can tell."""
         return Scan(self.index(root), [])
+
+    def remarks(self) -> list[str]:
+        """Return, in words, what a reader of the results should know of this data set, once it is set up."""
+        return []
 
     # Setting up -------------------------------------------------------------------------------------------------
 
@@ -136,30 +170,8 @@ class ImageDataModule(pl.LightningDataModule):
         return root
 
     def choose(self, table: pd.DataFrame, root: Path) -> pd.DataFrame:
-        """Return the rows of an index whose groups are chosen by ``include`` and ``exclude``.
-
-        Raises:
-            DataError: no image is left, or a pattern matches no group.
-        """
-        groups = sorted(set(table["group"]))
-        for option, patterns in (("include", self.include), ("exclude", self.exclude)):
-            for pattern in patterns:
-                if not any(fnmatch.fnmatchcase(group, pattern) for group in groups):
-                    raise DataError(
-                        f"data.{option}: '{pattern}' matches none of the {len(groups)} groups in {root}, "
-                        f"such as {', '.join(groups[:5])}"
-                    )
-        kept = {
-            group
-            for group in groups
-            if (not self.include or any(fnmatch.fnmatchcase(group, pattern) for pattern in self.include))
-            and not any(fnmatch.fnmatchcase(group, pattern) for pattern in self.exclude)
-        }
-        if not kept:
-            raise DataError(f"data.include and data.exclude leave none of the {len(groups)} groups in {root}")
-        if len(kept) < len(groups):
-            LOG.info("%d of %d groups chosen by data.include and data.exclude", len(kept), len(groups))
-        return table[table["group"].isin(kept)].reset_index(drop=True)
+        """Return the rows of an index whose groups are chosen by ``include`` and ``exclude``."""
+        return choose_groups(table, root, self.include, self.exclude)
 
     def make_splits(self, table: pd.DataFrame) -> Splits:
         """Return the splits of an index, drawn from the seed or read from ``split_file``."""
@@ -169,13 +181,6 @@ class ImageDataModule(pl.LightningDataModule):
         if self.split_file:
             return read_splits(self.split_file, groups)
         return make_splits(groups, seed=self.seed, **self._split)  # type: ignore[arg-type]
-
-    def make_cache(self, table: pd.DataFrame, root: Path) -> Cache:
-        """Return the decoded images of an index, made first if need be."""
-        # The depth is that of the files, found while caching.
-        preprocess = Preprocess(self.channels, self.height, self.width, self.fit, dtype="uint8")
-        folder = cache_dir(self.cache_dir) / "images"
-        return build(table["path"].tolist(), root, preprocess, folder, self.task)
 
     def setup(self, stage: str | None = None) -> None:
         """Index, split, cache and take statistics, once; safe to call in every rank.
@@ -191,33 +196,89 @@ class ImageDataModule(pl.LightningDataModule):
         self.root = self.locate()
         self.table = self.choose(self.index(self.root), self.root)
         self.splits = self.make_splits(self.table)
-        self.table["split"] = self.splits.assign(self.table["group"].tolist())
-        self.cache = self.make_cache(self.table, self.root)
+        self.table["split"] = self.assign(self.table, self.splits)
+        self._decode()
         refuse_leaks(self.table, self.cache.facts)
         self.rows = {stage: np.flatnonzero((self.table["split"] == stage).to_numpy()) for stage in STAGES}
         for split in ("train", "val") if self.chosen_splits is None else ():
             if not len(self.rows[split]):
                 raise DataError(f"{self.splits.source}: expected images to {_USE[split]}, found none in '{split}'")
-        for split, rows in self.rows.items():
-            LOG.info("%-5s %5d images, %d groups", split, len(rows), len(getattr(self.splits, split)))
+        for split, rows in self.rows.items() if self.announced else ():
+            LOG.info("%-5s %5d images, %d groups", split, len(rows), self.table["group"].iloc[rows].nunique())
         self.mean, self.std = self._image_scale()
         self.augment.span(*self._span())
         self.ready = True
 
+    def _decode(self) -> None:
+        """Make or find the caches of images, further inputs and maps."""
+        absent = [name for name in self.inputs[1:] if f"{name}_path" not in self.table]
+        if absent:
+            raise DataError(
+                f"{self.root}: data.inputs asks for {', '.join(absent)}, which the data set does not have; "
+                "set data.inputs=[image]"
+            )
+        # The type of values is that of the files, found while caching.
+        preprocess = Preprocess(self.channels, self.height, self.width, self.fit, dtype="uint8")
+        folder = cache_dir(self.cache_dir) / "images"
+        store = partial(store_column, self.table, root=self.root, folder=folder)
+        image = store("path", preprocess, self.task, lambda like: ImageReader(), None)
+        self.cache, self.preprocess = image.cache, image.cache.preprocess
+        like = image.like()
+        self.images = [image]
+        for name in self.inputs[1:]:
+            self.images.append(store(f"{name}_path", preprocess, f"{self.task}-{name}", ImageReader, like))
+        self.stored_maps = {
+            name: store(
+                f"{name}_path",
+                replace(preprocess, channels=1),
+                f"{self.task}-{name}",
+                partial(self.reader, name),
+                like,
+            )
+            for name in self.maps
+            if f"{name}_path" in self.table
+        }
+        for name, found in self.stored_maps.items():
+            self.stored_maps[name] = replace(found, scale=self.map_unit(name, "")[0])
+
     def _span(self) -> tuple[float, float]:
         """Return the lowest and highest value of the training images, 16-bit ones as fractions of their range."""
-        facts = self.cache.facts.iloc[self.rows["train"]]
-        full = np.where(facts["dtype"] == "float32", 1.0, np.where(facts["dtype"] == "uint8", 255.0, 65535.0))
-        return float((facts["min"] / full).min()), float((facts["max"] / full).max())
+        low: list[float] = []
+        high: list[float] = []
+        for stored in self.images:
+            facts = stored.cache.facts.iloc[np.unique(stored.places[self.rows["train"]])]
+            full = np.where(facts["dtype"] == "float32", 1.0, np.where(facts["dtype"] == "uint8", 255.0, 65535.0))
+            low.append(float((facts["min"] / full).min()))
+            high.append(float((facts["max"] / full).max()))
+        return min(low), max(high)
 
     def _image_scale(self) -> tuple[list[float], list[float]]:
         """Return mean and deviation per channel for the normaliser; unused with ``normalize=image``."""
         if self.normalize == "dataset":
-            return image_statistics(self.cache, self.rows["train"])
+            found = [image_statistics(stored.cache, stored.places[self.rows["train"]]) for stored in self.images]
+            return [m for mean, _ in found for m in mean], [d for _, std in found for d in std]
         mean, std = (0.0, 1.0) if isinstance(self.normalize, str) else self.normalize
-        return [mean] * self.channels, [std] * self.channels
+        return [mean] * self.in_channels, [std] * self.in_channels
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of all inputs together, what the network takes."""
+        return self.channels * len(self.inputs)
 
     # Facts for heads, checkpoint and report ----------------------------------------------------------------------
+
+    def map_scale(self, target: str) -> MapScale:
+        """Return the range and mean of a map over the known pixels of the training split, in the user's unit.
+
+        Raises:
+            UsageError: the data set has no such maps.
+        """
+        if target not in self.stored_maps:
+            raise UsageError(
+                f"heads.{target}: {self.root} has no {target} maps to learn from; add them, or leave the head out "
+                f"with '~heads.{target}'"
+            )
+        return map_statistics(self.stored_maps[target], self.rows["train"])
 
     def values(self, target: str, split: str) -> np.ndarray[Any, Any]:
         """Return the N x K values of a target in a split, in the user's units, float32."""
@@ -238,8 +299,11 @@ class ImageDataModule(pl.LightningDataModule):
         Unlike the cache's, it stays the same when the folder moves or the files are copied.
         """
         columns = [column for columns in self.targets.values() for column in columns]
-        digest = hashlib.blake2b(json.dumps(self.cache.preprocess.spec(), sort_keys=True).encode(), digest_size=16)
-        table = self.table[["id", "group", *columns]].assign(hash=self.cache.facts["hash"].to_numpy())
+        about = [self.preprocess.spec(), list(self.inputs)] if len(self.inputs) > 1 else self.preprocess.spec()
+        digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
+        table = self.table[["id", "group", *columns]].copy()
+        for name, stored in {**dict(zip(self.inputs, self.images, strict=True)), **self.stored_maps}.items():
+            table[f"{name} hash"] = stored.cache.facts["hash"].to_numpy()[stored.places]
         digest.update(table.to_csv(index=False).encode())
         return digest.hexdigest()
 
@@ -254,8 +318,9 @@ class ImageDataModule(pl.LightningDataModule):
         """Return the batches of a split: shuffled and augmented if ``train``, else in order and as they are."""
         rows = self.rows[split]
         ids = self.table["id"].iloc[rows].tolist()
-        targets = {name: self.values(name, split) for name in self.targets}
-        dataset = ImageDataset(self.cache, rows, ids, targets, self.augment if train else None, self.seed)
+        numbers = {name: self.values(name, split) for name in self.targets}
+        augment = self.augment if train else None
+        dataset = ImageDataset(self.images, self.stored_maps, numbers, rows, ids, augment, self.seed)
         batches = EpochBatches(len(rows), self.batch_size, seed=self.seed, train=train, rank=rank, world=world)
         return ResumableLoader(dataset, batches, self.num_workers, pin_memory=torch.cuda.is_available())
 
@@ -269,22 +334,3 @@ class ImageDataModule(pl.LightningDataModule):
         """Return this rank's share of a split."""
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self.loader(split, train=train, rank=rank, world=world)
-
-
-def refuse_leaks(table: pd.DataFrame, facts: pd.DataFrame) -> None:
-    """Refuse the same image (equal pixels) in two splits; images of one value are equal without being copies.
-
-    Raises:
-        DataError: naming the first pair.
-    """
-    used = table.assign(hash=facts["hash"].to_numpy())
-    used = used[(used["split"] != "") & (facts["min"] < facts["max"]).to_numpy()]
-    counts = used.groupby("hash")["split"].nunique()
-    leaked = counts.index[counts > 1]
-    if len(leaked):
-        pair = used[used["hash"] == leaked[0]].drop_duplicates("split")[["path", "split"]].to_numpy().tolist()[:2]
-        (first, one), (second, other) = pair
-        raise DataError(
-            f"{len(leaked)} image(s) lie in two splits with equal pixels: {first} ({one}) and {second} ({other}); "
-            "a test on seen images means nothing, so remove the copies or give both names one group"
-        )

@@ -58,12 +58,32 @@ class Preprocess:
         """Say in words what is done to every image."""
         return f"{self.height} x {self.width} px, {self.channels} channel(s), {self.dtype}: {_HOW[self.fit]}"
 
-    def resize(self, image: Image, path: str = "") -> Image:
+    def size(self, height: int, width: int, path: str = "") -> tuple[int, int]:
+        """Return the height and width that an image of this size is resized to, before the window is cut.
+
+        Raises:
+            DataError: the image is so long and thin that it would become too large.
+        """
+        if self.fit == "stretch":
+            size = (self.height, self.width)
+        else:
+            bound = max if self.fit == "crop" else min
+            scale = bound(self.height / height, self.width / width)
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if size != (height, width) and size[0] * size[1] * self.channels > MAX_VALUES:
+            raise DataError(
+                f"{path or 'image'}: {height} x {width} pixels would become {size[0]} x {size[1]} to fit "
+                f"{self.height} x {self.width} (fit: {self.fit}), too many to hold; cut it to another shape"
+            )
+        return size
+
+    def resize(self, image: Image, path: str = "", size: tuple[int, int] | None = None) -> Image:
         """Bring a decoded image to the right channels and scale, keeping its depth.
 
         Args:
             image: H x W x C, ``uint8``, ``uint16`` or ``float32``.
             path: named in errors.
+            size: height and width to resize to, for an image that belongs to another one; by default :meth:`size`.
 
         Returns:
             h x w x ``channels``: with ``crop`` at least the target size, with ``pad`` at most, ``stretch``: just it.
@@ -75,19 +95,9 @@ class Preprocess:
         """
         image = self._depth(to_channels(image, self.channels, path), path)
         height, width = image.shape[:2]
-        if self.fit == "stretch":
-            size = (self.height, self.width)
-        else:
-            bound = max if self.fit == "crop" else min
-            scale = bound(self.height / height, self.width / width)
-            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+        size = size or self.size(height, width, path)
         if size == (height, width):
             return image
-        if size[0] * size[1] * self.channels > MAX_VALUES:
-            raise DataError(
-                f"{path or 'image'}: {height} x {width} pixels would become {size[0]} x {size[1]} to fit "
-                f"{self.height} x {self.width} (fit: {self.fit}), too many to hold; cut it to another shape"
-            )
         # Area averaging is the anti-aliased choice when shrinking; linear does not overshoot when enlarging.
         method = cv2.INTER_AREA if size[0] <= height and size[1] <= width else cv2.INTER_LINEAR
         # OpenCV averages at most 4 channels at once.
@@ -95,14 +105,15 @@ class Preprocess:
         resized = [cv2.resize(np.ascontiguousarray(part), (size[1], size[0]), interpolation=method) for part in parts]
         return np.concatenate([part.reshape(*size, -1) for part in resized], axis=2)
 
-    def window(self, image: Image, across: float = 0.5, down: float = 0.5) -> Image:
+    def window(self, image: Image, across: float = 0.5, down: float = 0.5, fill: float | None = None) -> Image:
         """Cut or pad a resized image to exactly ``height`` x ``width``.
 
         Args:
             image: as returned by :meth:`resize`.
             across, down: where to crop, 0 (left, top) to 1 (right, bottom); 0.5 is the centre, as at prediction.
+            fill: value to pad with, for maps in which nothing is known there; by default the image is reflected.
         """
-        height, width = image.shape[:2]
+        height, width, channels = image.shape
         spare_y, spare_x = height - self.height, width - self.width
         top, left = round(max(spare_y, 0) * down), round(max(spare_x, 0) * across)
         image = image[top : top + self.height, left : left + self.width]
@@ -110,8 +121,12 @@ class Preprocess:
             return image
         pad_y, pad_x = max(-spare_y, 0), max(-spare_x, 0)
         above, before = pad_y // 2, pad_x // 2
-        padded = cv2.copyMakeBorder(image, above, pad_y - above, before, pad_x - before, cv2.BORDER_REFLECT_101)
-        return padded.reshape(self.height, self.width, self.channels)
+        if fill is None:
+            border: dict[str, Any] = {"borderType": cv2.BORDER_REFLECT_101}
+        else:
+            border = {"borderType": cv2.BORDER_CONSTANT, "value": fill}
+        padded = cv2.copyMakeBorder(image, above, pad_y - above, before, pad_x - before, **border)
+        return padded.reshape(self.height, self.width, channels)
 
     def unit(self, image: Image) -> Image:
         """Return 8-bit images as they are (they are scaled on the device) and others as float32.

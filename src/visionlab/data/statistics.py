@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import pandas as pd
 from visionlab.console import progress
 from visionlab.data.cache import Cache
 from visionlab.data.images import dtype_range
+from visionlab.data.stored import Stored
+from visionlab.errors import DataError
 
 
 def image_statistics(cache: Cache, rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[list[float], list[float]]:
@@ -31,6 +34,35 @@ def image_statistics(cache: Cache, rows: Sequence[int] | np.ndarray[Any, Any]) -
     std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
     # Black channels have no deviation; dividing by one leaves them at zero.
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+@dataclass(frozen=True)
+class MapScale:
+    """Range and mean of maps, in the user's unit: ``low`` and ``high`` are the 0.1st and 99.9th percentiles."""
+
+    low: float
+    high: float
+    mean: float
+
+
+def map_statistics(stored: Stored, rows: Sequence[int] | np.ndarray[Any, Any]) -> MapScale:
+    """Return range and mean over the known pixels of these rows; the percentiles from up to 2,000 pixels a map.
+
+    Raises:
+        DataError: no pixel is known.
+    """
+    total, count, parts = 0.0, 0, []
+    for row in progress(rows, len(rows), "measuring maps"):
+        values = stored.cache[int(stored.places[row])].astype(np.float32).ravel()
+        values = values[np.isfinite(values)]
+        total += float(values.sum(dtype=np.float64))
+        count += len(values)
+        parts.append(values[:: max(1, len(values) // 2000)])
+    if not count:
+        raise DataError("the maps of the training split have no known pixel: nothing can be learnt from them")
+    low, high = np.percentile(np.concatenate(parts), [0.1, 99.9])
+    scale = stored.scale
+    return MapScale(float(low) * scale, float(high) * scale, total / count * scale)
 
 
 def target_step(table: pd.DataFrame, column: str) -> float | None:

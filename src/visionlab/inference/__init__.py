@@ -6,12 +6,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visionlab.inference.predictor import Prediction, Predictor, load
+    from visionlab.inference.prediction import Prediction
+    from visionlab.inference.predictor import Predictor, load
 
+_EXPORTS = {"Prediction": "prediction", "Predictor": "predictor", "load": "predictor"}
 __all__ = ["Prediction", "Predictor", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        return getattr(importlib.import_module("visionlab.inference.predictor"), name)
+    if name in _EXPORTS:
+        return getattr(importlib.import_module(f"visionlab.inference.{_EXPORTS[name]}"), name)
     raise AttributeError(f"module 'visionlab.inference' has no attribute '{name}'")

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from visionlab.data.files import IMAGE
 from visionlab.data.images import MAX_VALUES
 from visionlab.errors import DataError, UserError
 from visionlab.metrics import METRICS
@@ -17,7 +18,7 @@ from visionlab.modules.task_model import TaskModel
 from visionlab.schema import FITS
 
 # Raised when what a checkpoint holds changes so that older code cannot read it.
-FORMAT = 1
+FORMAT = 2
 
 # Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
 ORIGIN = ("pretrained", "weights", "freeze")
@@ -29,6 +30,7 @@ _DESCRIPTION: dict[str, _Kinds] = {
     "task": str,
     "module": str,
     "normalize": str,
+    "inputs": list,
     "network.name": str,
     "network.in_channels": int,
     "network.out_channels": int,
@@ -47,10 +49,12 @@ _HEAD: dict[str, _Kinds] = {
     "kind": str,
     "columns": list,
     "unit": str,
-    "step": (*_NUMBER, type(None)),
     "metrics": list,
     "weight": _NUMBER,
+    "activation": str,
 }
+# What heads of one kind hold beside.
+_OF_KIND: dict[str, dict[str, _Kinds]] = {"regression": {"step": (*_NUMBER, type(None))}}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -94,7 +98,12 @@ def rebuild(path: Path, content: dict[str, Any]) -> TaskModel:
     Raises:
         DataError: the weights are not those of the network that is described.
     """
-    weights = {name.removeprefix("model."): tensor for name, tensor in content["state_dict"].items()}
+    # Beside the model's there may be weights that balanced the losses of the heads.
+    weights = {
+        name.removeprefix("model."): tensor
+        for name, tensor in content["state_dict"].items()
+        if name.startswith("model.")
+    }
     try:
         # First without memory: a description that asks for more than the file holds is refused before it gets any.
         with torch.device("meta"):
@@ -133,8 +142,11 @@ def _check_description(description: dict[str, Any]) -> None:
     network, preprocess, heads = description["network"], description["preprocess"], description["heads"]
     origin = [name for name in ORIGIN if name in network["options"]]
     _expect(not origin, "network.options", "what the network is, not where weights come from", origin)
-    wanted = ("preprocess.channels", str(network["in_channels"]))
-    _expect(preprocess["channels"] == network["in_channels"], *wanted, preprocess["channels"])
+    inputs = description["inputs"]
+    named = all(isinstance(name, str) for name in inputs) and inputs[:1] == [IMAGE] and len(set(inputs)) == len(inputs)
+    _expect(named, "inputs", f"different names, the first {IMAGE}", inputs)
+    found = preprocess["channels"] * len(inputs)
+    _expect(found == network["in_channels"], "preprocess.channels", "as many as the network takes", found)
     values = preprocess["channels"] * preprocess["height"] * preprocess["width"]
     _expect(values <= MAX_VALUES, "preprocess", f"images of at most {MAX_VALUES} values", values)
     _expect(preprocess["fit"] in FITS, "preprocess.fit", f"one of {', '.join(FITS)}", preprocess["fit"])
@@ -148,9 +160,14 @@ def _check_description(description: dict[str, Any]) -> None:
         _expect(isinstance(name, str) and isinstance(head, dict), key, "a mapping", head)
         _check_types(head, _HEAD, f"{key}.")
         _expect(head["kind"] in HEADS, f"{key}.kind", f"one of {', '.join(HEADS)}", head["kind"])
+        _check_types(head, _OF_KIND.get(head["kind"], {}), f"{key}.")
+        activations = HEADS[head["kind"]].activations
+        right = head["activation"] in activations
+        _expect(right, f"{key}.activation", f"one of {', '.join(activations)}", head["activation"])
         _expect(all(isinstance(c, str) for c in head["columns"]), f"{key}.columns", "names", head["columns"])
-        known = all(isinstance(name, str) and name in METRICS for name in head["metrics"])
-        _expect(known, f"{key}.metrics", f"some of {', '.join(METRICS)}", head["metrics"])
+        metrics = METRICS[head["kind"]]
+        known = all(isinstance(name, str) and name in metrics for name in head["metrics"])
+        _expect(known, f"{key}.metrics", f"some of {', '.join(metrics)}", head["metrics"])
         columns += head["columns"]
     several = "as many different columns as the network has channels out"
     _expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import os
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionlab.console import LOG
-from visionlab.data.files import list_files
+from visionlab.data.files import IMAGE, list_files
 from visionlab.data.store import write_text
 from visionlab.errors import DataError, UsageError, UserError, nearest
 
 if TYPE_CHECKING:
-    from visionlab.inference.predictor import Prediction
+    from visionlab.inference.prediction import Prediction
 
 SUFFIXES = ("png", "tif", "tiff", "jpg", "jpeg")
 
@@ -103,6 +105,58 @@ def _others(folder: Path) -> str:
     return f" but other kinds ({others}): convert them" if others else ""
 
 
+def pair(files: Sequence[Path], others: Mapping[str, Path]) -> list[dict[str, Path]]:
+    """Return the inputs of each image, {``image``: file, other input: its file}.
+
+    Args:
+        files: the images.
+        others: input name -> one file for all images, or a folder that holds the partner of each: the same path below
+            it, else the same name, else the name of a folder that the image is in (``bg_001/7/3.jpg`` and
+            ``bg_001.jpg``).
+
+    Raises:
+        UsageError: there is no such path, or an image has no partner, or several.
+    """
+    samples: list[dict[str, Path]] = [{IMAGE: file} for file in files]
+    for name, place in others.items():
+        if place.is_file():
+            found = {file: place for file in files}
+        elif place.is_dir():
+            found = _partners(files, place, name)
+        else:
+            raise UsageError(f"--with {name}={place}: expected a file or a folder, found nothing there")
+        for sample in samples:
+            sample[name] = found[sample[IMAGE]]
+    return samples
+
+
+def _partners(files: Sequence[Path], folder: Path, name: str) -> dict[Path, Path]:
+    named: dict[str, list[Path]] = {}
+    for path in _images_in(folder):
+        named.setdefault(path.stem, []).append(path)
+    found = {}
+    for file, own in zip(files, output_names(files), strict=True):
+        same = [path for path in named.get(file.stem, []) if path.relative_to(folder).with_suffix("") == Path(own)]
+        above = [path for part in reversed(file.parts[:-1]) for path in named.get(part, [])]
+        candidates = same or above or named.get(file.stem, [])
+        if not candidates:
+            raise UsageError(f"{file}: expected its {name} in {folder}, named {file.stem} or as one of its folders")
+        if not same and len(candidates) > 1 and candidates[0].stem == candidates[1].stem:
+            raise UsageError(f"{file}: expected one {name} in {folder}, found {candidates[0]} and {candidates[1]}")
+        found[file] = candidates[0]
+    return found
+
+
+def output_names(files: Sequence[Path]) -> list[str]:
+    """Return a name for the outputs of each file, different ones: its path below all files' folder, without suffix."""
+    parents = [str(file.resolve().parent) for file in files]
+    common = Path(os.path.commonpath(parents)) if parents else Path()
+    names = [file.resolve().relative_to(common).with_suffix("").as_posix() for file in files]
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    # Files that differ in their suffix only keep it.
+    return [f"{name}_{file.suffix[1:]}" if name in twice else name for name, file in zip(names, files, strict=True)]
+
+
 def prepare_output(out: Path) -> None:
     """Make the folder for predictions.
 
@@ -118,10 +172,17 @@ def prepare_output(out: Path) -> None:
         raise UsageError(f"--out {out}: expected a folder that can be written, found: {error.strerror}") from error
 
 
-def write_predictions(results: Iterable[tuple[Path, Prediction | DataError]], out: Path) -> tuple[int, int]:
+def write_predictions(
+    results: Iterable[tuple[Path, Prediction | DataError]], out: Path, write_maps: Callable[[Prediction], None]
+) -> tuple[int, int]:
     """Write ``predictions.csv`` (path, name, value, unit) and, if there are any, ``failed.csv`` (path, reason).
 
     The files appear when complete; those of an earlier prediction are replaced.
+
+    Args:
+        results: each image with its prediction or its error.
+        out: the folder.
+        write_maps: called with each prediction, to write its maps.
 
     Returns:
         How many files were predicted and how many failed.
@@ -141,6 +202,7 @@ def write_predictions(results: Iterable[tuple[Path, Prediction | DataError]], ou
                     failed.append((_printable(path), _printable(str(result).removeprefix(f"{path}: "))))
                     continue
                 good += 1
+                write_maps(result)
                 for name, value in result.values.items():
                     writer.writerow([_printable(path), name, f"{value:.7g}", result.units[name]])
         part.replace(out / "predictions.csv")

@@ -1,4 +1,7 @@
-"""Evaluation in the user's units: metrics, intervals that respect groups, ``metrics.json``. Numpy only, torch-free."""
+"""Evaluation in the user's units: metrics, intervals that respect groups, ``metrics.json``.
+
+Numpy only, torch-free, but for ``depth_rows`` and ``mask_rows``, which sum over maps on their device.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,32 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
-    "METRICS": "regression",
-    "Metric": "regression",
-    "metric": "regression",
+    "DEPTH_COLUMNS": "dense",
+    "MASK_COLUMNS": "dense",
+    "METRICS": "kinds",
+    "Metric": "metric",
+    "depth_rows": "maps",
     "group_interval": "bootstrap",
+    "mask_rows": "maps",
+    "measure": "summary",
+    "per_image": "dense",
+    "shares": "dense",
     "summarise": "summary",
 }
 
-__all__ = ["METRICS", "Metric", "group_interval", "metric", "summarise"]
+__all__ = [
+    "DEPTH_COLUMNS",
+    "MASK_COLUMNS",
+    "METRICS",
+    "Metric",
+    "depth_rows",
+    "group_interval",
+    "mask_rows",
+    "measure",
+    "per_image",
+    "shares",
+    "summarise",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,91 +1,92 @@
-"""From a table of predictions to ``metrics.json``: value, interval and baseline of every metric."""
+"""From rows of samples to ``metrics.json``: value, interval and baseline of every metric."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.errors import ConfigError, DataError, nearest
+from visionlab.errors import DataError
 from visionlab.metrics.bootstrap import group_interval
-from visionlab.metrics.regression import Metric, metric
+from visionlab.metrics.kinds import arrays, metric
+from visionlab.metrics.metric import Array, Metric
 
-if TYPE_CHECKING:
-    import pandas as pd
 
-KINDS: dict[str, Callable[[str, dict[str, Any]], Metric]] = {"regression": metric}
-"""Head kind -> how a metric's name becomes a metric."""
+def measure(kind: str, names: Sequence[str], rows: Array, spec: Mapping[str, Any]) -> dict[str, float]:
+    """Return each metric of the rows of all samples, in the target's unit, ``nan`` where it is undefined.
+
+    Args:
+        kind: of the head.
+        names: of the metrics.
+        rows: see :func:`summarise`.
+        spec: the head's, as in :func:`summarise`.
+
+    Raises:
+        ConfigError: an unknown kind of head or metric.
+    """
+    return {name: metric(kind, name, spec)(*arrays(kind, rows)) for name in names}
 
 
 def summarise(
-    table: pd.DataFrame,
+    rows: Mapping[str, tuple[Array, Array]],
     heads: Mapping[str, Mapping[str, Any]],
+    groups: npt.ArrayLike,
     stage: str,
-    train_targets: Mapping[str, float],
     data_name: str,
 ) -> dict[str, dict[str, Any]]:
     """Return the entries of ``metrics.json`` for one stage.
 
     Args:
-        table: one row a sample: ``group``, and ``<column>_true`` and ``<column>_pred`` in the user's units.
+        rows: head -> rows of the model's predictions and of the baseline's, one a sample: for ``regression`` N x 2C
+            in the user's units, C true values and then C predicted ones; for ``mask`` and ``depth`` the N x K sums of
+            :mod:`visionlab.metrics.maps`.
         heads: ``run.json``'s heads (``kind``, ``columns``, ``unit``) with ``metrics``, a list of names, in each; a
             ``margin`` in the target's unit is handed to ``sign_accuracy``.
+        groups: N names, the group of each sample.
         stage: ``test``, ``val`` or another name; the first part of the metrics' names.
-        train_targets: mean of each target column over the training samples; predicting it is the baseline.
         data_name: what the numbers are about, ``generated sample`` or the data's root.
 
     Returns:
-        ``stage/head/metric``, and for heads of several columns also ``stage/head/column/metric``, -> ``value``, ``low``
-        and ``high`` (95%, over groups; null with fewer than two), ``baseline``, ``unit``, ``n`` samples and ``groups``
-        that the metric counts, ``better`` and ``data``. Undefined values are null.
+        ``stage/head/metric``, and for regression heads of several columns also ``stage/head/column/metric``, ->
+        ``value``, ``low`` and ``high`` (95%, over groups; null with fewer than two), ``baseline``, ``unit``, ``n``
+        samples and ``groups`` that the metric counts, ``better`` and ``data``. Undefined values are null.
 
     Raises:
-        DataError: a column is missing, or a true value is.
+        DataError: a true value is missing.
         ConfigError: an unknown kind of head or metric.
     """
+    names = np.asarray(groups).astype(str)
     result: dict[str, dict[str, Any]] = {}
-    for head, given in heads.items():
-        spec = dict(given)
-        if spec["kind"] not in KINDS:
-            raise ConfigError(
-                f"head '{head}', kind '{spec['kind']}': expected one of {', '.join(KINDS)}."
-                f"{nearest(str(spec['kind']), KINDS)}"
-            )
-        columns = list(spec["columns"])
-        true, pred = _columns(table, columns, "true"), _columns(table, columns, "pred")
-        base = np.broadcast_to([float(train_targets[column]) for column in columns], true.shape)
-        groups = table["group"].astype(str).to_numpy()
-        for name in spec["metrics"]:
-            measure = KINDS[spec["kind"]](name, spec)
+    for head, spec in heads.items():
+        of_metrics = {name: metric(spec["kind"], name, spec) for name in spec["metrics"]}
+        model, base = (arrays(spec["kind"], part) for part in rows[head])
+        columns = list(spec["columns"]) if spec["kind"] == "regression" else []
+        if columns:
+            _check_true(head, model[0], names)
+        for name, one in of_metrics.items():
             parts = {f"{stage}/{head}/{name}": slice(None)}
             if len(columns) > 1:
                 parts |= {f"{stage}/{head}/{column}/{name}": slice(i, i + 1) for i, column in enumerate(columns)}
             for key, part in parts.items():
-                entry = _entry(measure, true[:, part], pred[:, part], base[:, part], groups)
-                result[key] = {**entry, "unit": (spec.get("unit") or "") if measure.in_unit else "", "data": data_name}
+                entry = _entry(one, [array[:, part] for array in model], [array[:, part] for array in base], names)
+                result[key] = {**entry, "unit": (spec.get("unit") or "") if one.in_unit else "", "data": data_name}
     return result
 
 
-def _entry(
-    measure: Metric,
-    true: npt.NDArray[np.float64],
-    pred: npt.NDArray[np.float64],
-    base: npt.NDArray[np.float64],
-    groups: npt.NDArray[Any],
-) -> dict[str, Any]:
-    low, high = group_interval(measure, (true, pred), groups)
-    counted = (measure.sample_terms(true, pred)[..., -1] > 0).any(axis=1)
+def _entry(one: Metric, model: Sequence[Array], base: Sequence[Array], groups: npt.NDArray[Any]) -> dict[str, Any]:
+    low, high = group_interval(one, model, groups)
+    counted = (one.sample_terms(*model)[..., -1].reshape(len(groups), -1) > 0).any(axis=1)
     return {
-        "value": _finite(measure(true, pred)),
+        "value": _finite(one(*model)),
         "low": low,
         "high": high,
-        "baseline": _finite(measure(true, base)),
+        "baseline": _finite(one(*base)),
         "n": int(counted.sum()),
         "groups": len(np.unique(groups[counted])),
-        "better": measure.better,
+        "better": one.better,
     }
 
 
@@ -93,18 +94,12 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _columns(table: pd.DataFrame, columns: list[str], which: str) -> npt.NDArray[np.float64]:
-    """Return N x C values; a missing true value is an error, a prediction that isn't finite makes metrics undefined."""
-    names = [f"{column}_{which}" for column in columns]
-    absent = [name for name in ("group", *names) if name not in table]
-    if absent:
-        raise DataError(f"predictions: expected the columns {', '.join(absent)}, found {', '.join(map(str, table))}")
-    values = table[names].to_numpy(dtype=np.float64)
-    bad = ~np.isfinite(values).all(axis=1)
-    if which == "true" and bad.any():
-        first = f", the first '{table['id'].iloc[int(bad.argmax())]}'" if "id" in table else ""
+def _check_true(head: str, true: Array, groups: npt.NDArray[Any]) -> None:
+    """A missing true value is an error; a prediction that isn't finite makes metrics undefined."""
+    bad = ~np.isfinite(true).all(axis=1)
+    if bad.any():
+        first = int(bad.argmax())
         raise DataError(
-            f"{', '.join(names)}: {int(bad.sum())} of {len(table)} samples have no true value{first}; "
-            "give every sample that is evaluated its target, or leave it out"
+            f"{head}: {int(bad.sum())} of {len(true)} samples have no true value, the first is number {first + 1}, of "
+            f"group '{groups[first]}'; give every sample that is evaluated its target, or leave it out"
         )
-    return values

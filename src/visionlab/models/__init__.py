@@ -1,18 +1,19 @@
-"""Networks by name: hand-written ones and the image backbones of timm. Importing this does not import torch."""
+"""Networks by name: dense ones and the image backbones of timm. Importing this does not import torch."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from visionlab.catalog import timm_names, timm_tags
+from visionlab.catalog import smp_encoders, timm_names, timm_tags
 from visionlab.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["NETWORKS", "Entry", "build", "lookup", "timm_names"]
+__all__ = ["NETWORKS", "Entry", "build", "check_options", "lookup", "timm_names"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,14 @@ class Entry:
     divisor: int = 1
 
 
-NETWORKS: dict[str, Entry] = {}
+NETWORKS: dict[str, Entry] = {
+    "atrous_shuffle": Entry("visionlab.models.atrous_shuffle.AtrousShuffle", "dense"),
+    "dense_unet": Entry("visionlab.models.dense_unet.DenseUNet", "dense"),
+    "fpn": Entry("visionlab.models.segmentation.SegmentationNetwork", "dense"),
+    "resnet_shuffle": Entry("visionlab.models.resnet_shuffle.ResNetShuffle", "dense"),
+    "shuffle_unet": Entry("visionlab.models.shuffle_unet.ShuffleUNet", "dense"),
+    "unet": Entry("visionlab.models.segmentation.SegmentationNetwork", "dense"),
+}
 _TIMM = Entry("visionlab.models.image.ImageNetwork", "image")
 
 
@@ -42,20 +50,49 @@ def lookup(name: str) -> Entry:
     """
     if name in NETWORKS:
         return NETWORKS[name]
-    backbone, _, tag = name.partition(".")
     known = timm_names()
-    if backbone not in known:
+    if name.partition(".")[0] not in known:
         raise ConfigError(
             f"model.name: expected a network of this project or a backbone of timm, found '{name}'."
             f"{nearest(name, {*NETWORKS, *known})}"
         )
+    _check_tag("model.name", name)
+    return _TIMM
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check what the types of a network's options don't say: that its ``encoder``, if it takes one, exists.
+
+    Args:
+        name: of the network.
+        options: of the right types (see :func:`visionlab.signature.check`).
+
+    Raises:
+        ConfigError: there is no such encoder; the message has the nearest name.
+    """
+    encoder = options.get("encoder")
+    if encoder is None or encoder in smp_encoders():
+        return
+    known = timm_names()
+    backbone = encoder.removeprefix("tu-")
+    if backbone.partition(".")[0] not in known or backbone == encoder:
+        choices = {*smp_encoders(), *(f"tu-{item}" for item in known)}
+        hint = f" Did you mean 'tu-{encoder}'?" if encoder.partition(".")[0] in known else nearest(encoder, choices)
+        raise ConfigError(
+            f"model.encoder: expected an encoder of segmentation_models_pytorch for model.name={name}, or tu-NAME with "
+            f"a backbone of timm, found '{encoder}'.{hint}"
+        )
+    _check_tag("model.encoder", backbone)
+
+
+def _check_tag(key: str, name: str) -> None:
+    backbone, _, tag = name.partition(".")
     tags = timm_tags(backbone) if tag else ()
     if tag and tag not in tags:
         raise ConfigError(
-            f"model.name: '{backbone}' has no pretrained weights called '{tag}'.{nearest(tag, tags)} "
+            f"{key}: '{backbone}' has no pretrained weights called '{tag}'.{nearest(tag, tags)} "
             f"Choices: {', '.join(tags) or 'none'}"
         )
-    return _TIMM
 
 
 def build(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.Module:
@@ -65,15 +102,16 @@ def build(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.
         name: see :func:`lookup`.
         in_channels: C of the images (B, C, H, W).
         out_channels: K of the output, (B, K) or (B, K, H, W).
-        options: keyword arguments of the network's class, e.g. ``pretrained``, ``hidden``, ``dropout``.
+        options: keyword arguments of the network's class, e.g. ``pretrained``, ``hidden``, ``dropout``, ``encoder``.
 
     Raises:
-        ConfigError: there is no network of that name, or it doesn't take an option.
+        ConfigError: there is no network of that name, or it doesn't take an option or these numbers of channels.
     """
     from visionlab import signature
 
     entry = lookup(name)
     signature.check(entry.target, options, "model")
+    check_options(name, options)
     module, _, attribute = entry.target.rpartition(".")
     network: nn.Module = getattr(importlib.import_module(module), attribute)(name, in_channels, out_channels, **options)
     return network

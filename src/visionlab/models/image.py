@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import timm
 import torch
 from torch import nn
 
-from visionlab.errors import UsageError
+from visionlab.models.weights import loading, refuse_gaps, timm_options
 
 
 class ImageNetwork(nn.Module):
@@ -72,51 +71,10 @@ class ImageNetwork(nn.Module):
 
 
 def _backbone(name: str, in_channels: int, pretrained: bool, weights: str | None) -> nn.Module:
-    overlay = None
-    if weights is not None:
-        if not Path(weights).expanduser().is_file():
-            raise UsageError(f"model.weights={weights}: expected a file of weights, found none")
-        overlay = {"file": str(Path(weights).expanduser())}
-    try:
+    with loading(name, pretrained, weights):
         backbone: nn.Module = timm.create_model(
-            name,
-            pretrained=pretrained or weights is not None,
-            pretrained_cfg_overlay=overlay,
-            in_chans=in_channels,
-            num_classes=0,
-            **_start(name),
+            name, in_chans=in_channels, num_classes=0, **timm_options(name, pretrained, weights)
         )
-        # timm only logs what it does not find when the classifier is left out, and would train on from random weights.
-        if overlay is not None:
-            _refuse_gaps(backbone, overlay["file"])
-        return backbone
-    except Exception as error:
-        # timm, the hub's client and the reader of the file each raise their own kinds; all mean the weights failed.
         if weights is not None:
-            raise UsageError(
-                f"model.weights={weights}: expected weights of {name} (.safetensors, or .pth of plain tensors), "
-                f"could not load them: {str(error).splitlines()[0]}"
-            ) from error
-        if pretrained:
-            raise UsageError(
-                f"model.pretrained=true: the weights of {name} could not be fetched ({type(error).__name__}); without "
-                "network give model.weights=FILE with a copy of them, or set model.pretrained=false"
-            ) from error
-        raise
-
-
-def _start(name: str) -> dict[str, Any]:
-    """Return timm's arguments for the initial weights.
-
-    timm starts the last normalisation of each residual block of its ResNets at zero, which helps long trainings with
-    large batches and slows short ones. Here they start at one, as in He et al. 2016 and in torchvision.
-    """
-    residual = timm.models.model_entrypoint(name.partition(".")[0]).__module__ == "timm.models.resnet"
-    return {"zero_init_last": False} if residual else {}
-
-
-def _refuse_gaps(backbone: nn.Module, path: str) -> None:
-    held = timm.models.load_state_dict(path, device="cpu", weights_only=True)
-    absent = [name for name in backbone.state_dict() if name not in held and not name.endswith("num_batches_tracked")]
-    if absent:
-        raise ValueError(f"it has no '{absent[0]}'" + (f" and {len(absent) - 1} others" if len(absent) > 1 else ""))
+            refuse_gaps(backbone, weights)
+        return backbone

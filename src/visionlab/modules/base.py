@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
@@ -18,7 +19,22 @@ from visionlab.modules.task_model import TaskModel
 from visionlab.seeds import derive
 
 Batch = Mapping[str, Any]
-Stage = Literal["train", "val"]
+Part = Literal["train", "val"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of a training with its own resolution, loss or rates.
+
+    Attributes:
+        number: from 0.
+        count: of stages in the run.
+        first_epoch: epochs of the run before it.
+    """
+
+    number: int
+    count: int
+    first_epoch: int
 
 
 class TaskModule(pl.LightningModule):
@@ -26,13 +42,15 @@ class TaskModule(pl.LightningModule):
 
     Args:
         model: what is trained.
-        losses: head name -> function of (raw channels, target), see the heads' ``loss``.
+        losses: head name -> loss, see the heads' ``loss``.
+        balance: {head: weighted loss} -> what is minimised in training; validation takes the plain sum.
         make_optimizer: (parameters, fused) -> optimizer.
         make_schedule: (optimizer, plan) -> schedule of its learning rate, or None for a constant one.
         plan: how long training will be.
         monitor: metric that schedules on plateaus follow, e.g. ``val/distance/mae``.
         seed: of the run; what a step draws (dropout) depends on it, the rank and the step's number only.
         description: plain data stored in the checkpoint beside the model's own: preprocessing, data, task.
+        stage: which of the run's stages this is.
     """
 
     kind: ClassVar[str]
@@ -41,32 +59,31 @@ class TaskModule(pl.LightningModule):
         self,
         model: TaskModel,
         *,
-        losses: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]],
+        losses: Mapping[str, Callable[..., torch.Tensor]],
+        balance: nn.Module,
         make_optimizer: Callable[..., torch.optim.Optimizer],
         make_schedule: Callable[..., Schedule | None],
         plan: Plan,
         monitor: str,
         seed: int,
         description: dict[str, Any],
+        stage: Stage | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.losses = dict(losses)
+        self.balance = balance
+        self.stage = stage or Stage(0, 1, 0)
         self.make_optimizer, self.make_schedule = make_optimizer, make_schedule
         self.plan, self.monitor, self.seed, self.description = plan, monitor, seed, description
         # Set by Lightning's learning-rate finder only.
         self.learning_rate: float | None = None
         self.plateau: Any = None
-        # Sum of loss times count, and of count, over the epoch so far; on the device, so that no step waits for it.
-        self._train_sum = torch.zeros(2)
-        # Whole-split metrics: values are collected over batches and ranks and measured once.
-        self.collected = nn.ModuleDict(
-            {
-                f"{head.name}_{what}": CatMetric(nan_strategy="disable")
-                for head in model.each_head()
-                for what in ("true", "pred")
-            }
-        )
+        # Sums over the epoch so far: count, loss times count, each head's loss times count; on the device, so that no
+        # step waits for them.
+        self._train_sum = torch.zeros(2 + len(model.each_head()))
+        # Whole-split metrics: rows of samples are collected over batches and ranks and measured once.
+        self.collected = nn.ModuleDict({head.name: CatMetric(nan_strategy="disable") for head in model.each_head()})
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Return the network's raw channels of all heads, for the graph in TensorBoard."""
@@ -74,82 +91,94 @@ class TaskModule(pl.LightningModule):
 
     # The step ---------------------------------------------------------------------------------------------------
 
-    def _step(self, batch: Batch, stage: Stage) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _losses(self, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return {head: its loss} and {head: raw channels} of a batch."""
         raw = self.model(batch["image"])
-        total = torch.zeros((), device=self.device)
         heads = self.model.each_head()
-        for head in heads:
-            loss = head.loss(raw[head.name], batch["target"][head.name], self.losses[head.name])
-            if len(heads) > 1:
-                self.log(f"{stage}/{head.name}/loss", loss, batch_size=len(batch["id"]), sync_dist=stage == "val")
-            total = total + head.weight * loss
-        return total, raw
+        return {
+            head.name: head.loss(raw[head.name], batch["target"][head.name], self.losses[head.name]) for head in heads
+        }, raw
+
+    def _log_losses(self, part: Part, total: torch.Tensor, losses: Mapping[str, torch.Tensor], count: int) -> None:
+        self.log(f"{part}/loss", total, prog_bar=True, batch_size=count, sync_dist=part == "val")
+        if len(losses) > 1:
+            for name, loss in losses.items():
+                self.log(f"{part}/{name}/loss", loss, batch_size=count, sync_dist=part == "val")
+
+    def _weighted(self, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {head.name: head.weight * losses[head.name] for head in self.model.each_head()}
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and the like then don't depend on what was drawn before: a resumed run draws the same.
         torch.manual_seed(derive(self.seed, "step", self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        loss, _ = self._step(batch, "train")
+        losses, _ = self._losses(batch)
+        total: torch.Tensor = self.balance(self._weighted(losses))
         count = len(batch["id"])
-        sums = torch.stack([loss.detach().float() * count, torch.full_like(loss, count, dtype=torch.float32)])
-        self._train_sum = self._train_sum.to(sums.device) + sums
-        self.log("train/loss", loss, prog_bar=True, batch_size=count)
+        parts = torch.stack([total, *losses.values()]).detach().float() * count
+        self._train_sum = self._train_sum.to(parts.device) + torch.cat([torch.full_like(parts[:1], count), parts])
+        self._log_losses("train", total, losses, count)
         self._log_rate()
-        return loss
+        return total
 
     def _log_rate(self) -> None:
         self.log("lr", self.trainer.optimizers[0].param_groups[0]["lr"])
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        loss, raw = self._step(batch, "val")
-        self.log("val/loss", loss, prog_bar=True, batch_size=len(batch["id"]), sync_dist=True)
-        for name, values in self.model.decode(raw).items():
-            self._metric(name, "pred").update(values)
-            self._metric(name, "true").update(batch["target"][name])
+    def validation_step(self, batch: Batch, batch_idx: int) -> dict[str, torch.Tensor]:
+        losses, raw = self._losses(batch)
+        self._log_losses("val", torch.stack(list(self._weighted(losses).values())).sum(), losses, len(batch["id"]))
+        decoded = self.model.decode(raw)
+        for head in self.model.each_head():
+            self._collector(head.name).update(head.rows(decoded[head.name], batch["target"][head.name]))
+        # For the pictures in TensorBoard.
+        return decoded
 
     def on_validation_epoch_end(self) -> None:
         self._log_train_loss()
         # Once an epoch as well: short epochs may have fewer steps than trainer.log_every_n_steps.
         self._log_rate()
+        if self.stage.count > 1:
+            self.log("stage", float(self.stage.number))
         self.validated = self._gather()
         for head in self.model.each_head():
-            true, pred = self.validated[head.name]
-            for name, value in head.measure(true, pred).items():
+            for name, value in head.measure(self.validated[head.name]).items():
                 # Every rank has the same gathered values.
                 self.log(f"val/{head.name}/{name}", value, prog_bar=f"val/{head.name}/{name}" == self.monitor)
 
-    def _metric(self, head: str, what: str) -> CatMetric:
-        return cast(CatMetric, self.collected[f"{head}_{what}"])
+    def _collector(self, head: str) -> CatMetric:
+        return cast(CatMetric, self.collected[head])
 
     def _log_train_loss(self) -> None:
         """Log the mean training loss of the epoch that this validation ends."""
-        total = self.trainer.strategy.reduce(self._train_sum.to(self.device), reduce_op="sum")
-        self._train_sum = torch.zeros(2)
-        mean = float(total[0] / total[1])
+        sums = self.trainer.strategy.reduce(self._train_sum.to(self.device), reduce_op="sum")
+        self._train_sum = torch.zeros_like(self._train_sum)
+        mean, *of_heads = (sums[1:] / sums[0]).tolist()
         if not math.isfinite(mean):
             raise UserError(
                 f"the training loss became {mean} in epoch {self.current_epoch + 1}: training diverged; try a lower "
                 "optimizer.lr, trainer.gradient_clip_val=1, or trainer.precision=32-true"
             )
         self.log("train/loss_epoch", mean)
+        if len(of_heads) > 1:
+            for head, value in zip(self.model.each_head(), of_heads, strict=True):
+                self.log(f"train/{head.name}/loss_epoch", value)
 
-    def _gather(self) -> dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
-        """Return {head: (true, predicted)}, N x K each, of the validation just done, and forget the values."""
+    def _gather(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Return {head: rows of the samples}, N x S each, of the validation just done, and forget them."""
         result = {}
         for head in self.model.each_head():
-            both = []
-            for what in ("true", "pred"):
-                metric = self._metric(head.name, what)
-                both.append(metric.compute().reshape(-1, head.channels).cpu().double().numpy())
-                metric.reset()
-            result[head.name] = (both[0], both[1])
+            metric = self._collector(head.name)
+            rows = metric.compute()
+            result[head.name] = rows.reshape(-1, rows.shape[-1]).cpu().double().numpy()
+            metric.reset()
         return result
 
     # Optimizer and schedule -------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        every = (*self.model.parameters(), *self.balance.parameters())
+        parameters = [parameter for parameter in every if parameter.requires_grad]
         # Lightning cannot clip what a fused optimizer unscales itself.
         scaled = self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val is not None
         optimizer = self.make_optimizer(parameters, self.device.type == "cuda" and not scaled)
@@ -180,6 +209,8 @@ class TaskModule(pl.LightningModule):
         checkpoint["progress"] = {
             "train_sum": self._train_sum.tolist(),
             "plateau": self.plateau.state_dict() if self.plateau is not None else None,
+            "stage": self.stage.number,
+            "first_epoch": self.stage.first_epoch,
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

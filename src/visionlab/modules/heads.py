@@ -3,28 +3,114 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from visionlab.metrics.regression import metric
+from visionlab.metrics.summary import measure
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+if TYPE_CHECKING:
+    from visionlab.data.module import ImageDataModule
+
+Loss = Callable[..., torch.Tensor]
+Array = np.ndarray[Any, Any]
 
 
-class RegressionHead(nn.Module):
-    """One or several numbers an image, learnt on a standardised scale and given back in the user's units.
+class Head(nn.Module):
+    """What all heads have in common.
 
     Args:
         name: of the head and its target.
-        columns: what the numbers are called; their count is the head's number of channels, K.
-        mean, std: of each column over the training split, in the user's units.
-        unit: of the values; empty if they have none.
-        step: usual distance of neighbouring values, the margin for ``sign_accuracy``; None if unknown.
-        metrics: names from :data:`visionlab.metrics.regression.METRICS`.
+        columns: names of its channels; their count is K.
+        unit: of the decoded values; empty if they have none.
+        metrics: names from :data:`visionlab.metrics.METRICS` of the head's kind.
         weight: factor of its loss in the sum over heads.
+        activation: between the network and the decoded values, one of ``ACTIVATIONS``.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(
+        self,
+        name: str,
+        columns: Sequence[str],
+        *,
+        unit: str,
+        metrics: Sequence[str],
+        weight: float,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.name, self.columns, self.unit = name, tuple(columns), unit
+        self.metrics, self.weight, self.activation = tuple(metrics), weight, activation
+
+    @property
+    def channels(self) -> int:
+        return len(self.columns)
+
+    @classmethod
+    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Head:
+        """Return the head for a target, scaled by the training split; ``options`` as in the configuration."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Head:
+        """Rebuild from :meth:`spec`; the buffers come with the weights."""
+        raise NotImplementedError
+
+    def spec(self) -> dict[str, Any]:
+        """Return all but the buffers as plain data, for the checkpoint."""
+        return {
+            "kind": self.kind,
+            "columns": list(self.columns),
+            "unit": self.unit,
+            "metrics": list(self.metrics),
+            "weight": self.weight,
+            "activation": self.activation,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what metrics and reports are told of the head."""
+        return {"kind": self.kind, "columns": list(self.columns), "unit": self.unit, "metrics": list(self.metrics)}
+
+    def loss(self, raw: torch.Tensor, target: torch.Tensor, function: Loss) -> torch.Tensor:
+        """Return the loss of raw channels for targets in the user's units."""
+        raise NotImplementedError
+
+    def decode(self, raw: torch.Tensor) -> torch.Tensor:
+        """Return raw channels in the user's units."""
+        raise NotImplementedError
+
+    def mean_like(self, target: torch.Tensor) -> torch.Tensor:
+        """Return the decoded values of the baseline: always the mean over the training split."""
+        raise NotImplementedError
+
+    def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return one row a sample, B x S, from which the metrics of any set of samples can be computed."""
+        raise NotImplementedError
+
+    def table(self, rows: Array) -> dict[str, Array]:
+        """Return the columns of the predictions' table, N values each, from the rows of N samples."""
+        raise NotImplementedError
+
+    def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
+        """Return {name: value and unit} of one image's decoded values, for a table of predictions."""
+        raise NotImplementedError
+
+    def measure(self, rows: Array) -> dict[str, float]:
+        """Return each metric of the rows of all samples, in the user's units."""
+        return measure(self.kind, self.metrics, rows, self.describe())
+
+
+class RegressionHead(Head):
+    """One or several numbers an image, learnt on a standardised scale and given back in the user's units.
+
+    Args:
+        name, columns, unit, metrics, weight: see :class:`Head`.
+        mean, std: of each column over the training split, in the user's units.
+        step: usual distance of neighbouring values, the margin for ``sign_accuracy``; None if unknown.
     """
 
     kind: ClassVar[str] = "regression"
@@ -43,31 +129,20 @@ class RegressionHead(nn.Module):
         step: float | None = None,
         metrics: Sequence[str] = ("mae",),
         weight: float = 1.0,
+        activation: str = "none",
     ) -> None:
-        super().__init__()
-        self.name, self.columns, self.unit, self.step = name, tuple(columns), unit, step
-        self.metrics, self.weight = tuple(metrics), weight
+        super().__init__(name, columns, unit=unit, metrics=metrics, weight=weight, activation=activation)
+        self.step = step
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
 
-    @property
-    def channels(self) -> int:
-        return len(self.columns)
-
-    def spec(self) -> dict[str, Any]:
-        """Return all but the buffers as plain data, for the checkpoint."""
-        return {
-            "kind": self.kind,
-            "columns": list(self.columns),
-            "unit": self.unit,
-            "step": self.step,
-            "metrics": list(self.metrics),
-            "weight": self.weight,
-        }
+    @classmethod
+    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> RegressionHead:
+        mean, std = data.scale(name)
+        return cls(name, data.targets[name], mean=mean, std=std, step=data.step(name), **options)
 
     @classmethod
     def from_spec(cls, name: str, spec: Mapping[str, Any]) -> RegressionHead:
-        """Rebuild from :meth:`spec`; the buffers come with the weights."""
         count = len(spec["columns"])
         return cls(
             name,
@@ -78,22 +153,34 @@ class RegressionHead(nn.Module):
             step=spec["step"],
             metrics=spec["metrics"],
             weight=spec["weight"],
+            activation=spec["activation"],
         )
 
+    def spec(self) -> dict[str, Any]:
+        return {**super().spec(), "step": self.step}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "step": self.step, "margin": self.step}
+
     def loss(self, raw: torch.Tensor, target: torch.Tensor, function: Loss) -> torch.Tensor:
-        """Return the loss, on the standardised scale, of raw channels (B, K) for targets (B, K) in the user's units."""
+        """Return the loss, on the standardised scale, of raw channels (B, K) for targets (B, K)."""
         return function(raw, (target.to(raw.dtype) - self.mean) / self.std)
 
     def decode(self, raw: torch.Tensor) -> torch.Tensor:
-        """Return raw channels (B, K) in the user's units."""
         return raw * self.std + self.mean
 
-    def measure(self, true: np.ndarray[Any, Any], pred: np.ndarray[Any, Any]) -> dict[str, float]:
-        """Return each metric, averaged over the columns, of N x K values in the user's units."""
-        return {name: metric(name, {"margin": self.step})(true, pred) for name in self.metrics}
+    def mean_like(self, target: torch.Tensor) -> torch.Tensor:
+        return self.mean.to(target).expand_as(target)
 
-    def caption(self, true: np.ndarray[Any, Any], pred: np.ndarray[Any, Any]) -> str:
-        """Return K true and predicted values as the text below a picture."""
-        pairs = [f"true {t:.4g} predicted {p:.4g}" for t, p in zip(true, pred, strict=True)]
-        named = pairs if self.channels == 1 else [f"{c}: {pair}" for c, pair in zip(self.columns, pairs, strict=True)]
-        return f"{', '.join(named)} {self.unit}".rstrip()
+    def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Return the true and then the predicted values, B x 2K."""
+        return torch.cat([target.to(decoded.dtype), decoded], dim=1)
+
+    def table(self, rows: Array) -> dict[str, Array]:
+        named = {}
+        for k, column in enumerate(self.columns):
+            named[f"{column}_true"], named[f"{column}_pred"] = rows[:, k], rows[:, self.channels + k]
+        return named
+
+    def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
+        return {column: (value, self.unit) for column, value in zip(self.columns, decoded.tolist(), strict=True)}

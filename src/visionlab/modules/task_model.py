@@ -11,9 +11,7 @@ from torch import nn
 
 from visionlab import models
 from visionlab.modules import HEADS
-from visionlab.modules.heads import RegressionHead
-
-Head = RegressionHead
+from visionlab.modules.heads import Head
 
 
 class Normalizer(nn.Module):
@@ -104,6 +102,11 @@ class TaskModel(nn.Module):
         parts = raw.split([head.channels for head in self.each_head()], dim=1)
         return dict(zip(self.heads, parts, strict=True))
 
+    @property
+    def dense(self) -> bool:
+        """Whether the network gives a map an image, not a vector."""
+        return any(HEADS[head.kind].dense for head in self.each_head())
+
     def decode(self, raw: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return {head: values in the user's units} from :meth:`forward`'s result."""
         return {head.name: head.decode(raw[head.name]) for head in self.each_head()}
@@ -115,6 +118,6 @@ def head_class(kind: str) -> type[Head]:
     Raises:
         KeyError: there is none.
     """
-    module, _, name = HEADS[kind].rpartition(".")
+    module, _, name = HEADS[kind].target.rpartition(".")
     found: type[Head] = getattr(importlib.import_module(module), name)
     return found

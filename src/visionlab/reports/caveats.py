@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 from visionlab.metrics.bootstrap import FEW_GROUPS
+from visionlab.reports.data_facts import MAP_FACTS
 from visionlab.reports.facts import STAGE_WORDS, split_metric, state
 from visionlab.reports.run import Run
 from visionlab.reports.text import count, digits, number
+
+MAP_SLACK = 0.05
+"""Single pixels of a map are nearly always beyond those of other maps."""
 
 
 def caveats(run: Run) -> list[str]:
@@ -82,15 +87,29 @@ def _outside(run: Run) -> Iterator[str]:
     splits = run.card.get("splits")
     if not isinstance(splits, dict) or not all(isinstance(splits.get(s), dict) for s in ("train", "test")):
         return
-    for name, seen in (splits["train"].get("targets") or {}).items():
-        asked = (splits["test"].get("targets") or {}).get(name, {})
-        low, high, lowest, highest = (number(t.get(k)) for t in (seen, asked) for k in ("min", "max"))
-        if None in (low, high, lowest, highest):
-            continue
-        assert low is not None and high is not None and lowest is not None and highest is not None
-        slack = 1e-6 * max(math.fabs(high - low), 1e-12)
-        if lowest < low - slack or highest > high + slack:
+    seen, asked = (_ranges(run, splits[split].get("targets") or {}) for split in ("train", "test"))
+    for name, (low, high, slack) in seen.items():
+        lowest, highest, _ = asked.get(name, (low, high, slack))
+        margin = slack * max(math.fabs(high - low), 1e-12)
+        if lowest < low - margin or highest > high + margin:
             yield (
                 f"Test values of {name} go from {digits(lowest)} to {digits(highest)}, but training only saw "
                 f"{digits(low)} to {digits(high)}: beyond that the model guesses."
             )
+
+
+def _ranges(run: Run, targets: dict[str, Any]) -> dict[str, tuple[float, float, float]]:
+    """Return lowest and highest value of each target, and the share of that range that may be exceeded unnoticed."""
+    rest = dict(targets)
+    ends: dict[str, tuple[Any, Any, float]] = {}
+    for head in run.heads:
+        _, least, most = (rest.pop(f"{head}_{fact}", None) for fact in MAP_FACTS)
+        if least and most:
+            ends[head] = (least.get("min"), most.get("max"), MAP_SLACK)
+    ends |= {name: (stats.get("min"), stats.get("max"), 1e-6) for name, stats in rest.items()}
+    found = {}
+    for name, (low, high, slack) in ends.items():
+        lowest, highest = number(low), number(high)
+        if lowest is not None and highest is not None:
+            found[name] = (lowest, highest, slack)
+    return found

@@ -12,8 +12,12 @@ from visionlab.data.store import write_text
 from visionlab.reports import facts
 from visionlab.reports.caveats import few_groups
 from visionlab.reports.html import environment, png
+from visionlab.reports.losses import loss_words
 from visionlab.reports.run import Run, read_run
-from visionlab.reports.text import BETTER, metric_label, number
+from visionlab.reports.text import BETTER, key_metric, metric_label, number
+
+MAX_COLUMNS = 6
+"""More metrics than that don't stand beside each other in one table."""
 
 
 def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Path:
@@ -32,8 +36,10 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
     out = Path(out) if out is not None else parent / "comparison.html"
 
     entries = {name: _test_entries(run) for name, run in runs.items()}
+    losses = {name: loss_words(run.config) for name, run in runs.items()}
     metrics = list(dict.fromkeys(metric for table in entries.values() for metric in table))
     caveats = list(_caveats(runs))
+    main = metrics if len(metrics) <= MAX_COLUMNS else _main(metrics, runs)
     comparable = not any(_grounds(runs))
     best_is = {metric: _better(metric, entries) for metric in metrics}
     best = {metric: _best(metric, best_is[metric], entries) if comparable else [] for metric in metrics}
@@ -46,21 +52,26 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
                 {
                     "name": name,
                     "model": run.model,
-                    "loss": _loss(run),
+                    "loss": losses[name],
                     "state": facts.state(run)["words"],
                     "entries": entries[name],
                 }
                 for name, run in runs.items()
             ],
-            metrics=metrics,
-            labels=_labels(metrics),
+            main=main,
+            labels=_labels(main),
+            heads=_by_head(metrics) if main != metrics else {},
             best=best,
             best_is=best_is,
             comparable=comparable,
             settings=differing_settings([run.config for run in runs.values()]),
             caveats=caveats,
             synthetic=any(run.synthetic for run in runs.values()),
-            images={"bars": _bars(metrics, entries, best, runs), "curves": _curves(runs)},
+            images={
+                "bars": _bars(main, entries, best, _titles(losses), _caption(runs)),
+                "curves": _curves(runs, _titles(losses), main),
+            },
+            one_loss=len(set(losses.values())) == 1,
         )
     )
     write_text(out, page)
@@ -89,11 +100,26 @@ def _labels(metrics: Sequence[str]) -> dict[str, str]:
     return {metric: metric_label(metric.rpartition("/")[2] if one else metric, short=True) for metric in metrics}
 
 
-def _loss(run: Run) -> str:
-    loss = run.config.get("loss")
-    if not isinstance(loss, Mapping):
-        return str(loss or "–")
-    return str(loss.get("name") or str(loss.get("_target_", "–")).rpartition(".")[2])
+def _main(metrics: Sequence[str], runs: Mapping[str, Run]) -> list[str]:
+    """Return the key metric of each head, those of all its columns together."""
+    keys = {f"{head}/{key_metric(spec)}" for run in runs.values() for head, spec in run.heads.items()}
+    return [metric for metric in metrics if metric in keys]
+
+
+def _by_head(metrics: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+    """Return the metrics of each head with their names: ``column: MAE``."""
+    heads: dict[str, list[tuple[str, str]]] = {}
+    for metric in metrics:
+        head, _, rest = metric.partition("/")
+        heads.setdefault(head, []).append((metric, metric_label(rest, short=True)))
+    return heads
+
+
+def _titles(losses: Mapping[str, str]) -> dict[str, str]:
+    """Return what runs are called in figures: with their loss, where losses differ."""
+    if len(set(losses.values())) == 1:
+        return {name: name for name in losses}
+    return {name: f"{name} · {loss}" for name, loss in losses.items()}
 
 
 def _test_entries(run: Run) -> dict[str, dict[str, Any]]:
@@ -146,30 +172,35 @@ def _bars(
     metrics: Sequence[str],
     entries: Mapping[str, Mapping[str, dict[str, Any]]],
     best: Mapping[str, list[str]],
-    runs: Mapping[str, Run],
+    titles: Mapping[str, str],
+    caption: str,
 ) -> list[dict[str, str]]:
     from visionlab.reports.figures import metric_bars
 
     drawn = []
     for metric in metrics:
-        table = {name: entry[metric] for name, entry in entries.items() if metric in entry}
+        table = {titles[name]: entry[metric] for name, entry in entries.items() if metric in entry}
         if any(number(entry.get("value")) is not None for entry in table.values()):
             words = f"{metric_label(metric)} of each run on the test split."
-            drawn.append(png(metric_bars(table, metric, best[metric], _caption(runs)), words))
+            drawn.append(png(metric_bars(table, metric, [titles[name] for name in best[metric]], caption), words))
     return drawn
 
 
-def _curves(runs: Mapping[str, Run]) -> list[dict[str, str]]:
+def _curves(runs: Mapping[str, Run], titles: Mapping[str, str], metrics: Sequence[str]) -> list[dict[str, str]]:
     from visionlab.reports.figures import overlaid_curves
 
+    # Values of different losses say nothing about each other.
+    losses = ["train/loss_epoch", "val/loss"] if list(titles) == list(titles.values()) else []
     monitors = [str(run.config["monitor"]) for run in runs.values() if run.config.get("monitor")]
-    tags = list(dict.fromkeys(["train/loss_epoch", "val/loss", *monitors]))
-    curves = {name: run.curves for name, run in runs.items()}
+    keys = [f"val/{key}" for key in _main(metrics, runs)]
+    tags = [tag for tag in dict.fromkeys([*losses, *monitors, *keys]) if losses or not tag.endswith("loss")]
+    curves = {titles[name]: run.curves for name, run in runs.items()}
     if not any(tag in table for table in curves.values() for tag in tags):
         return []
     units = {tag: facts.tag_unit(run, tag) for run in runs.values() for tag in tags}
     figure = overlaid_curves(curves, tags, units, _caption(runs))
-    return [png(figure, "Losses and monitored metrics of the runs while they trained.")]
+    words = "Losses and monitored metrics" if losses else "Metrics"
+    return [png(figure, f"{words} of the runs while they trained.")]
 
 
 def _caption(runs: Mapping[str, Run]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from visionlab.data.files import Problem
 from visionlab.data.store import write_text
-from visionlab.reports import facts
+from visionlab.reports import data_facts
 from visionlab.reports.html import data_figures, environment
 from visionlab.reports.run import Run
 
@@ -33,7 +33,7 @@ def write_data_report(run: Run, problems: Sequence[Problem], commands: Sequence[
             title=f"{run.task} · data",
             problems=[*problems[:_SHOWN], *rest],
             images={"data": data_figures(run)},
-            card=facts.card(run),
+            card=data_facts.card(run),
             commands=commands,
         )
     )

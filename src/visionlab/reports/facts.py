@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from visionlab.metrics.regression import METRICS
+from visionlab.metrics import METRICS
+from visionlab.metrics.metric import Metric
 from visionlab.reports.run import SPLITS, Run
-from visionlab.reports.text import count, decimals, digits, duration, number, size, unit_text, with_unit
+from visionlab.reports.text import (
+    digits,
+    duration,
+    key_metric,
+    metric_label,
+    number,
+    with_unit,
+)
 
 STAGE_WORDS = {"test": "test", "val": "validation", "train": "training"}
 STATE_WORDS = {
@@ -18,6 +23,11 @@ STATE_WORDS = {
     "failed": "failed",
     "running": "still running, or ended without a word",
 }
+BASELINES = {
+    "mask": "the mean of the training masks at every pixel",
+    "depth": "the mean depth of the training images at every pixel",
+}
+"""Kind of a head -> what its baseline always predicts; for others the mean of the training images."""
 
 
 def data_name(run: Run) -> str:
@@ -47,138 +57,117 @@ def split_metric(key: str) -> tuple[str, str, str]:
 
 
 def key_results(run: Run) -> list[dict[str, Any]]:
-    """Return the headline of each head: its MAE (over all columns) on the best split there is, against the baseline."""
+    """Return the headline of each head: its key metric (over all columns) on the best split, against the baseline."""
     results = []
-    for head in run.heads:
+    for head, spec in run.heads.items():
+        metric = key_metric(spec)
         for stage in SPLITS:
-            entry = run.metrics.get(f"{stage}/{head}/mae", {})
+            entry = run.metrics.get(f"{stage}/{head}/{metric}", {})
             if number(entry.get("value")) is not None:
-                results.append({"head": head, "stage": STAGE_WORDS[stage], "entry": entry, "verdict": verdict(entry)})
+                results.append(
+                    {
+                        "head": head,
+                        "stage": STAGE_WORDS[stage],
+                        "metric": metric_label(metric),
+                        "entry": entry,
+                        "verdict": verdict(entry, str(spec.get("kind")), metric_label(metric, short=True)),
+                    }
+                )
                 break
     return results
 
 
-def verdict(entry: dict[str, Any]) -> dict[str, str]:
-    """Compare an error with its baseline, in words; ``key`` is ``good``, ``unsure`` or ``bad``."""
+def baseline_words(kind: str) -> str:
+    """Return what the baseline of a head of this kind always predicts."""
+    return BASELINES.get(kind, "the mean of the training images")
+
+
+def verdict(entry: dict[str, Any], kind: str = "regression", metric: str = "MAE") -> dict[str, str]:
+    """Compare a metric with its baseline, in words; ``key`` is ``good``, ``unsure`` or ``bad``.
+
+    Args:
+        entry: of metrics.json; where ``better`` isn't ``max``, the value is an error.
+        kind: of the head, which says what the baseline is.
+        metric: its short name.
+    """
     value, low, high, baseline = (number(entry.get(key)) for key in ("value", "low", "high", "baseline"))
     if value is None or baseline is None:
         return {"key": "unsure", "words": "There is no baseline to compare with."}
-    always = (
-        f"Always predicting the mean of the training images would give {with_unit(digits(baseline), entry.get('unit'))}"
-    )
-    if value >= baseline:
+    rising = entry.get("better") == "max"
+    always = f"Always predicting {baseline_words(kind)} would give {with_unit(digits(baseline), entry.get('unit'))}"
+    if (value <= baseline) if rising else (value >= baseline):
         return {"key": "bad", "words": f"{always}: the model is no better than that."}
-    ratio = f"{baseline / value:.2g}" if value > baseline / 1e6 else "more than a million"
+    if rising:
+        more, gain = f"{with_unit(digits(value - baseline), entry.get('unit'))} less", f"the model's {metric} is higher"
+    else:
+        ratio = f"{baseline / value:.2g}" if value > baseline / 1e6 else "more than a million"
+        more, gain = f"{ratio} times more", f"the model's error is {ratio} times lower"
     if high is None or low is None:
-        return {
-            "key": "unsure",
-            "words": f"{always}, {ratio} times more; with one group nothing says how certain that is.",
-        }
-    if high >= baseline:
+        return {"key": "unsure", "words": f"{always}, {more}; with one group nothing says how certain that is."}
+    if (low <= baseline) if rising else (high >= baseline):
         return {"key": "unsure", "words": f"{always}, which lies inside the interval: the gain may be chance."}
-    return {"key": "good", "words": f"{always}: the model's error is {ratio} times lower."}
+    return {"key": "good", "words": f"{always}: {gain}."}
 
 
 def metric_table(run: Run) -> dict[str, Any]:
-    """Return ``stages`` and ``rows`` (label, better, one entry or None a stage) of every metric."""
+    """Return ``stages`` and ``heads``: of each head name, words of its baseline, and ``rows`` of its metrics.
+
+    A row has the metric's name (without its head where there are several heads), ``better``, and of each stage its
+    entry of metrics.json or None.
+    """
     entries = {split_metric(key): entry for key, entry in run.metrics.items()}
     stages = sorted({stage for stage, _, _ in entries}, key=lambda s: (SPLITS.index(s) if s in SPLITS else 9, s))
-    names = list(dict.fromkeys(f"{where}/{metric}" if where else metric for _, where, metric in entries))
-    rows = []
-    for name in names:
-        where, _, metric = name.rpartition("/")
+    names = list(dict.fromkeys((where, metric) for _, where, metric in entries))
+    heads: dict[str, list[dict[str, Any]]] = {}
+    for where, metric in names:
+        head, _, column = where.partition("/")
         cells = [entries.get((stage, where, metric)) for stage in stages]
-        known = METRICS.get(metric)
+        known = _metric(run, head, metric)
         better = next((str(cell.get("better")) for cell in cells if cell), known.better if known else "")
-        rows.append({"name": name, "better": better, "cells": cells})
-    return {"stages": [STAGE_WORDS.get(stage, stage) for stage in stages], "rows": rows}
+        heads.setdefault(head, []).append(
+            {"where": where, "column": column, "metric": metric, "better": better, "cells": cells}
+        )
+    several = len(heads) > 1
+    for rows in heads.values():
+        for row in rows:
+            parts = [row["column"] if several else row["where"], row["metric"]]
+            row["name"] = "/".join(part for part in parts if part)
+    return {
+        "stages": [STAGE_WORDS.get(stage, stage) for stage in stages],
+        "heads": [
+            {"name": head, "baseline": baseline_words(str(run.heads.get(head, {}).get("kind"))), "rows": rows}
+            for head, rows in heads.items()
+        ],
+    }
+
+
+def _metric(run: Run, head: str, metric: str) -> Metric | None:
+    return METRICS.get(str(run.heads.get(head, {}).get("kind")), {}).get(metric)
 
 
 def tag_unit(run: Run, tag: str) -> str:
     """Return the unit of a logged metric such as ``val/distance/mae``; empty for a loss."""
-    _, where, metric = split_metric(tag)
-    head = run.heads.get(where.partition("/")[0], {})
-    return str(head.get("unit") or "") if metric in METRICS and METRICS[metric].in_unit else ""
+    _, where, name = split_metric(tag)
+    head = where.partition("/")[0]
+    metric = _metric(run, head, name)
+    return str(run.heads[head].get("unit") or "") if metric and metric.in_unit else ""
 
 
-def targets(run: Run, column: str) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the finite values of a target in each split of data_index.csv.
-
-    Raises:
-        ValueError: there are none.
-    """
-    assert run.index is not None
-    values = {}
-    for split in ("train", "val", "test"):
-        data = run.index.loc[run.index["split"] == split, column].to_numpy(dtype=float)
-        if np.isfinite(data).any():
-            values[split] = data[np.isfinite(data)]
-    if not values:
-        raise ValueError(f"data_index.csv has no value of {column} in any split")
-    return values
-
-
-def card(run: Run) -> dict[str, Any] | None:
-    """Return the data card: ``facts`` (name, value), ``splits`` (rows of a table) and ``notes``."""
-    content = run.card
-    if not content:
-        return None
-    total = f"{count(int(content['n']), 'image')} of {count(_length(content.get('groups')), 'group')}"
-    listed = [
-        ("Data", data_name(run)),
-        ("Root", content.get("root")),
-        ("Size", f"{total}, {size(content.get('bytes'))}"),
-    ]
-    listed += [("Image sizes", _counts(content.get("shapes"))), ("Pixel types", _counts(content.get("dtypes")))]
-    listed += [("Preprocessing", content.get("preprocess")), ("Split", run.splits.get("source"))]
-    rows = []
-    units = {str(c): head.get("unit") for head in run.heads.values() for c in head.get("columns") or ()}
-    for split, part in content.get("splits", {}).items():
-        ranges = [
-            (str(name), _range(stats), unit_text(units.get(str(name)))) for name, stats in part["targets"].items()
-        ]
-        names = [str(name) for name in part["groups"]]
-        rows.append(
-            {
-                "split": split,
-                "samples": int(part["samples"]),
-                "groups": names,
-                "pixels": _range(part["images"]),
-                "targets": ranges,
-            }
-        )
-    return {
-        "facts": [(name, str(value)) for name, value in listed if value not in (None, "")],
-        "splits": rows,
-        "notes": [str(note) for note in content.get("notes") or ()],
-    }
-
-
-def _length(groups: Any) -> int:
-    return groups if isinstance(groups, int) else len(groups or ())
-
-
-def _counts(table: Any) -> str:
-    return ", ".join(f"{name} ({n:,})" for name, n in (table or {}).items())
-
-
-def _range(stats: dict[str, Any]) -> str:
-    low, high, mean, std = (number(stats.get(key)) for key in ("min", "max", "mean", "std"))
-    if low is None or high is None:
-        return "–"
-    places = min(decimals(max(abs(low), abs(high), 1e-8)), 3)
-    spread = f", mean {digits(mean, places)} ± {digits(std, places)}" if mean is not None and std is not None else ""
-    return f"{digits(low, places)} to {digits(high, places)}{spread}"
+def key_tags(run: Run) -> list[str]:
+    """Return the tag of each head's key metric while training."""
+    return [f"val/{head}/{key_metric(spec)}" for head, spec in run.heads.items()]
 
 
 def made(run: Run) -> list[tuple[str, str]]:
     """Return how the run was made: name and value."""
     info = run.info
     parameters = number(info.get("parameters"))
+    field = number(info.get("receptive_field"))
     seed = run.config.get("seed", info.get("seed"))
     rows = [
         ("Task", run.task),
         ("Model", run.model + (f", {parameters:,.0f} parameters" if parameters is not None else "")),
+        ("Receptive field", f"{field:.0f} x {field:.0f} pixels" if field is not None else None),
         ("Seed", seed),
         ("Device", info.get("device")),
         ("Started", info.get("started")),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,85 +12,172 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from visionlab.reports import style
-from visionlab.reports.progress import learning_rate_finder, metric_bars, overlaid_curves, training_curves
+from visionlab.reports.dense import Scores, area_scatter, scale_scatter, score_by_group, score_histogram
+from visionlab.reports.progress import learning_rate_finder, training_curves
 from visionlab.reports.regression import Predictions, error_by_group, error_by_value, error_histogram, scatter
+from visionlab.reports.side_by_side import metric_bars, overlaid_curves
 from visionlab.reports.style import INK, styled
-from visionlab.reports.text import count, with_unit
+from visionlab.reports.tables import Part
+from visionlab.reports.text import axis_label, count
 
 __all__ = [
     "FIGURES",
     "Drawing",
+    "Figures",
+    "Part",
     "Predictions",
-    "error_by_group",
-    "error_by_value",
-    "error_histogram",
+    "Scores",
     "learning_rate_finder",
     "metric_bars",
     "overlaid_curves",
-    "scatter",
     "target_histogram",
     "training_curves",
     "validation_figures",
 ]
 
+Array = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure of a head: the end of its file's name, what it shows in words, the function that draws it, and whether
-    it is about groups."""
+    """A figure of a head: the end of its file's name, what it shows in words, the function that draws it, whether it is
+    about groups, and the attribute without which there is nothing to draw."""
 
     key: str
     words: str
-    draw: Callable[[Predictions], Figure]
+    draw: Callable[[Any], Figure]
     of_groups: bool = False
+    needs: str = ""
 
 
-FIGURES: dict[str, tuple[Drawing, ...]] = {
-    "regression": (
-        Drawing("scatter", "Predicted against true values; a perfect model is on the line.", scatter),
-        Drawing("errors", "Distribution of the errors; the mean is the bias.", error_histogram),
-        Drawing(
-            "by_group",
-            "Each group's errors; the interval of the MAE comes from these differences.",
-            error_by_group,
-            True,
+@dataclass(frozen=True)
+class Figures:
+    """The figures of a kind of head.
+
+    Attributes:
+        read: one column in a table of predictions -> what the drawings draw.
+        read_rows: (rows of the metrics' sums, the head's entry of run.json, name of the data) -> the same while
+            training, for each column of the head where it has finite values.
+        drawings: in the order in which a report shows them.
+    """
+
+    read: Callable[[Part], Any]
+    read_rows: Callable[[Array, Mapping[str, Any], str], dict[str, Any]]
+    drawings: tuple[Drawing, ...]
+
+    def of(self, shown: Any) -> tuple[Drawing, ...]:
+        """Return the drawings that can be made of what :attr:`read` returned."""
+        return tuple(d for d in self.drawings if not d.needs or getattr(shown, d.needs) is not None)
+
+
+def _predictions(part: Part) -> Predictions:
+    mae = part.metrics.get("mae", {})
+    return Predictions.of(part.table, part.column, dict(part.spec), part.stage, mae, synthetic=part.synthetic)
+
+
+def _predictions_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Predictions]:
+    """Take the columns of N x 2C rows: C true, then C predicted values."""
+    columns, unit = list(map(str, spec["columns"])), str(spec.get("unit") or "")
+    true, pred = np.split(np.asarray(rows, dtype=float), 2, axis=1)
+    found = {}
+    for column, t, p in zip(columns, true.T, pred.T, strict=True):
+        good = np.isfinite(t) & np.isfinite(p)
+        if good.any():
+            found[column] = Predictions(
+                column=column,
+                unit=unit,
+                step=None,
+                stage="val",
+                true=t[good],
+                pred=p[good],
+                group=np.full(int(good.sum()), "validation"),
+                mae={"value": float(np.abs(p - t)[good].mean()), "unit": unit},
+                caption=f"val: {count(int(good.sum()), 'image')} · {data_name}",
+            )
+    return found
+
+
+def _scores_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Scores]:
+    try:
+        return {str(spec["columns"][0]): Scores.of_rows(rows, spec, data_name)}
+    except ValueError:  # of no image: early in training nothing may be predicted as foreground
+        return {}
+
+
+_BY_GROUP = Drawing(
+    "by_group", "Each group's images; the interval comes from these differences.", score_by_group, of_groups=True
+)
+
+FIGURES: dict[str, Figures] = {
+    "regression": Figures(
+        _predictions,
+        _predictions_of_rows,
+        (
+            Drawing("scatter", "Predicted against true values; a perfect model is on the line.", scatter),
+            Drawing("errors", "Distribution of the errors; the mean is the bias.", error_histogram),
+            Drawing(
+                "by_group",
+                "Each group's errors; the interval of the MAE comes from these differences.",
+                error_by_group,
+                of_groups=True,
+            ),
+            Drawing(
+                "by_value", "Where in the range the model is good, and in which direction it errs.", error_by_value
+            ),
         ),
-        Drawing("by_value", "Where in the range the model is good, and in which direction it errs.", error_by_value),
+    ),
+    "mask": Figures(
+        Scores.of,
+        _scores_of_rows,
+        (
+            Drawing("scores", "How well the masks of single images overlap with the true ones.", score_histogram),
+            _BY_GROUP,
+            Drawing(
+                "area",
+                "Predicted against true share of foreground; above the line the mask is too large.",
+                area_scatter,
+                needs="areas",
+            ),
+        ),
+    ),
+    "depth": Figures(
+        Scores.of,
+        _scores_of_rows,
+        (
+            Drawing("scores", "How large the errors of single images are.", score_histogram),
+            _BY_GROUP,
+            Drawing(
+                "scale",
+                "Each image before and after scaling to its true median; far below the line only the scale was wrong.",
+                scale_scatter,
+                needs="aligned",
+            ),
+        ),
     ),
 }
+"""Kind of a head -> its figures."""
 
 
-def validation_figures(
-    kind: str, true: npt.ArrayLike, pred: npt.ArrayLike, columns: Sequence[str], unit: str, data_name: str
-) -> dict[str, Figure]:
+def validation_figures(kind: str, rows: npt.ArrayLike, spec: Mapping[str, Any], data_name: str) -> dict[str, Figure]:
     """Return the figures that can be looked at while training, by name; none for a kind that has none.
 
     Args:
         kind: of the head.
-        true, pred: N x C in ``unit``, C the number of ``columns``; rows that are not finite are left out.
+        rows: one row a sample, what the head's metrics are made of: N x 2C true and predicted values in the unit for
+            ``regression``, N x sums of each image for ``mask`` and ``depth`` (:func:`visionlab.metrics.per_image`).
+            Samples without a finite value are left out.
+        spec: of the head: ``kind``, ``columns``, ``unit``, ``metrics``.
         data_name: for the line under each figure.
     """
-    figures: dict[str, Figure] = {}
-    t, p = np.asarray(true, dtype=float), np.asarray(pred, dtype=float)
-    for k, column in enumerate(columns):
-        good = np.isfinite(t[:, k]) & np.isfinite(p[:, k])
-        if not good.any():
-            continue
-        shown = Predictions(
-            column=column,
-            unit=unit,
-            step=None,
-            stage="val",
-            true=t[good, k],
-            pred=p[good, k],
-            group=np.full(int(good.sum()), "validation"),
-            mae={"value": float(np.abs(p - t)[good, k].mean()), "unit": unit},
-            caption=f"val: {count(int(good.sum()), 'image')} · {data_name}",
-        )
-        for drawing in FIGURES.get(kind, ()):
-            if not drawing.of_groups:
-                figures[f"{column}_{drawing.key}" if len(columns) > 1 else drawing.key] = drawing.draw(shown)
-    return figures
+    if kind not in FIGURES:
+        return {}
+    given = FIGURES[kind].read_rows(np.asarray(rows, dtype=float), {**spec, "kind": kind}, data_name)
+    return {
+        f"{column}_{drawing.key}" if len(spec["columns"]) > 1 else drawing.key: drawing.draw(shown)
+        for column, shown in given.items()
+        for drawing in FIGURES[kind].of(shown)
+        if not drawing.of_groups
+    }
 
 
 @styled
@@ -112,7 +200,6 @@ def target_histogram(
         axes.set_ylabel("% of images", fontsize=10)
         axes.text(1, 1.02, f"{split} (n = {len(data):,})", transform=axes.transAxes, ha="right", color=INK, fontsize=11)
         axes.grid(axis="x", visible=False)
-    shown = with_unit("", unit).strip()
-    rows[-1].set_xlabel(f"{column} ({shown})" if shown else column)
+    rows[-1].set_xlabel(axis_label(column, unit))
     rows[0].set_title(f"Distribution of {column} in each split")
     return style.finish(figure, caption)

@@ -12,13 +12,13 @@ import shlex
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jinja2
 import yaml
 
 from visionlab.data.store import write_text
-from visionlab.reports import facts, text
+from visionlab.reports import data_facts, facts, text
 from visionlab.reports.caveats import caveats
 from visionlab.reports.run import SPLITS, Run, read_run
 
@@ -48,7 +48,7 @@ def write_report(run_dir: Path | str) -> Path:
             key_results=facts.key_results(run),
             metrics=facts.metric_table(run),
             images=images,
-            card=run.attempt("data_card.json", lambda: facts.card(run)),
+            card=run.attempt("data_card.json", lambda: data_facts.card(run)),
             commands=_commands(run),
             made=facts.made(run),
             versions=facts.versions(run),
@@ -124,24 +124,23 @@ def _ready(run: Run, name: str, words: str) -> list[dict[str, str]]:
 
 
 def _result_figures(run: Run) -> list[dict[str, str]]:
-    from visionlab.reports.figures import FIGURES, Predictions
+    from visionlab.reports.figures import FIGURES, Part
 
     stage = next((split for split in SPLITS if split in run.predictions), "")
     drawn: list[dict[str, str]] = []
     for head, spec in run.heads.items() if stage else ():
-        if spec.get("kind") not in FIGURES:
-            run.missing[f"figures of {head}"] = f"there are none for heads of kind '{spec.get('kind')}'"
+        kind = str(spec.get("kind"))
+        if kind not in FIGURES:
+            run.missing[f"figures of {head}"] = f"there are none for heads of kind '{kind}'"
             continue
-        columns = [str(column) for column in spec.get("columns") or ()]
-        for column in columns:
-            entry = run.metrics.get(f"{stage}/{head}/mae" if len(columns) == 1 else f"{stage}/{head}/{column}/mae", {})
-            make = partial(Predictions.of, run.predictions[stage], column, spec, stage, entry, synthetic=run.synthetic)
-            predictions = run.attempt(f"figures of {column}", make)
-            if predictions is None:
-                continue
-            for drawing in FIGURES[spec["kind"]]:
+        for column in spec["columns"]:
+            where = f"{stage}/{head}/" if len(spec["columns"]) == 1 else f"{stage}/{head}/{column}/"
+            entries = {key.removeprefix(where): entry for key, entry in run.metrics.items() if key.startswith(where)}
+            part = Part(run.predictions[stage], head, column, spec, stage, entries, run.synthetic)
+            shown = run.attempt(f"figures of {column}", partial(FIGURES[kind].read, part))
+            for drawing in FIGURES[kind].of(shown) if shown is not None else ():
                 name = f"{stage}_{_file_name(column)}_{drawing.key}"
-                drawn += _draw(run, name, drawing.words, partial(drawing.draw, predictions))
+                drawn += _draw(run, name, drawing.words, partial(drawing.draw, shown))
     return drawn + _ready(run, "best_worst", "The images that were predicted best and worst.")
 
 
@@ -156,9 +155,10 @@ def _training_figures(run: Run) -> list[dict[str, str]]:
     drawn: list[dict[str, str]] = []
     if run.curves:
         monitor, mode = str(run.config.get("monitor") or "val/loss"), str(run.config.get("mode") or "min")
-        words = "Losses, the monitored metric and the learning rate; the star is the checkpoint that was kept."
+        words = "Losses, metrics and learning rate; the star is the checkpoint that was kept."
         unit = facts.tag_unit(run, monitor)
-        drawn += _draw(run, "training", words, lambda: training_curves(run.curves, monitor, mode, unit, caption))
+        also = {tag: facts.tag_unit(run, tag) for tag in facts.key_tags(run)}
+        drawn += _draw(run, "training", words, lambda: training_curves(run.curves, monitor, mode, unit, caption, also))
     table = run.lr_find
     if table is not None:
         drawn += _draw(
@@ -167,25 +167,24 @@ def _training_figures(run: Run) -> list[dict[str, str]]:
             "Learning-rate search before training; the rate where the loss falls fastest was taken.",
             lambda: learning_rate_finder(table, float(run.config["optimizer"]["lr"]), caption),
         )
+    if (run.path / "plots" / "weights.png").is_file():
+        drawn += _ready(run, "weights", "Distribution of the weights of each layer.")
     return drawn
 
 
 def data_figures(run: Run) -> list[dict[str, str]]:
     """Return the figures of what the data are: distributions of the targets, examples."""
     drawn: list[dict[str, str]] = []
-    for head in run.heads.values() if run.index is not None else ():
-        for column in map(str, head.get("columns") or ()):
-            words = f"Distribution of {column} in each split."
-            make = partial(_target_figure, run, column, head)
-            drawn += _draw(run, f"targets_{_file_name(column)}", words, make)
+    for column, about in data_facts.described(run).items() if run.index is not None else ():
+        words = f"Distribution of {about.words} in each split."
+        drawn += _draw(run, f"targets_{_file_name(column)}", words, partial(_target_figure, run, column, about))
     return drawn + _ready(run, "examples", "Examples of each split.")
 
 
-def _target_figure(run: Run, column: str, head: dict[str, Any]) -> Figure:
+def _target_figure(run: Run, column: str, about: data_facts.Described) -> Figure:
     from visionlab.reports.figures import target_histogram
 
-    unit, step = str(head.get("unit") or ""), text.number(head.get("step"))
-    return target_histogram(facts.targets(run, column), column, unit, step, facts.data_name(run))
+    return target_histogram(data_facts.targets(run, column), about.words, about.unit, about.step, facts.data_name(run))
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:

@@ -158,7 +158,12 @@ def _show(axes: Axes, image: npt.NDArray[Any]) -> None:
     axes.imshow(stretch(image), cmap="gray", vmin=0, vmax=1)
 
 
-def _caption(caption: str, channels: int) -> str:
+def stretch_words(channels: int) -> str:
+    """Return what :func:`stretch` did to images of that many channels, for a caption."""
     shown = {1: "", 2: ", the first of 2 channels", 3: ""}.get(channels, f", the first 3 of {channels} channels")
-    note = f"each image stretched from its {LOW:.0f}st to its {HIGH:.0f}th percentile{shown}"
+    return f"each image stretched from its {LOW:.0f}st to its {HIGH:.0f}th percentile{shown}"
+
+
+def _caption(caption: str, channels: int) -> str:
+    note = stretch_words(channels)
     return f"{caption} · {note}" if caption else note

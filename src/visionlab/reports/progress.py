@@ -1,8 +1,10 @@
-"""Figures of training, and of several runs side by side."""
+"""Figures of training: curves of a run, its learning-rate search."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from matplotlib.figure import Figure
 
 from visionlab.reports import style
 from visionlab.reports.style import BLUE, GREEN, GREY, INK, ORANGE, styled
-from visionlab.reports.text import digits, measure, metric_label, number, shorten, unit_text, with_unit
+from visionlab.reports.text import axis_label, digits, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,44 +21,51 @@ if TYPE_CHECKING:
 
 @styled
 def training_curves(
-    curves: Mapping[str, pd.DataFrame], monitor: str, mode: str = "min", unit: str = "", caption: str = ""
+    curves: Mapping[str, pd.DataFrame],
+    monitor: str,
+    mode: str = "min",
+    unit: str = "",
+    caption: str = "",
+    also: Mapping[str, str] = MappingProxyType({}),
 ) -> Figure:
-    """Losses, the monitored metric with its best epoch marked, and the learning rate under them.
+    """Losses, those of the heads, the monitored metric with its best epoch marked, others, and the learning rate.
 
     Args:
         curves: of :func:`visionlab.reports.curves.read_scalars`.
         monitor: tag of the metric that chose the best checkpoint; ``mode``: ``min`` or ``max``; ``unit``: its unit.
+        also: tag -> unit of further metrics to draw where they were logged.
 
     Raises:
         ValueError: there is nothing to draw.
     """
     rate = next((tag for tag in curves if tag == "lr" or tag.startswith("lr-")), "")
-    panels = [tag for tag in ("loss", monitor, rate) if tag in curves or (tag == "loss" and _losses(curves))]
-    panels = list(dict.fromkeys(panels))
+    units = {**also, monitor: unit}
+    panels = ["loss"] if _losses(curves) else []
+    panels += ["heads"] if len(_head_losses(curves)) > 1 else []
+    # A loss that is monitored has its star among the losses.
+    panels += [tag for tag in dict.fromkeys([monitor, *also, rate]) if tag in curves and tag not in _losses(curves)]
     if not panels:
         raise ValueError("no loss, no monitored metric and no learning rate among the logged values")
     ratios = [1 if tag == rate else 2 for tag in panels]
-    figure = style.new(7, 1.2 + 1.35 * sum(ratios))
+    figure = style.new(7, 1.2 + (1.35 if len(panels) <= 3 else 1.1) * sum(ratios))
     rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False, height_ratios=ratios)[:, 0]
     best = best_point(curves, monitor, mode)
     for axes, tag in zip(rows, panels, strict=True):
         if tag == "loss":
             _draw_losses(axes, curves)
+        elif tag == "heads":
+            _draw_head_losses(axes, curves)
         elif tag == rate:
-            axes.plot(curves[tag]["step"], curves[tag]["value"], color=GREY)
-            axes.set_ylabel("learning rate")
-            low, high = curves[tag]["value"].min(), curves[tag]["value"].max()
-            if low > 0 and high > 3 * low:
-                style.plain_log(axes, "y")
-            else:
-                axes.set_ylim(0, 1.2 * high or 1)
+            _draw_rate(axes, curves[tag])
         else:
             axes.plot(curves[tag]["step"], curves[tag]["value"], color=GREEN, marker=".", markersize=7)
-            axes.set_ylabel(f"{tag} ({unit_text(unit)})" if unit else tag)
-            if best:
-                axes.plot(best[0], best[1], marker="*", markersize=17, color=ORANGE, markeredgecolor="white")
+            axes.set_ylabel(axis_label(tag, units[tag]))
+        if best and monitor in (_losses(curves) if tag == "loss" else [tag]):
+            axes.plot(best[0], best[1], marker="*", markersize=17, color=ORANGE, markeredgecolor=INK, zorder=4)
         if best:
             axes.axvline(best[0], color=ORANGE, linestyle="--", linewidth=1.3)
+        for i, step in enumerate(_stage_starts(curves)):
+            axes.axvline(step, color=INK, linewidth=0.8, zorder=0.5, label="next stage" if i == 0 else None)
     rows[-1].set_xlabel("training step")
     words = f"best {monitor} {with_unit(digits(best[1]), unit)}{_at(best)}" if best else "no monitored metric logged"
     if panels[0] == "loss":
@@ -64,6 +73,16 @@ def training_curves(
     else:
         rows[0].set_title(f"Training: {words}")
     return style.finish(figure, caption)
+
+
+def _draw_rate(axes: Axes, curve: pd.DataFrame) -> None:
+    axes.plot(curve["step"], curve["value"], color=GREY)
+    axes.set_ylabel("learning rate")
+    low, high = curve["value"].min(), curve["value"].max()
+    if low > 0 and high > 3 * low:
+        style.plain_log(axes, "y")
+    else:
+        axes.set_ylim(0, 1.2 * high or 1)
 
 
 def best_point(curves: Mapping[str, pd.DataFrame], monitor: str, mode: str) -> tuple[int, float, int | None] | None:
@@ -92,93 +111,58 @@ def _losses(curves: Mapping[str, pd.DataFrame]) -> list[str]:
 
 def _draw_losses(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     looks: dict[str, dict[str, Any]] = {
-        "train/loss": {"color": BLUE, "alpha": 0.3, "linewidth": 1, "label": "training, single steps"},
-        "train/loss_epoch": {"color": BLUE, "label": "training, mean of an epoch"},
+        "train/loss": {"color": BLUE, "alpha": 0.3, "linewidth": 1, "label": "training, a step"},
+        "train/loss_epoch": {"color": BLUE, "label": "training, an epoch"},
         "val/loss": {"color": ORANGE, "marker": ".", "markersize": 7, "label": "validation"},
     }
     tags = _losses(curves)
     for tag in tags:
         axes.plot(curves[tag]["step"], curves[tag]["value"], **looks[tag])
     axes.set_ylabel("loss")
-    values = np.concatenate([curves[tag]["value"].to_numpy(dtype=float) for tag in tags])
+    _log_if_falling(axes, [curves[tag] for tag in tags], "loss (log)")
+
+
+def _log_if_falling(axes: Axes, drawn: Sequence[pd.DataFrame], name: str) -> None:
+    """Make the axis logarithmic where a linear one would hide the end of losses that fall by a power of ten."""
+    values = np.concatenate([curve["value"].to_numpy(dtype=float) for curve in drawn])
     values = values[np.isfinite(values)]
-    # Losses that fall by more than a power of ten hide their end on a linear axis.
     if len(values) and values.min() > 0 and values.max() / values.min() > 10:
         style.plain_log(axes, "y")
-        axes.set_ylabel("loss (log)")
+        axes.set_ylabel(name)
 
 
-@styled
-def overlaid_curves(
-    runs: Mapping[str, Mapping[str, pd.DataFrame]], tags: Sequence[str], units: Mapping[str, str], caption: str = ""
-) -> Figure:
-    """The same curves of several runs, one panel a tag.
-
-    Raises:
-        ValueError: no run has logged any of the tags.
-    """
-    panels = [tag for tag in tags if any(tag in curves for curves in runs.values())]
-    if not panels:
-        raise ValueError(f"no run has logged {' or '.join(tags)}")
-    figure = style.new(8, 1.4 + 2.5 * len(panels))
-    rows = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, tag in zip(rows, panels, strict=True):
-        for i, (name, curves) in enumerate(runs.items()):
-            if tag in curves:
-                look = {"color": style.PALETTE[i % len(style.PALETTE)], "marker": style.MARKERS[i % len(style.MARKERS)]}
-                line = ("-", "--", ":")[i // len(style.PALETTE) % 3]
-                label = style.label(shorten(name))
-                axes.plot(curves[tag]["step"], curves[tag]["value"], linestyle=line, markersize=4, label=label, **look)
-        unit = unit_text(units.get(tag))
-        axes.set_ylabel(f"{tag} ({unit})" if unit else tag)
-    rows[0].set_title("Training of the runs")
-    rows[-1].set_xlabel("training step")
-    handles = {text: line for axes in rows for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(list(handles.values()), list(handles), loc="outside right upper")
-    return style.finish(figure, caption)
+def _head_losses(curves: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """Return the tags of each head's own losses: training first, then validation."""
+    heads: dict[str, list[str]] = {}
+    for stage, last in (("train", "loss_epoch"), ("val", "loss")):
+        for tag in curves:
+            parts = tag.split("/")
+            if len(parts) == 3 and parts[0] == stage and parts[2] == last:
+                heads.setdefault(parts[1], []).append(tag)
+    return heads
 
 
-@styled
-def metric_bars(
-    entries: Mapping[str, Mapping[str, Any]], metric: str, best: Sequence[str], caption: str = ""
-) -> Figure:
-    """One metric of several runs: bars with intervals, and each run's baseline as a tick.
+def _draw_head_losses(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
+    heads = _head_losses(curves)
+    for (head, tags), colour in zip(heads.items(), cycle(style.PALETTE[2:]), strict=False):
+        for tag in tags:
+            train = tag.startswith("train/")
+            look: dict[str, Any] = {"linestyle": "--"} if train else {"marker": ".", "markersize": 7}
+            label = None if train and len(tags) > 1 else style.label(head)
+            axes.plot(curves[tag]["step"], curves[tag]["value"], color=colour, label=label, **look)
+    axes.plot([], [], color=GREY, linestyle="--", label="training")
+    axes.plot([], [], color=GREY, marker=".", markersize=7, label="validation")
+    axes.set_ylabel("loss of each head")
+    axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=len(heads) + 2, borderaxespad=0.2, borderpad=0.2)
+    _log_if_falling(axes, [curves[tag] for tags in heads.values() for tag in tags], "loss of each head (log)")
 
-    Args:
-        entries: run name -> its entry of metrics.json; runs without a value have no bar.
-        metric: ``head/metric``.
-        best: the runs that are drawn as best; none where the runs cannot be compared.
 
-    Raises:
-        ValueError: no run has a value.
-    """
-    names = [name for name, entry in entries.items() if number(entry.get("value")) is not None]
-    if not names:
-        raise ValueError(f"no run has a value of {metric}")
-    figure = style.new(7, 1.9 + 0.55 * len(names))
-    axes = figure.subplots()
-    for y, name in enumerate(names):
-        entry = entries[name]
-        value, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
-        assert value is not None
-        axes.barh(y, value, height=0.58, color=BLUE if name in best else "#9DB8CC")
-        if low is not None and high is not None:
-            # Percentile intervals need not hold the value: draw the line itself, not errors to either side.
-            axes.plot([low, high], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
-        baseline = number(entry.get("baseline"))
-        if baseline is not None:
-            axes.plot([baseline, baseline], [y - 0.36, y + 0.36], color=ORANGE, linewidth=3)
-    axes.plot([], [], color=INK, label="95% interval")
-    axes.plot([], [], color=ORANGE, linewidth=3, label="baseline: the training mean")
-    axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_yticks(range(len(names)), [f"{shorten(name)}\n{measure(entries[name])}" for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    unit = unit_text(next((str(entries[name].get("unit") or "") for name in names), ""))
-    axes.set_xlabel(f"{metric_label(metric)} ({unit})" if unit else metric_label(metric))
-    axes.grid(axis="y", visible=False)
-    label = metric_label(metric)
-    style.legend_above(axes, f"{label[0].upper()}{label[1:]}, test split")
-    return style.finish(figure, caption)
+def _stage_starts(curves: Mapping[str, pd.DataFrame]) -> list[int]:
+    """Return the steps at which another stage of the training began."""
+    if "stage" not in curves:
+        return []
+    stage = curves["stage"]
+    return [int(step) for step in stage["step"][stage["value"].diff().fillna(0) != 0]]
 
 
 @styled

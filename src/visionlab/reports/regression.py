@@ -12,8 +12,10 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from visionlab.reports import style
+from visionlab.reports.groups import Grouped, draw_groups
 from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
-from visionlab.reports.text import count, decimals, digits, measure, shorten, with_unit
+from visionlab.reports.tables import table_caption
+from visionlab.reports.text import axis_label, count, decimals, digits, measure, shorten, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 MAX_GROUP_COLOURS = 10
 MAX_POINTS = 5000
-MAX_GROUP_ROWS = 30
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,7 @@ class Predictions:
         if not good.any():
             raise ValueError(f"no sample has a finite {column}_true and {column}_pred")
         group = table["group"].astype(str).to_numpy()
-        parts = [f"{stage}: {count(len(table), 'image')} of {count(len(set(group)), 'group')}"]
-        if not good.all():
-            parts.append(f"{count(int((~good).sum()), 'value')} not finite, not drawn")
-        if synthetic:
-            parts.append("generated sample")
+        left_out = "" if good.all() else f"{count(int((~good).sum()), 'value')} not finite, not drawn"
         step = spec.get("step")
         return cls(
             column=column,
@@ -77,7 +74,7 @@ class Predictions:
             pred=pred[good],
             group=group[good],
             mae=mae or {"value": float(np.abs(pred - true)[good].mean()), "unit": spec.get("unit")},
-            caption=" · ".join(parts),
+            caption=table_caption(stage, len(table), len(set(group)), left_out, synthetic),
         )
 
     @property
@@ -87,8 +84,7 @@ class Predictions:
 
     def axis(self, what: str) -> str:
         """Return an axis label: ``true distance (µm)``."""
-        unit = with_unit("", self.unit).strip()
-        return f"{what} ({unit})" if unit else what
+        return axis_label(what, self.unit)
 
 
 @styled
@@ -174,44 +170,18 @@ def _bias_words(p: Predictions, bias: float, places: int) -> str:
 @styled
 def error_by_group(p: Predictions) -> Figure:
     """Absolute error of each group, best on top, with the group's own MAE and its number of images."""
-    names, member = np.unique(p.group, return_inverse=True)
-    error = np.abs(p.error)
-    means = np.bincount(member, weights=error) / np.bincount(member)
-    order = np.argsort(means, kind="stable")
-    shown = order[-MAX_GROUP_ROWS:]
-    rows = [error[member == i] for i in shown]
-    figure = style.new(7, max(2.6, 1.7 + 0.34 * len(rows)))
-    axes = figure.subplots()
-    at = np.arange(len(rows))
-    axes.boxplot(
-        rows,
-        positions=at,
-        orientation="horizontal",
-        widths=0.62,
-        showfliers=False,
-        patch_artist=True,
-        boxprops={"facecolor": "#CFE3F1", "edgecolor": BLUE},
-        medianprops={"color": BLUE, "linewidth": 2},
-        whiskerprops={"color": BLUE},
-        capprops={"linewidth": 0},
+    return draw_groups(
+        Grouped(
+            values=np.abs(p.error),
+            group=p.group,
+            score="MAE",
+            axis=p.axis(f"absolute error of {p.column}"),
+            unit=p.unit,
+            rising=False,
+            title="Error by group",
+            caption=p.caption,
+        )
     )
-    jitter = np.random.default_rng(0)
-    for y, row in enumerate(rows):
-        if len(row) <= 150:
-            axes.scatter(
-                row, y + jitter.uniform(-0.2, 0.2, len(row)), s=9, color=INK, alpha=0.4, linewidths=0, zorder=3
-            )
-    axes.scatter(means[shown], at, marker="D", s=34, color=ORANGE, zorder=4, label="MAE of the group")
-    axes.axvline(error.mean(), color=INK, linestyle=":", linewidth=1.5, label="MAE of all images")
-    axes.set_yticks(at, [f"{shorten(names[i])}  (n = {len(row):,})" for i, row in zip(shown, rows, strict=True)])
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel=p.axis(f"absolute error of {p.column}"))
-    axes.set_xlim(left=0)
-    axes.grid(axis="y", visible=False)
-    best, worst = (with_unit(digits(means[i]), p.unit) for i in (order[0], order[-1]))
-    title = f"Error by group: MAE from {best} to {worst}" if len(names) > 1 else f"Error of the one group: MAE {best}"
-    style.legend_above(axes, title)
-    left_out = len(names) - len(rows)
-    return style.finish(figure, p.caption + (f" · the {len(rows)} worst of {len(names)} groups" if left_out else ""))
 
 
 @styled

@@ -59,9 +59,13 @@ class Run:
 
     @property
     def heads(self) -> dict[str, dict[str, Any]]:
-        """The heads of run.json."""
+        """The heads of run.json, their ``columns`` and ``metrics`` as lists of text whatever stands there."""
         heads = self.info.get("heads")
-        return {k: v for k, v in heads.items() if isinstance(v, dict)} if isinstance(heads, dict) else {}
+        known = {k: v for k, v in heads.items() if isinstance(v, dict)} if isinstance(heads, dict) else {}
+        return {
+            name: {**head, **{key: _texts(head.get(key)) for key in ("columns", "metrics")}}
+            for name, head in known.items()
+        }
 
     def attempt(self, name: str, make: Callable[[], T]) -> T | None:
         """Return ``make()``, or None where a file has another form than expected: then ``missing`` says so."""
@@ -70,6 +74,10 @@ class Run:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             self.missing.setdefault(name, f"not in the expected form: {type(error).__name__}: {error}")
             return None
+
+
+def _texts(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list | tuple) else []
 
 
 def read_run(path: Path) -> Run:

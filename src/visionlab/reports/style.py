@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import functools
 import os
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec
 
 import matplotlib
+import numpy as np
+import numpy.typing as npt
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
@@ -22,8 +26,10 @@ from matplotlib.ticker import FuncFormatter
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v")
 BLUE, ORANGE, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]
-GREY, INK = "#8A8F98", "#24292F"
+GREY, INK, SOFT = "#8A8F98", "#24292F", "#57606A"
 DENSITY = "cividis_r"
+UNKNOWN: dict[str, Any] = {"facecolor": "#DDE1E6", "edgecolor": "#A3AAB3", "hatch": "/////"}
+"""The look of pixels of which nothing is known."""
 
 _RC: dict[str, Any] = {
     "font.size": 12,
@@ -76,18 +82,24 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
-def new(width: float = 7.0, height: float = 5.0) -> Figure:
-    """Return an empty figure of that size in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+def new(width: float = 7.0, height: float = 5.0, *, fixed: bool = False) -> Figure:
+    """Return an empty figure of that size in inches; ``fixed``: everything is placed by hand."""
+    figure = Figure(figsize=(width, height), layout=None if fixed else "constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def finish(figure: Figure, caption: str) -> Figure:
-    """Write the caption line under the figure: what it shows, and ``generated sample`` where that is so."""
+    """Write the caption under the figure: what it shows, and ``generated sample`` where that is so."""
     if caption:
-        figure.supxlabel(caption, fontsize=10, color="#57606A", x=0.01, ha="left")
+        words = "\n".join(lines(caption, figure.get_figwidth()))
+        figure.supxlabel(words, fontsize=10, color=SOFT, x=0.01, ha="left")
     return figure
+
+
+def lines(caption: str, width: float) -> list[str]:
+    """Return the lines of a caption under a figure so many inches wide."""
+    return textwrap.wrap(caption, max(int(12.5 * width), 40))
 
 
 def legend_above(axes: Axes, title: str, **options: Any) -> None:
@@ -96,7 +108,15 @@ def legend_above(axes: Axes, title: str, **options: Any) -> None:
     placed = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2, "borderpad": 0.2}
     look = {"ncols": len(handles), "handlelength": 1.4, "handletextpad": 0.5, "columnspacing": 1.4}
     axes.legend(handles, labels, **{**placed, **look, **options})
-    axes.set_title(title, pad=30)
+    write_title(axes, title, pad=30)
+
+
+def write_title(axes: Axes, title: str, pad: float = 10) -> None:
+    """Write the title of the only axes across a figure, smaller where the names in it make it too long."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    room = 9 * (figure.get_figwidth() - 1.2)  # characters of the usual size
+    axes.set_title(title, pad=pad, fontsize=13 * min(1, room / len(title)))
 
 
 def plain_log(axes: Axes, axis: str) -> None:
@@ -111,6 +131,11 @@ def plain_log(axes: Axes, axis: str) -> None:
 
 def _leading(value: float) -> bool:
     return f"{value:e}"[0] in "25"
+
+
+def rgb(colour: str) -> npt.NDArray[np.float32]:
+    """Return red, green and blue in 0 to 1."""
+    return np.array(to_rgb(colour), dtype=np.float32)
 
 
 def label(text: str) -> str:

@@ -12,8 +12,36 @@ LABELS = {
     "bias": "bias (mean error)",
     "r2": "R²",
     "sign_accuracy": "sign accuracy",
+    "iou": "intersection over union (IoU)",
+    "dice": "Dice coefficient",
+    "boundary_f1": "boundary F1",
+    "abs_rel": "absolute relative error",
+    "log10": "mean log₁₀ error",
+    "delta1": "share within factor 1.25 (δ₁)",
+    "delta2": "share within factor 1.25² (δ₂)",
+    "delta3": "share within factor 1.25³ (δ₃)",
+    "ssim": "structural similarity (SSIM)",
 }
-SHORT_LABELS = {"mae": "MAE", "rmse": "RMSE", "bias": "bias", "r2": "R²", "sign_accuracy": "sign accuracy"}
+SHORT_LABELS = {
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "bias": "bias",
+    "r2": "R²",
+    "sign_accuracy": "sign accuracy",
+    "iou": "IoU",
+    "dice": "Dice",
+    "boundary_f1": "boundary F1",
+    "abs_rel": "AbsRel",
+    "log10": "log₁₀ error",
+    "delta1": "δ < 1.25",
+    "delta2": "δ < 1.25²",
+    "delta3": "δ < 1.25³",
+    "ssim": "SSIM",
+}
+ALIGNED = "aligned_"
+"""Before the name of a metric: measured after each image's prediction was scaled to the true median."""
+KEY_METRICS = {"regression": "mae", "mask": "iou", "depth": "mae"}
+"""Kind of a head -> the metric that says most of it."""
 BETTER = {"min": "lower is better", "max": "higher is better", "zero": "nearest 0 is best"}
 
 
@@ -25,6 +53,11 @@ def unit_text(unit: str | None) -> str:
 def with_unit(text: str, unit: str | None) -> str:
     """Return ``text unit``."""
     return f"{text} {unit_text(unit)}".rstrip()
+
+
+def axis_label(what: str, unit: str | None) -> str:
+    """Return ``what (unit)``, or ``what`` alone where there is no unit."""
+    return f"{what} ({unit_text(unit)})" if unit else what
 
 
 def number(value: Any) -> float | None:
@@ -57,11 +90,13 @@ def digits(value: Any, places: int | None = None) -> str:
 def _places(entry: Mapping[str, Any]) -> int | None:
     """Return the decimals of an entry of metrics.json: two significant digits of the width of its interval.
 
-    One more if the value itself needs it to have two.
+    One more if the value itself needs it to have two; no more than four for shares, which may be next to 1.
     """
     middle, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
     if low is not None and high is not None and high > low:
         places = decimals(high - low, 2)
+        if middle is not None and abs(middle) >= 0.1 and not entry.get("unit"):
+            places = min(places, 4)
         return places if middle is None else max(places, min(decimals(middle, 2), places + 1))
     return None if middle is None or 0 < abs(middle) < 1e-4 else decimals(middle)
 
@@ -98,8 +133,16 @@ def shorten(text: Any, limit: int = 28) -> str:
 def metric_label(name: str, *, short: bool = False) -> str:
     """Return the words for ``head/metric`` or ``head/column/metric``: ``distance: mean absolute error (MAE)``."""
     *where, metric = name.split("/")
-    words = (SHORT_LABELS if short else LABELS).get(metric, metric)
+    plain = metric.removeprefix(ALIGNED)
+    aligned = plain != metric
+    words = (SHORT_LABELS if short or aligned else LABELS).get(plain, plain) + (", scale-aligned" if aligned else "")
     return f"{' / '.join(where)}: {words}" if where else words
+
+
+def key_metric(spec: Mapping[str, Any]) -> str:
+    """Return the metric that says most of a head of run.json: its kind's, else the first that it has."""
+    key, listed = KEY_METRICS.get(str(spec.get("kind")), ""), [str(name) for name in spec.get("metrics") or ()]
+    return key if key in listed or not listed else listed[0]
 
 
 def duration(seconds: Any) -> str:

@@ -22,7 +22,11 @@ from visionlab.errors import DataError, UsageError, nearest
 
 __all__ = ["SETS", "SampleSet", "write"]
 
-SETS = {"focus": "visionlab.samples.focus:FocusSet"}
+SETS = {
+    "focus": "visionlab.samples.focus:FocusSet",
+    "depth_mask": "visionlab.samples.depth_mask:DepthMaskSet",
+    "cutouts": "visionlab.samples.cutouts:CutoutSet",
+}
 """Task name -> where its generator stands (``module:class``); imported when asked for."""
 
 

@@ -1,0 +1,82 @@
+"""What all losses share: checks, precision, and pixels that are unknown."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+from torch import nn
+
+from visionlab.errors import ConfigError
+from visionlab.ranges import Rule
+
+FROM_0_TO_1: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
+
+
+class Loss(nn.Module):
+    """A comparison of two tensors: ``loss(input, target, valid=None)`` -> a scalar, at best 0.
+
+    Subclasses write :meth:`compute` and the attributes that :class:`visionlab.losses.Entry` explains.
+    It is computed in float32 (float64 if the input is), also under autocast: half precision has no digits left for the
+    small differences that losses are made of.
+    """
+
+    takes: ClassVar[Literal["values", "probabilities", "logits"]] = "values"
+    dense: ClassVar[bool] = False
+    smallest: ClassVar[int] = 1
+
+    def forward(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the loss.
+
+        Args:
+            input: B x C x H x W maps, or B x K numbers where the loss isn't ``dense``.
+            target: of the same shape.
+            valid: bool, broadcastable to the target; what is False there has no influence on the value or on any
+                gradient. None: everything counts. If nothing is valid, the loss is 0 and so are its gradients.
+
+        Raises:
+            ValueError: the shapes differ (torch would broadcast them and compare what doesn't belong together), there
+                is no element, or the maps are no maps or too small.
+        """
+        shape = tuple(input.shape)
+        if input.shape != target.shape:
+            raise ValueError(f"loss: expected equal shapes, found {shape} and {tuple(target.shape)}")
+        if input.numel() == 0:
+            raise ValueError(f"loss: expected at least one element, found shape {shape}")
+        if self.dense and (input.ndim != 4 or min(shape[2:]) < self.smallest):
+            size = f" with sides of at least {self.smallest} pixels" if self.smallest > 1 else ""
+            raise ValueError(f"{type(self).__name__}: expected B x C x H x W{size}, found {shape}")
+        dtype = torch.promote_types(input.dtype, torch.float32)
+        with torch.autocast(input.device.type, enabled=False):
+            input, target = input.to(dtype), target.to(dtype)
+            if valid is not None:
+                valid = valid.expand(input.shape)
+                # Whatever stands there, NaN too, would else come back in the gradient as 0 * NaN.
+                input, target = torch.where(valid, input, 0.0), torch.where(valid, target, 0.0)
+            return self.compute(input, target, valid)
+
+    def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        """Return the loss of checked tensors: one shape and dtype, ``valid`` too; both are 0 where it is False."""
+        raise NotImplementedError
+
+
+def mean(values: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Return the mean of the values that are valid (same shape); 0 if none is."""
+    if valid is None:
+        return values.mean()
+    return torch.where(valid, values, 0.0).sum() / valid.sum().clamp(min=1)
+
+
+def any_valid(valid: torch.Tensor | None) -> torch.Tensor | None:
+    """Return for each image and channel, B x C, whether any pixel of B x C x H x W is valid."""
+    return None if valid is None else valid.flatten(2).any(dim=2)
+
+
+def check_option(name: str, value: float, rule: Rule) -> None:
+    """Check an option of a loss or balance.
+
+    Raises:
+        ConfigError: it is out of range.
+    """
+    if not rule[1](value):
+        raise ConfigError(f"{name}: expected {rule[0]}, found {value}")

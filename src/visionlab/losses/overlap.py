@@ -1,0 +1,66 @@
+"""Losses of how well a predicted region covers the true one, image by image."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import torch
+
+from visionlab.losses.base import Loss, any_valid, check_option, mean
+from visionlab.ranges import ABOVE_0
+
+
+class DiceLoss(Loss):
+    """1 - soft Dice coefficient (Milletari et al. 2016) of probabilities and a mask of 0 and 1: 0 to 1.
+
+    For each image and channel, (2 sum(p t) + smooth) / (sum(p) + sum(t) + smooth), then the mean over all that have a
+    valid pixel. Image by image, so that a small object counts as much as a large one and the value doesn't depend on
+    which images share a batch or a device.
+
+    Args:
+        smooth: above 0, in pixels: an image without any object and prediction is right (loss 0), and objects much
+            smaller than this hardly count.
+
+    Raises:
+        ConfigError: it isn't above 0.
+    """
+
+    takes: ClassVar[Literal["probabilities"]] = "probabilities"
+    dense: ClassVar[bool] = True
+
+    def __init__(self, *, smooth: float = 1.0) -> None:
+        super().__init__()
+        check_option("smooth", smooth, ABOVE_0)
+        self.smooth = smooth
+
+    def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        both = (input * target).sum(dim=(2, 3))
+        either = (input + target).sum(dim=(2, 3))
+        return mean(1 - (2 * both + self.smooth) / (either + self.smooth), any_valid(valid))
+
+
+class LovaszLoss(Loss):
+    """Lovász hinge (Berman et al. 2018) of logits and a mask of 0 and 1: a convex stand-in for 1 - IoU at logit 0.
+
+    For each image and channel, then the mean over all that have a valid pixel. An image without an object costs its
+    largest error.
+    """
+
+    takes: ClassVar[Literal["logits"]] = "logits"
+    dense: ClassVar[bool] = True
+
+    def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        errors, labels = (1 - input * (2 * target - 1)).flatten(2), target.flatten(2)
+        if valid is not None:  # last in the order, where they change the weight of none before them, and cost nothing
+            errors = errors.masked_fill(~valid.flatten(2), -torch.inf)
+        errors, order = errors.sort(dim=2, descending=True)
+        labels = labels.gather(2, order)
+        count = labels.sum(dim=2, keepdim=True)
+        # If the pixels up to the k-th are wrong, IoU is kept / union. Each weighs by how much IoU falls with it;
+        # written out, as differences of neighbouring values of IoU would lose most digits in float32.
+        kept = count - labels.cumsum(dim=2)
+        union = count + (1 - labels).cumsum(dim=2)
+        weight = torch.where(labels > 0, 1 / union, kept / (union * (union - 1).clamp(min=1)))
+        # Without an object the first wrong pixel takes IoU from 1 to 0 and the others nothing.
+        weight = torch.where((count == 0) & (union == 1), 1.0, weight)
+        return mean((errors.relu() * weight).sum(dim=2), any_valid(valid))

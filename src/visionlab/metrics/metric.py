@@ -1,0 +1,90 @@
+"""What a metric is: a function of weighted sums over samples.
+
+Every metric is ``finish(sum of weight * terms)``. Written so, the value with integer multiplicities as weights is
+exactly the value of the table in which every row is repeated that often, batches of any size give the same value, and a
+bootstrap over groups needs only one sum a group (:mod:`visionlab.metrics.bootstrap`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of one or several arrays with one row a sample.
+
+    Metrics of numbers take ``true`` and ``pred``, N values or N x C for several target columns, whose mean over columns
+    is the value (:mod:`visionlab.metrics.regression`). Metrics of maps take ``rows``, the N x K sums of each image
+    (:mod:`visionlab.metrics.dense`).
+
+    Attributes:
+        name: as in ``metrics.json``.
+        better: ``min``, ``max``, or ``zero`` where the value nearest to zero is best.
+        in_unit: whether the value carries the target's unit.
+        terms: the arrays, all of one shape, -> N x K or N x C x K; the last term is above 0 where a sample counts.
+        finish: sums of the terms, (..., K), -> values (...).
+    """
+
+    name: str
+    better: Literal["min", "max", "zero"]
+    in_unit: bool
+    terms: Callable[..., Array]
+    finish: Callable[[Array], Array]
+
+    def __call__(self, *arrays: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
+        """Return the value in the target's unit (or none), ``nan`` where it is undefined.
+
+        Args:
+            arrays: as the class says.
+            weight: N multiplicities of the samples, one each by default.
+
+        Raises:
+            ValueError: the shapes don't fit.
+        """
+        terms = self.sample_terms(*arrays)
+        ones = np.ones(len(terms)) if weight is None else np.asarray(weight, dtype=np.float64)
+        if ones.shape != (len(terms),):
+            raise ValueError(f"weight: expected {len(terms)} values, one a sample, found shape {ones.shape}")
+        return self.value(np.tensordot(ones, terms, axes=1))
+
+    def sample_terms(self, *arrays: npt.ArrayLike) -> Array:
+        """Return the terms of each sample, N x K or N x C x K."""
+        given = [np.asarray(array, dtype=np.float64) for array in arrays]
+        shapes = [array.shape for array in given]
+        if len(set(shapes)) != 1 or given[0].ndim not in (1, 2):
+            found = " and ".join(map(str, shapes))
+            raise ValueError(f"{self.name}: expected arrays of one shape, N or N x C, found {found}")
+        return self.terms(*given)
+
+    def value(self, sums: Array) -> float:
+        """Return the value of sums of terms, K or C x K (then the mean over the C columns)."""
+        return float(self.values(sums[np.newaxis])[0])
+
+    def values(self, sums: Array) -> Array:
+        """Return R values of R sums of terms, R x K or R x C x K."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = self.finish(sums)
+            return found if found.ndim == 1 else found.mean(axis=1)
+
+
+def stack(*terms: Array) -> Array:
+    """Return the terms along a new last axis."""
+    return np.stack(terms, axis=-1)
+
+
+def mean(sums: Array) -> Array:
+    """Finish a mean: the first sum over the last."""
+    return sums[..., 0] / sums[..., -1]
+
+
+def root_mean(sums: Array) -> Array:
+    """Finish the root of a mean."""
+    return np.sqrt(mean(sums))

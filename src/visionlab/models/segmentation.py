@@ -1,0 +1,116 @@
+"""U-Net and FPN of segmentation_models_pytorch over any of its encoders."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import nn
+
+from visionlab.errors import ConfigError
+from visionlab.models.blocks import DenseNetwork
+from visionlab.models.weights import brief, loading, read, refuse_gaps, timm_options
+
+_BUILDERS = {"unet": smp.Unet, "fpn": smp.FPN}
+
+
+class SegmentationNetwork(DenseNetwork):
+    """An encoder, one or more decoders and their heads: (B, C, H, W) -> (B, K, H, W), no activation.
+
+    U-Net: Ronneberger et al. 2015; FPN: Lin et al. 2017, with the segmentation head of Kirillov et al. 2019
+    (13,040,961 weights with resnet18, 1 channel in and 1 out).
+
+    Args:
+        name: ``unet`` or ``fpn``.
+        in_channels: C, any number; pretrained first layers are adapted (summed or repeated over channels).
+        out_channels: K.
+        encoder: of segmentation_models_pytorch, e.g. ``resnet18``, or ``tu-`` and a backbone of timm, ``tu-resnet34d``.
+        decoders: ``shared``: one decoder, and one head with all channels; ``separate``: for each channel a decoder and
+            a head of its own over the one encoder.
+        pretrained: start the encoder from published weights, which are fetched (needs the network).
+        weights: a local file of weights of the encoder (``.safetensors``, or ``.pth`` of plain tensors) instead.
+        freeze: train decoders and heads only; the encoder keeps its weights and its running statistics.
+
+    Raises:
+        ConfigError: the encoder does not give the features that the decoder needs, or takes other numbers of channels.
+        UsageError: pretrained weights cannot be fetched, or the file does not hold weights of this encoder.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        *,
+        encoder: str = "resnet18",
+        decoders: Literal["shared", "separate"] = "shared",
+        pretrained: bool = False,
+        weights: str | None = None,
+        freeze: bool = False,
+    ) -> None:
+        super().__init__()
+        count, channels = (1, out_channels) if decoders == "shared" else (out_channels, 1)
+        model = _build(name, encoder, in_channels, channels, pretrained, weights)
+        self.encoder: nn.Module = model.encoder
+        self.decoders, self.heads = nn.ModuleList(), nn.ModuleList()
+        for place in range(count):
+            if place:
+                model.initialize()  # decoder and head anew, so that each starts from weights of its own
+            self.decoders.append(copy.deepcopy(model.decoder))
+            self.heads.append(copy.deepcopy(model.segmentation_head))
+        self.stride = int(model.encoder.output_stride)
+        self.frozen = freeze
+        if freeze:
+            self.encoder.requires_grad_(False)
+            self.train(self.training)
+
+    def train(self, mode: bool = True) -> SegmentationNetwork:
+        super().train(mode)
+        if self.frozen:
+            # Batch normalisation would otherwise go on adapting its running statistics.
+            self.encoder.eval()
+        return self
+
+    def predict(self, image: torch.Tensor) -> torch.Tensor:
+        features = self.encoder(image)
+        # A list of its own for each decoder, as nothing keeps a decoder from changing it.
+        parts = [head(decoder([*features])) for decoder, head in zip(self.decoders, self.heads, strict=True)]
+        return torch.cat(parts, dim=1)
+
+
+def _build(name: str, encoder: str, in_channels: int, channels: int, pretrained: bool, weights: str | None) -> Any:
+    try:
+        with loading(encoder, pretrained, weights):
+            return _load(name, encoder, in_channels, channels, pretrained, weights)
+    except Exception as error:
+        # Is it the weights' fault? Only an encoder that can be built without them makes a network.
+        try:
+            _load(name, encoder, in_channels, channels, False, None)
+        except Exception as cause:
+            raise ConfigError(
+                f"model.encoder={encoder}: it can't be the encoder of model.name={name} with {in_channels} channel(s) "
+                f"in: {brief(cause)}; choose another encoder"
+            ) from error
+        raise
+
+
+def _load(name: str, encoder: str, in_channels: int, channels: int, pretrained: bool, weights: str | None) -> Any:
+    build = _BUILDERS[name]
+    backbone = encoder.removeprefix("tu-")
+    if backbone != encoder:
+        options = timm_options(backbone, pretrained, weights)
+        start = options.pop("pretrained") or None  # smp takes it under another name
+        model: Any = build(encoder, encoder_weights=start, in_channels=in_channels, classes=channels, **options)
+        if weights is not None:
+            refuse_gaps(model.encoder.model, weights)
+    elif weights is not None:
+        model = build(encoder, encoder_weights=None, in_channels=3, classes=channels)
+        model.encoder.load_state_dict(read(weights))
+        model.encoder.set_in_channels(in_channels, pretrained=True)
+    else:
+        published = list(smp.encoders.encoders[encoder]["pretrained_settings"])
+        start = ("imagenet" if "imagenet" in published else published[0]) if pretrained else None
+        model = build(encoder, encoder_weights=start, in_channels=in_channels, classes=channels)
+    return model

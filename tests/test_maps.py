@@ -1,0 +1,484 @@
+"""Masks and depth maps: read exactly or refused by name, resized without inventing what is unknown."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from tests.conftest import SHARED
+from visionlab.data.images import read
+from visionlab.data.maps import map_header, read_depth, read_mask, resize_depth, resize_mask, same_view
+from visionlab.errors import DataError
+
+RNG = np.random.default_rng(0)
+DISC = (np.hypot(*np.mgrid[-12:12, -16:16]) < 9).astype(np.uint8)
+RAMP = np.arange(20 * 12, dtype=np.uint16).reshape(20, 12)
+
+
+def png(path: Path, values: np.ndarray) -> Path:
+    path.write_bytes(imagecodecs.png_encode(values))
+    return path
+
+
+def tiff(path: Path, values: np.ndarray, **tags: Any) -> Path:
+    tifffile.imwrite(path, values, **tags)
+    return path
+
+
+def npy(path: Path, values: np.ndarray) -> Path:
+    np.save(path, values)
+    return path
+
+
+def jpeg(path: Path, values: np.ndarray, quality: int = 75) -> Path:
+    Pillow.fromarray(values).save(path, "JPEG", quality=quality)
+    return path
+
+
+def colour(values: np.ndarray, channels: int = 3) -> np.ndarray:
+    return np.repeat(values[..., None], channels, axis=2)
+
+
+# Masks --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (DISC, "uint8"),
+        (DISC * np.uint8(255), "uint8"),
+        (DISC * np.uint8(7), "uint8"),
+        (DISC * np.uint16(65535), "uint16"),
+        (colour(DISC * np.uint8(255)), "uint8"),
+        (np.dstack([colour(DISC * np.uint8(255)), np.full_like(DISC, 255)]), "uint8"),
+    ],
+)
+def test_png_masks_of_two_values(tmp_path: Path, values: np.ndarray, dtype: str) -> None:
+    mask, facts = read_mask(png(tmp_path / "m.png", values), None)
+    assert mask.dtype == np.uint8
+    assert mask.flags.c_contiguous
+    np.testing.assert_array_equal(mask, DISC)
+    assert (facts["grey"], facts["dtype"]) == (0, dtype)
+
+
+@pytest.mark.parametrize("values", [DISC.astype(bool), DISC.astype(np.float32), DISC.astype(np.int16) * -1])
+def test_tiff_masks_of_two_values(tmp_path: Path, values: np.ndarray) -> None:
+    mask, facts = read_mask(tiff(tmp_path / "m.tif", values, photometric="minisblack"), None)
+    np.testing.assert_array_equal(mask, DISC)
+    assert facts["grey"] == 0
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (255, 1), (1, 1)])
+def test_masks_of_one_value(tmp_path: Path, value: int, expected: int) -> None:
+    mask, _ = read_mask(png(tmp_path / "m.png", np.full((3, 4), value, np.uint8)), None)
+    assert mask.tolist() == [[expected] * 4] * 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_jpeg_masks_are_cut_at_half_and_counted(tmp_path: Path, channels: int) -> None:
+    values = DISC * np.uint8(255)
+    path = jpeg(tmp_path / "m.jpg", values if channels == 1 else colour(values))
+    stored = read(path)[..., 0]
+    grey = int(((stored > 0) & (stored < 255)).sum())
+    assert grey > 20
+    mask, facts = read_mask(path, None)
+    np.testing.assert_array_equal(mask, stored >= 128)
+    assert np.count_nonzero(mask != DISC) <= 8
+    assert facts["grey"] == grey
+    np.testing.assert_array_equal(read_mask(path, 200)[0], stored >= 200)
+    assert read_mask(path, 200)[1]["grey"] == grey
+
+
+def test_an_empty_jpeg_mask_stays_empty(tmp_path: Path) -> None:
+    """Two values, 0 and 2 say, are noise in JPEG and no foreground."""
+    values = np.zeros((16, 16), np.uint8)
+    values[3, 4] = 9
+    mask, facts = read_mask(jpeg(tmp_path / "m.jpg", values, 95), None)
+    assert mask.sum() == 0
+    assert facts["grey"] > 0
+
+
+def test_grey_in_png_needs_a_threshold(tmp_path: Path) -> None:
+    values = DISC * np.uint8(255)
+    values[0, :4] = 60, 60, 130, 140
+    path = png(tmp_path / "soft.png", values)
+    with pytest.raises(DataError) as caught:
+        read_mask(path, None)
+    for words in ("soft.png", "3 more (e.g. 130) beside 0 and 255", "4 of 768 pixels", "data.mask_threshold=128"):
+        assert words in str(caught.value)
+    mask, facts = read_mask(path, 128)
+    assert mask[0, :4].tolist() == [0, 0, 1, 1]
+    assert facts["grey"] == 4
+    assert read_mask(path, 60)[0][0, :4].tolist() == [1, 1, 1, 1]
+
+
+def test_the_threshold_that_is_advised_suits_the_values(tmp_path: Path) -> None:
+    labels = DISC * np.uint8(1)
+    labels[0, 0] = 2
+    with pytest.raises(DataError, match=r"data\.mask_threshold=1 if all above 0 is foreground"):
+        read_mask(png(tmp_path / "labels.png", labels), None)
+    deep = DISC * np.uint16(65535)
+    deep[0, 0] = 300
+    with pytest.raises(DataError, match=r"data\.mask_threshold=32768"):
+        read_mask(png(tmp_path / "deep.png", deep), None)
+
+
+def test_a_threshold_holds_for_masks_of_two_values_as_well(tmp_path: Path) -> None:
+    path = png(tmp_path / "m.png", DISC * np.uint8(100))
+    assert read_mask(path, 128)[0].sum() == 0
+    assert read_mask(path, 100)[0].sum() == DISC.sum()
+    assert read_mask(path, 128)[1]["grey"] == 0
+
+
+def test_two_values_without_0_are_refused(tmp_path: Path) -> None:
+    path = png(tmp_path / "m.png", DISC + np.uint8(1))
+    with pytest.raises(DataError, match=r"m\.png: .*found 1 and 2; set data\.mask_threshold=2"):
+        read_mask(path, None)
+    np.testing.assert_array_equal(read_mask(path, 2)[0], DISC)
+
+
+def test_coloured_masks_are_refused(tmp_path: Path) -> None:
+    values = colour(DISC * np.uint8(255))
+    values[5, 6, 1] = 3
+    with pytest.raises(DataError, match=r"3 channels that differ, e\.g\. \[0, 3, 0\] in row 5, column 6"):
+        read_mask(png(tmp_path / "m.png", values), None)
+    alpha = np.dstack([values[..., :1], values[..., :1], values[..., :1], DISC])
+    with pytest.raises(DataError, match=r"alpha\) varies"):
+        read_mask(png(tmp_path / "m.png", alpha), None)
+
+
+def test_masks_with_nan_are_refused(tmp_path: Path) -> None:
+    values = DISC.astype(np.float32)
+    values[0, 0] = np.nan
+    with pytest.raises(DataError, match="a mask with NaN"):
+        read_mask(tiff(tmp_path / "m.tif", values), None)
+
+
+def test_the_hash_of_a_mask_is_of_what_it_means(tmp_path: Path) -> None:
+    one = read_mask(png(tmp_path / "a.png", DISC), None)[1]["hash"]
+    same = read_mask(tiff(tmp_path / "b.tif", colour(DISC * np.uint8(255))), None)[1]["hash"]
+    other = read_mask(png(tmp_path / "c.png", DISC[::-1]), None)[1]["hash"]
+    assert one == same != other
+
+
+# Depth --------------------------------------------------------------------------------------------------------------
+
+
+def test_depth_of_every_type_is_exact(tmp_path: Path) -> None:
+    values = {
+        "8.png": png(tmp_path / "8.png", RAMP.astype(np.uint8)),
+        "16.png": png(tmp_path / "16.png", RAMP + 60_000),
+        "rgb.png": png(tmp_path / "rgb.png", colour(RAMP + 1)),
+        "f.tif": tiff(tmp_path / "f.tif", RAMP.astype(np.float32) / 7 + 1),
+        "i.tif": tiff(tmp_path / "i.tif", RAMP.astype(np.int32) + 100_000),
+        "f.npy": npy(tmp_path / "f.npy", RAMP.astype(np.float64) / 7 + 1),
+        "big.npy": npy(tmp_path / "big.npy", (RAMP + 1).astype(">f4")[..., None]),
+        "order.npy": npy(tmp_path / "order.npy", np.asfortranarray(RAMP.astype(np.int64) + 1)),
+    }
+    expected: dict[str, tuple[np.ndarray, str]] = {
+        "8.png": (RAMP, "uint8"),
+        "16.png": (RAMP + 60_000, "uint16"),
+        "rgb.png": (RAMP + 1, "uint16"),
+        "f.tif": (RAMP / np.float32(7) + 1, "float32"),
+        "i.tif": (RAMP + np.float32(100_000), "uint16"),
+        "f.npy": (RAMP / np.float64(7) + 1, "float32"),
+        "big.npy": (RAMP + 1, "float32"),
+        "order.npy": (RAMP + 1, "uint16"),
+    }
+    for name, path in values.items():
+        depth, facts = read_depth(path, "auto")
+        numbers, dtype = expected[name]
+        assert depth.dtype == np.float32, name
+        np.testing.assert_array_equal(depth, numbers.astype(np.float32), err_msg=name)
+        assert (facts["dtype"], facts["known"]) == (dtype, 1.0), name
+        assert (facts["min"], facts["max"]) == (depth.min(), depth.max()), name
+        head = map_header(path)
+        assert (head.height, head.width, head.dtype) == (20, 12, dtype), name
+
+
+def test_jpeg_depth_is_read_as_it_is(tmp_path: Path) -> None:
+    path = jpeg(tmp_path / "d.jpg", colour(RAMP.astype(np.uint8)))
+    depth, facts = read_depth(path, "auto")
+    np.testing.assert_array_equal(depth, read(path)[..., 0])
+    assert (facts["dtype"], facts["known"]) == ("uint8", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "invalid", "unknown"),
+    [
+        (np.uint8, "auto", []),
+        (np.uint16, "auto", [0]),
+        (np.float32, "auto", [0]),
+        (np.uint8, 0, [0]),
+        (np.uint16, "none", []),
+        (np.float32, "none", []),
+        (np.uint8, 255, [255]),
+        (np.uint16, 3, [3]),
+        (np.float32, 2.5, []),
+    ],
+)
+def test_what_counts_as_not_measured(tmp_path: Path, dtype: type, invalid: str | float, unknown: list[float]) -> None:
+    values: np.ndarray = np.array([[0, 0, 3, 9], [1, 2, 255, 7]], dtype)
+    depth, facts = read_depth(tiff(tmp_path / "d.tif", values), invalid)
+    holes = np.isin(values, unknown)
+    np.testing.assert_array_equal(np.isnan(depth), holes)
+    np.testing.assert_array_equal(depth[~holes], values[~holes])
+    assert facts["known"] == pytest.approx(1 - holes.mean())
+    assert facts["min"] == values[~holes].min()
+    assert facts["max"] == values[~holes].max()
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+@pytest.mark.parametrize("invalid", ["auto", "none", 5.0])
+def test_nan_and_infinity_are_never_known(tmp_path: Path, suffix: str, invalid: str | float) -> None:
+    values = np.array([[np.nan, np.inf, -np.inf, 1e300], [1, 2, 3, 4]])
+    write = tiff if suffix == "tif" else npy
+    depth, facts = read_depth(write(tmp_path / f"d.{suffix}", values), invalid)
+    assert np.isnan(depth[0]).all()
+    assert depth[1].tolist() == [1, 2, 3, 4]
+    assert (facts["min"], facts["max"], facts["known"]) == (1, 4, 0.5)
+
+
+def test_images_still_refuse_nan(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="NaN"):
+        read(tiff(tmp_path / "d.tif", np.array([[1, np.nan]], np.float32)))
+
+
+def test_a_negative_mark_may_be_given(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "d.tif", np.array([[-1, -1, 3, 4]], np.int16))
+    with pytest.raises(DataError, match=r"d\.tif: 2 values are negative, the lowest -1; .*data\.depth_invalid=-1"):
+        read_depth(path, "auto")
+    assert read_depth(path, -1)[1]["known"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (np.full((4, 5), 7, np.uint16), "every known value of the depth map is 7"),
+        (np.array([[0, 7], [7, 0]], np.uint16), "every known value of the depth map is 7"),
+        (np.zeros((4, 5), np.uint16), "without a known value in 20 pixels"),
+        (np.full((4, 5), np.nan, np.float32), "without a known value in 20 pixels"),
+        (np.array([[2**24 + 1, 1]], np.int32), "too large to be exact"),
+        (np.zeros((3, 4, 5), np.uint8), "3 pages"),
+    ],
+)
+def test_depth_that_cannot_be_used_is_named(tmp_path: Path, values: np.ndarray, words: str) -> None:
+    path = tiff(tmp_path / "d.tif", values, photometric="minisblack")
+    with pytest.raises(DataError, match=words) as caught:
+        read_depth(path, "auto")
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "; " in str(caught.value)
+
+
+def test_a_constant_8_bit_map_is_refused_though_0_is_a_value(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="every known value of the depth map is 0"):
+        read_depth(png(tmp_path / "d.png", np.zeros((4, 5), np.uint8)), "auto")
+
+
+def test_coloured_depth_is_refused(tmp_path: Path) -> None:
+    values = RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"expected a depth map of one value a pixel, .*coloured picture"):
+        read_depth(png(tmp_path / "d.png", values), "auto")
+
+
+def test_the_hash_of_a_map_depends_on_what_is_known(tmp_path: Path) -> None:
+    path = png(tmp_path / "d.png", RAMP)
+    assert read_depth(path, "auto")[1]["hash"] == read_depth(path, 0)[1]["hash"]
+    assert read_depth(path, "auto")[1]["hash"] != read_depth(path, "none")[1]["hash"]
+
+
+# NumPy files --------------------------------------------------------------------------------------------------------
+
+
+def header_only(shape: tuple[int, ...], descr: str = "<f4", body: bytes = b"") -> bytes:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
+    return file.getvalue() + body
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (header_only((10**6, 10**6)), "at most"),
+        (header_only((0, 5)), "0 x 5 pixels"),
+        (header_only((4, 5), body=bytes(79)), "truncated NumPy file: expected 208 bytes, found 207"),
+        (header_only((4, 5), body=bytes(81)), "something behind its array"),
+        (header_only((4, 5, 3), body=bytes(240)), r"shape \(4, 5, 3\)"),
+        (header_only((20,), body=bytes(80)), r"shape \(20,\)"),
+        (header_only((4, 5), "<c8", bytes(160)), "complex64"),
+        (header_only((4, 5), "|O", bytes(160)), "object"),
+        (b"\x93NUMPY\x01\x00\xff\xff{", "damaged or truncated NumPy file"),
+        (b"\x93NUMPY\x01\x00" + b"\x20\x00" + b"{'descr': print(1)}".ljust(32), "damaged or truncated NumPy file"),
+        (b"\x93NUMPY\x03\x00", "of version"),
+        (b"\x80\x04\x95pickle", "found other content"),
+        (b"", "empty"),
+    ],
+)
+def test_numpy_files_that_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "d.npy"
+    path.write_bytes(content)
+    for function in (map_header, lambda path: read_depth(path, "auto")):
+        with pytest.raises(DataError, match=words) as caught:
+            function(path)
+        assert str(path) in str(caught.value)
+
+
+def test_random_damage_of_a_numpy_file_never_escapes_as_another_error(tmp_path: Path) -> None:
+    path = npy(tmp_path / "d.npy", RAMP.astype(np.float32))
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(80):
+        for value in RNG.integers(1, 256, 4).tolist():
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ value]) + whole[place + 1 :])
+            try:
+                depth, _ = read_depth(path, "auto")
+                assert depth.size == RAMP.size
+            except DataError:
+                refused += 1
+    assert refused > 100
+
+
+def test_pickled_objects_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "d.npy", np.array([[{}]], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="object"):
+        read_depth(tmp_path / "d.npy", "auto")
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.npy", tmp_path):
+        for function in (map_header, lambda path: read_depth(path, "auto"), lambda path: read_mask(path, None)):
+            with pytest.raises(DataError, match=str(path)):
+                function(path)
+
+
+def test_masks_are_not_read_from_numpy_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="expected a PNG, TIFF or JPEG"):
+        read_mask(npy(tmp_path / "m.npy", DISC), None)
+
+
+# Sizes --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_mask_shrinks_to_the_half_that_is_covered() -> None:
+    mask = np.zeros((4, 6), np.uint8)
+    mask[0, :2] = 1  # half of the first block
+    mask[2, 2] = 1  # a quarter of the fifth
+    mask[2:, 4:] = 1
+    assert resize_mask(mask, (2, 3)).tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+@pytest.mark.parametrize("size", [(24, 32), (12, 16), (7, 9), (48, 64), (31, 50), (12, 64), (1, 1)])
+def test_a_mask_keeps_its_area_at_any_size(size: tuple[int, int]) -> None:
+    resized = resize_mask(DISC, size)
+    assert resized.shape == size
+    assert resized.dtype == np.uint8
+    assert set(np.unique(resized)) <= {0, 1}
+    assert resized.mean() == pytest.approx(DISC.mean(), abs=0.05 if min(size) > 1 else 1)
+    assert resize_mask(np.ones_like(DISC), size).min() == 1
+    assert resize_mask(np.zeros_like(DISC), size).max() == 0
+
+
+def test_enlarging_a_mask_by_a_whole_factor_and_back_is_exact() -> None:
+    large = resize_mask(DISC, (72, 96))
+    np.testing.assert_array_equal(resize_mask(large, DISC.shape), DISC)
+
+
+def test_depth_shrinks_to_the_mean_of_what_is_known() -> None:
+    nan = np.nan
+    depth = np.array([[1, 2, nan, 8, nan, nan], [3, 4, nan, 4, nan, 5]], np.float32)
+    resized = resize_depth(depth, (1, 3))
+    assert resized.dtype == np.float32
+    np.testing.assert_allclose(resized[0, :2], [2.5, 6.0])
+    assert np.isnan(resized[0, 2])  # only a quarter is known
+
+
+def test_depth_is_weighted_by_area_where_pixels_are_cut() -> None:
+    resized = resize_depth(np.array([[1, 2, 4]], np.float32), (1, 2))
+    np.testing.assert_allclose(resized[0], [(1 + 2 / 2) / 1.5, (2 / 2 + 4) / 1.5], rtol=1e-6)
+    resized = resize_depth(np.array([[1, np.nan, 4]], np.float32), (1, 2))
+    np.testing.assert_allclose(resized[0], [1, 4], rtol=1e-6)
+
+
+def test_unknown_depth_is_not_mixed_in_when_enlarging() -> None:
+    depth = np.array([[10, 20, np.nan, np.nan]], np.float32)
+    resized = resize_depth(depth, (1, 8))[0]
+    np.testing.assert_allclose(resized[:4], [10, 12.5, 17.5, 20])
+    assert np.isnan(resized[4:]).all()
+
+
+@pytest.mark.parametrize("size", [(24, 32), (12, 16), (7, 9), (48, 64), (31, 50), (12, 64), (1, 1)])
+def test_depth_stays_in_its_range_and_holes_keep_their_area(size: tuple[int, int]) -> None:
+    depth = RNG.uniform(1, 5, DISC.shape).astype(np.float32)
+    depth[DISC == 1] = np.nan
+    resized = resize_depth(depth, size)
+    assert resized.shape == size
+    assert resized.dtype == np.float32
+    known = resized[np.isfinite(resized)]
+    assert known.min() >= np.nanmin(depth) - 1e-5
+    assert known.max() <= np.nanmax(depth) + 1e-5
+    assert resize_mask(DISC, size)[np.isnan(resized)].all()
+    assert np.isnan(resized).mean() == pytest.approx(DISC.mean(), abs=0.05 if min(size) > 1 else 1)
+    constant = np.where(np.isnan(depth), np.nan, np.float32(3.3)).astype(np.float32)
+    resized = resize_depth(constant, size)
+    np.testing.assert_allclose(resized[np.isfinite(resized)], 3.3, rtol=1e-6)
+
+
+def test_depth_of_another_size_on_each_side_equals_numpy() -> None:
+    depth = RNG.uniform(1, 5, (90, 120)).astype(np.float32)
+    np.testing.assert_allclose(resize_depth(depth, (30, 40)), depth.reshape(30, 3, 40, 3).mean((1, 3)), rtol=1e-5)
+
+
+def test_nothing_known_stays_nothing_known() -> None:
+    assert np.isnan(resize_depth(np.full((8, 8), np.nan, np.float32), (3, 16))).all()
+
+
+@pytest.mark.parametrize(
+    ("image", "other", "expected"),
+    [
+        ((222, 222), (224, 224), True),
+        ((772, 1032), (386, 516), True),
+        ((386, 516), (772, 1032), True),
+        ((480, 640), (640, 480), False),
+        ((480, 640), (480, 640), True),
+        ((375, 500), (94, 125), True),  # 93.75
+        ((375, 500), (93, 125), True),
+        ((375, 500), (91, 125), False),
+        ((375, 500), (96, 125), False),
+        ((720, 1280), (480, 640), False),
+        ((1000, 1000), (1000, 1010), False),
+        ((1001, 1000), (1000, 1000), True),
+        ((1, 1), (500, 500), True),
+    ],
+)
+def test_same_view(image: tuple[int, int], other: tuple[int, int], expected: bool) -> None:
+    assert same_view(image, other) is expected
+    assert same_view(other, image) is expected
+
+
+# Real files ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.shared_data
+def test_real_masks_and_depth_maps() -> None:
+    root = SHARED / "depth_mask"
+    name = "cg-d435-080-opaque"  # marks what is unknown by NaN in the float map, by 0 in the 16-bit one
+    whole, facts = read_depth(root / "fg_bg_depth" / f"{name}.png", "auto")
+    metres, exact = read_depth(root / "depth_float" / f"{name}.tif", "auto")
+    assert facts["known"] == exact["known"] == pytest.approx(1 - 0.088, abs=5e-5)
+    np.testing.assert_allclose(whole * 1e-4, metres, atol=5.1e-5)  # NaN must agree
+    assert (exact["min"], exact["max"]) == pytest.approx((0.429, 0.9492), abs=5e-5)
+    mask, about = read_mask(root / "fg_bg_mask" / f"{name}.png", None)
+    assert about["grey"] == 0
+    assert mask.mean() == pytest.approx(0.1336, abs=5e-5)
+    # Soft masks, stored as RGB: gray but not of two values.
+    soft = root / "eva4_parts" / "fg_mask" / "fg001.png"
+    with pytest.raises(DataError, match=r"data\.mask_threshold=128"):
+        read_mask(soft, None)
+    assert read_mask(soft, 128)[0].shape == (67, 150)

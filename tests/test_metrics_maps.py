@@ -1,0 +1,484 @@
+"""Metrics of masks and depth maps, from maps to values: by hand, by other implementations, and what must not matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
+from torchmetrics.image import StructuralSimilarityIndexMeasure
+
+from visionlab.metrics import (
+    DEPTH_COLUMNS,
+    MASK_COLUMNS,
+    METRICS,
+    depth_rows,
+    mask_rows,
+    measure,
+    per_image,
+    shares,
+)
+
+NAN, INF = math.nan, math.inf
+COLUMNS = {"mask": MASK_COLUMNS, "depth": DEPTH_COLUMNS}
+
+Rows = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+def rows_of(kind: str) -> Rows:
+    if kind == "mask":
+        return mask_rows
+    return lambda pred, target: depth_rows(pred, target, data_range=4.0, floor=1e-3)
+
+
+def values(kind: str, pred: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
+    return measure(kind, list(METRICS[kind]), rows_of(kind)(pred, target).numpy(), {})
+
+
+def image(*lines: list[float]) -> torch.Tensor:
+    return torch.tensor([[lines]])
+
+
+def example(kind: str, count: int = 6, size: tuple[int, int] = (30, 41)) -> tuple[torch.Tensor, torch.Tensor]:
+    """Predictions and targets with unknown pixels, the last image all unknown, and blobs as masks."""
+    rng = torch.Generator().manual_seed(1)
+    noise = torch.rand(2, count, 1, *size, generator=rng)
+    smooth = torch.nn.functional.avg_pool2d(noise.flatten(0, 1), 9, 1, 4).unflatten(0, (2, count))
+    pred, target = ((smooth - 0.5) * 8).sigmoid()
+    target = (target > 0.5).float() if kind == "mask" else 4 * target
+    target[torch.rand(target.shape, generator=rng) < 0.05] = NAN
+    target[-1] = NAN
+    return (pred if kind == "mask" else 5 * pred), target
+
+
+# By hand ------------------------------------------------------------------------------------------------------------
+
+
+def test_masks_by_hand() -> None:
+    target = image([1.0, 1, 0, 0], [1, 1, 0, 0], [1, 1, NAN, 0])
+    pred = image([0.9, 0.2, 0.8, 0], [0.5, 0.7, 0, 0], [1, 1, 1, 0.4])
+    rows = mask_rows(pred, target)
+    assert rows.dtype == torch.float64
+    row = dict(zip(MASK_COLUMNS, rows[0].tolist(), strict=True))
+    # A probability of 0.5 is foreground. The tolerance is 1 pixel.
+    assert (row["known"], row["tp"], row["fp"], row["fn"]) == (11, 5, 1, 1)
+    assert row["absolute"] == pytest.approx(0.1 + 0.8 + 0.8 + 0.5 + 0.3 + 0.4)
+    # True: the second pixel of the first two lines; beside the unknown one is no boundary.
+    # Predicted: the first of line 1 and the second of line 2, beside background; the third of line 1, alone.
+    assert (row["true_edge"], row["pred_edge"]) == (2, 3)
+    assert (row["true_edge_met"], row["pred_edge_met"]) == (2, 3)
+    found = values("mask", pred, target)
+    assert found == pytest.approx({"iou": 5 / 7, "dice": 10 / 12, "mae": 2.9 / 11, "boundary_f1": 1.0})
+    true, predicted = shares(rows.numpy())
+    assert (true.tolist(), predicted.tolist()) == ([6 / 11], [6 / 11])
+
+
+def test_the_threshold_is_a_choice() -> None:
+    pred, target = image([0.2, 0.6, 0.9]), image([0.0, 0, 1])
+    counts = [mask_rows(pred, target, threshold)[0, 1:4].tolist() for threshold in (0.1, 0.5, 0.7)]
+    assert counts == [[1, 2, 0], [1, 1, 0], [1, 0, 0]]
+
+
+def test_depth_by_hand() -> None:
+    target, pred = image([1.0, 2.0], [4.0, NAN]), image([2.0, 2.0], [3.0, 9.0])
+    found = values("depth", pred, target)
+    assert found["mae"] == pytest.approx(2 / 3)
+    assert found["rmse"] == pytest.approx(math.sqrt(2 / 3))
+    assert found["abs_rel"] == pytest.approx((1 + 0 + 1 / 4) / 3)
+    assert found["log10"] == pytest.approx((math.log10(2) + math.log10(4 / 3)) / 3)
+    # Ratios 2, 1, 4/3.
+    assert [found[f"delta{k}"] for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 2 / 3])
+    # Both medians are 2: aligning changes nothing.
+    for name in ("mae", "rmse", "abs_rel", "delta1"):
+        assert found[f"aligned_{name}"] == pytest.approx(found[name])
+
+
+def test_depth_ratios_are_strictly_below_the_power() -> None:
+    target = torch.ones(1, 1, 1, 7)
+    pred = image([1.0, 1.2499, 1.25, 0.8, 1.5625, 1.953125, 1.9531])
+    found = values("depth", pred, target)
+    assert [round(7 * found[f"delta{k}"]) for k in (1, 2, 3)] == [2, 4, 6]
+
+
+def test_pixels_without_positive_true_depth_have_an_error_but_no_ratio() -> None:
+    found = values("depth", image([1.0, 5.0, 5.0]), image([1.0, 0.0, -2.0]))
+    assert found["mae"] == pytest.approx((0 + 5 + 7) / 3)
+    for name in ("abs_rel", "log10", "aligned_mae", "aligned_rmse", "aligned_abs_rel"):
+        assert found[name] == 0
+    assert (found["delta1"], found["aligned_delta1"]) == (1, 1)
+    nothing = values("depth", image([1.0, 5.0]), image([0.0, -2.0]))
+    assert nothing["mae"] == 4
+    assert all(math.isnan(nothing[name]) for name in nothing if name not in ("mae", "rmse", "ssim"))
+
+
+def test_predictions_below_the_floor_are_raised_for_ratios() -> None:
+    rows = depth_rows(image([0.0, -3.0, 2.0]), image([1.0, 1.0, 2.0]), data_range=4.0, floor=0.1)
+    found = measure("depth", list(METRICS["depth"]), rows.numpy(), {})
+    assert found["mae"] == pytest.approx((1 + 4 + 0) / 3)  # errors aren't hidden
+    assert found["abs_rel"] == pytest.approx((1 + 4 + 0) / 3)
+    assert found["log10"] == pytest.approx(2 / 3)
+    assert found["delta3"] == pytest.approx(1 / 3)
+    # Median 0.1 of the raised ones, true 1: scaled by 10 to 1, 1, 20.
+    assert found["aligned_mae"] == pytest.approx(18 / 3)
+
+
+def test_similarity_is_on_the_scale_that_is_learnt() -> None:
+    pred, target = example("depth", 2)
+    target = target.nan_to_num(nan=1.0)
+    plain = depth_rows(pred, target, data_range=4.0, floor=1e-3)
+    moved = depth_rows(10 * pred + 70, 10 * target + 70, data_range=40.0, floor=1e-3, low=70.0)
+    other = depth_rows(10 * pred + 70, 10 * target + 70, data_range=40.0, floor=1e-3)
+    column = DEPTH_COLUMNS.index("ssim")
+    assert moved[:, column].numpy() == pytest.approx(plain[:, column].numpy(), abs=1e-4)
+    assert (other - plain)[:, column].abs().min() > 1e-2
+
+
+# Other implementations ----------------------------------------------------------------------------------------------
+
+
+def test_overlap_is_that_of_torchmetrics() -> None:
+    pred, target = example("mask")
+    known = ~target.isnan()
+    found = values("mask", pred, target)
+    for name, reference in (("iou", BinaryJaccardIndex()), ("dice", BinaryF1Score())):
+        assert found[name] == pytest.approx(float(reference(pred[known], target[known].int())), rel=1e-6)
+
+
+def test_similarity_is_that_of_torchmetrics() -> None:
+    pred, target = example("depth")
+    target = target.nan_to_num(nan=1.0)
+    # It averages over windows centred near the image's edge too, on mirrored pixels: those are cut off here.
+    reference = StructuralSimilarityIndexMeasure(data_range=4.0, sigma=1.5, return_full_image=True)
+    expected = reference(pred, target)[1][..., 5:-5, 5:-5].mean()
+    assert values("depth", pred, target)["ssim"] == pytest.approx(float(expected), abs=1e-5)
+
+
+def brute_boundary_f1(pred: np.ndarray, true: np.ndarray, tolerance: float) -> float:
+    def edge(mask: np.ndarray) -> np.ndarray:
+        around = np.pad(mask, 1, mode="edge")
+        inner = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+        return np.argwhere(mask & ~inner)
+
+    a, b = edge(pred), edge(true)
+    distance = np.hypot(*(a[:, np.newaxis, axis] - b[np.newaxis, :, axis] for axis in (0, 1)))
+    precision, recall = (distance.min(axis=1) <= tolerance).mean(), (distance.min(axis=0) <= tolerance).mean()
+    return float(2 * precision * recall / (precision + recall))
+
+
+@pytest.mark.parametrize("size", [(30, 41), (300, 40), (30, 550)])
+def test_boundaries_are_compared_as_by_all_distances(size: tuple[int, int]) -> None:
+    pred, target = example("mask", 3, size)
+    target = target.nan_to_num(nan=0.0)
+    target[-1, 0, 5:25, 7:30] = 1  # it was all unknown
+    found = per_image("mask", "boundary_f1", mask_rows(pred, target).numpy())
+    tolerance = max(1.0, 0.0075 * math.hypot(*size))
+    expected = [
+        brute_boundary_f1(p, t, tolerance)
+        for p, t in zip((pred[:, 0] >= 0.5).numpy(), (target[:, 0] == 1).numpy(), strict=True)
+    ]
+    assert 0 < min(expected) < 0.9
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def numpy_depth(pred: np.ndarray, true: np.ndarray, floor: float) -> dict[str, float]:
+    """The metrics of one image, written the plain way."""
+    p, t = pred[~np.isnan(true)].astype(float), true[~np.isnan(true)].astype(float)
+    found = {"mae": np.abs(p - t).mean(), "rmse": np.sqrt(((p - t) ** 2).mean())}
+    p, t = p[t > 0], t[t > 0]
+    found["abs_rel"] = (np.abs(p - t) / t).mean()
+    p = np.maximum(p, floor)
+    found["log10"] = np.abs(np.log10(p) - np.log10(t)).mean()
+    for k in (1, 2, 3):
+        found[f"delta{k}"] = (np.maximum(p / t, t / p) < 1.25**k).mean()
+    middle = (len(t) - 1) // 2
+    p = p * np.sort(t)[middle] / np.sort(p)[middle]
+    found |= {"aligned_mae": np.abs(p - t).mean(), "aligned_rmse": np.sqrt(((p - t) ** 2).mean())}
+    return found | {
+        "aligned_abs_rel": (np.abs(p - t) / t).mean(),
+        "aligned_delta1": (p / t < 1.25)[p > 0.8 * t].sum() / len(t),
+    }
+
+
+def test_depth_is_that_of_plain_numpy() -> None:
+    pred, target = example("depth", 4)
+    pred, target = pred - 1, target - 0.5  # some true and predicted depths are not positive
+    rows = rows_of("depth")(pred, target).numpy()
+    assert (pred < 0).any() and (target < 0).any()
+    for i in range(3):
+        for name, value in numpy_depth(pred[i].numpy(), target[i].numpy(), 1e-3).items():
+            assert per_image("depth", name, rows)[i] == pytest.approx(value, rel=1e-5), name
+
+
+# Boundaries ---------------------------------------------------------------------------------------------------------
+
+
+def dot(size: tuple[int, int], row: int, column: int) -> torch.Tensor:
+    mask = torch.zeros(1, 1, *size)
+    mask[..., row, column] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("size", "shift", "agree"),
+    [
+        ((40, 40), (0, 1), True),  # 0.75% of the diagonal is 0.4 pixels: 1 it is
+        ((40, 40), (1, 1), False),
+        ((300, 400), (0, 3), True),  # 3.75 pixels
+        ((300, 400), (0, 4), False),
+        ((300, 400), (-3, 2), True),  # 3.6: a disk,
+        ((300, 400), (3, 3), False),  # not a square, 4.2,
+        ((300, 400), (-2, -3), True),  # not a diamond
+        ((600, 800), (4, 6), True),  # 7.5 pixels
+        ((600, 800), (5, 6), False),
+    ],
+)
+def test_the_tolerance_is_a_disk_of_a_share_of_the_diagonal(
+    size: tuple[int, int], shift: tuple[int, int], agree: bool
+) -> None:
+    found = values("mask", dot(size, 20 + shift[0], 20 + shift[1]), dot(size, 20, 20))
+    assert (found["boundary_f1"], found["iou"]) == (float(agree), 0)
+
+
+def test_near_the_edge_of_the_image() -> None:
+    size = (300, 400)
+    assert values("mask", dot(size, 0, 0), dot(size, 2, 3))["boundary_f1"] == 1
+    assert values("mask", dot(size, 299, 399), dot(size, 0, 0))["boundary_f1"] == 0  # doesn't reach around
+    assert values("mask", dot(size, 5, 399), dot(size, 5, 0))["boundary_f1"] == 0
+
+
+def test_the_edge_of_the_image_is_no_boundary() -> None:
+    half = torch.zeros(1, 1, 50, 60)
+    half[..., :20] = 1
+    row = dict(zip(MASK_COLUMNS, mask_rows(half, half)[0].tolist(), strict=True))
+    assert row["true_edge"] == row["pred_edge"] == 50
+    whole = values("mask", torch.ones_like(half), torch.ones_like(half))
+    assert whole["iou"] == 1
+    assert math.isnan(whole["boundary_f1"])
+    assert values("mask", half, torch.ones_like(half))["boundary_f1"] == 0
+
+
+def test_boundary_precision_and_recall_differ() -> None:
+    target = torch.zeros(1, 1, 40, 40)
+    target[..., 5:15, 5:15] = 1
+    pred = target.clone()
+    pred[..., 30, 30] = 1
+    # All 36 true boundary pixels are met, one of 37 predicted isn't.
+    assert values("mask", pred, target)["boundary_f1"] == pytest.approx(2 * (36 / 37) / (1 + 36 / 37))
+    assert values("mask", target, pred)["boundary_f1"] == pytest.approx(2 * (36 / 37) / (1 + 36 / 37))
+
+
+# Sets of images -----------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_set_is_not_the_mean_of_images() -> None:
+    target, pred = torch.zeros(2, 1, 8, 8), torch.zeros(2, 1, 8, 8)
+    target[0, 0, :4], pred[0, 0, :4] = 1, 1  # 32 of 32 pixels
+    target[1, 0, 0, :4], pred[1, 0, 0, :1] = 1, 1  # 1 of 4
+    rows = mask_rows(pred, target).numpy()
+    assert per_image("mask", "iou", rows).tolist() == [1, 0.25]
+    assert METRICS["mask"]["iou"](rows) == 33 / 36
+    # Boundaries are of each image (Csurka et al. 2013).
+    single = per_image("mask", "boundary_f1", rows)
+    assert METRICS["mask"]["boundary_f1"](rows) == single.mean()
+
+    depth_target, depth_pred = torch.ones(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
+    depth_target[1, 0, 1:] = NAN
+    depth_pred[1] = 3
+    rows = rows_of("depth")(depth_pred, depth_target).numpy()
+    assert per_image("depth", "rmse", rows).tolist() == [0, 2]
+    assert METRICS["depth"]["rmse"](rows) == pytest.approx(math.sqrt(8 * 4 / 72))  # 8 of 72 known pixels
+    assert METRICS["depth"]["ssim"](rows) == pytest.approx(per_image("depth", "ssim", rows).mean())
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_batches_of_any_size_give_the_same(kind: str) -> None:
+    pred, target = example(kind)
+    whole = rows_of(kind)(pred, target).numpy()
+    assert whole.shape == (6, len(COLUMNS[kind]))
+    for size in (1, 3, 4):
+        parts = [rows_of(kind)(p, t) for p, t in zip(pred.split(size), target.split(size), strict=True)]
+        rows = torch.cat(parts).numpy()
+        assert rows == pytest.approx(whole, rel=1e-6, abs=1e-6)
+        for name, value in measure(kind, list(METRICS[kind]), rows, {}).items():
+            assert value == pytest.approx(METRICS[kind][name](whole), rel=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_one_row_has_the_image_s_own_values(kind: str) -> None:
+    pred, target = example(kind)
+    rows = rows_of(kind)(pred, target).numpy()
+    for name, metric in METRICS[kind].items():
+        single = [metric(row[np.newaxis]) for row in rows]
+        assert per_image(kind, name, rows).tolist() == pytest.approx(single, nan_ok=True)
+        assert np.isnan(single).tolist() == [False] * 5 + [True]  # nothing is known of the last
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_images_alone_and_cropped_weigh_by_their_pixels(kind: str) -> None:
+    pred, target = example(kind)
+    rows = rows_of(kind)(pred, target).numpy()
+    metric = METRICS[kind]["mae"]
+    weight = rows[:, 0]
+    assert metric(rows) == pytest.approx(np.average(per_image(kind, "mae", rows)[:5], weights=weight[:5]))
+
+
+# What must not matter -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+@pytest.mark.parametrize("anything", [NAN, INF, -INF, 1e30, -7.0])
+def test_predictions_where_nothing_is_known_have_no_influence(kind: str, anything: float) -> None:
+    pred, target = example(kind)
+    expected = rows_of(kind)(pred, target)
+    changed = torch.where(target.isnan(), anything, pred)
+    assert torch.equal(rows_of(kind)(changed, target), expected)
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_maps_are_left_as_they_are(kind: str) -> None:
+    pred, target = example(kind)
+    before = pred.clone(), target.clone()
+    rows = rows_of(kind)(pred.requires_grad_(), target)
+    assert not rows.requires_grad
+    assert torch.equal(pred, before[0])
+    assert torch.equal(target.nan_to_num(nan=-1), before[1].nan_to_num(nan=-1))
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_mixed_precision_around_it_changes_nothing(kind: str) -> None:
+    pred, target = example(kind)
+    expected = rows_of(kind)(pred, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rows_of(kind)(pred, target), expected)
+
+
+def test_aligning_takes_out_the_scale_of_each_image() -> None:
+    _, target = example("depth")
+    factor = torch.tensor([0.25, 1.0, 4.0, 3.0, 0.7, 5.0])[:, None, None, None]
+    found = values("depth", factor * target.nan_to_num(nan=1.0), target)
+    assert found["aligned_mae"] == pytest.approx(0, abs=1e-6)
+    assert found["aligned_rmse"] == pytest.approx(0, abs=1e-6)
+    assert found["aligned_delta1"] == 1
+    assert found["mae"] > 1
+    assert found["delta1"] < 0.5
+    exact = rows_of("depth")(4 * target[2:3].nan_to_num(nan=1.0), target[2:3])
+    assert per_image("depth", "aligned_mae", exact.numpy()).tolist() == [0]
+
+
+def test_aligning_keeps_an_offset_and_a_lack_of_contrast() -> None:
+    _, target = example("depth")
+    for pred in (target + 1, (target - 1) / 2 + 1):
+        assert values("depth", pred.nan_to_num(nan=1.0), target)["aligned_mae"] > 0.05
+
+
+# Extremes -----------------------------------------------------------------------------------------------------------
+
+BEST = {
+    "mask": {"iou": 1, "dice": 1, "mae": 0, "boundary_f1": 1},
+    "depth": {"delta1": 1, "delta2": 1, "delta3": 1, "ssim": 1, "aligned_delta1": 1}
+    | dict.fromkeys(("mae", "rmse", "abs_rel", "log10", "aligned_mae", "aligned_rmse", "aligned_abs_rel"), 0),
+}
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_a_perfect_prediction(kind: str) -> None:
+    _, target = example(kind)
+    assert values(kind, target.nan_to_num(nan=0.3), target) == pytest.approx(BEST[kind], abs=1e-6)
+
+
+def test_no_foreground() -> None:
+    empty, dotted = torch.zeros(1, 1, 20, 20), dot((20, 20), 3, 3)
+    nothing = values("mask", empty, empty)
+    assert nothing["mae"] == 0
+    assert all(math.isnan(nothing[name]) for name in ("iou", "dice", "boundary_f1"))
+    for pair in ((dotted, empty), (empty, dotted)):
+        wrong = values("mask", *pair)
+        assert (wrong["iou"], wrong["dice"], wrong["boundary_f1"]) == (0, 0, 0)
+    # In a set, an empty image that was seen to be empty changes nothing but the mean error.
+    both = values("mask", torch.cat([dotted, empty]), torch.cat([dotted, empty]))
+    assert both == {"iou": 1, "dice": 1, "mae": 0, "boundary_f1": 1}
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_nothing_known_is_undefined(kind: str) -> None:
+    pred, target = torch.rand(2, 1, 12, 12), torch.full((2, 1, 12, 12), NAN)
+    rows = rows_of(kind)(pred, target)
+    assert torch.equal(rows, torch.zeros_like(rows))
+    assert all(math.isnan(value) for value in values(kind, pred, target).values())
+    if kind == "mask":
+        assert np.isnan(shares(rows.numpy())).all()
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+@pytest.mark.parametrize("bad", [NAN, INF, -INF])
+def test_a_prediction_that_is_not_finite_makes_its_image_undefined_only(kind: str, bad: float) -> None:
+    pred, target = example(kind)
+    expected = rows_of(kind)(pred, target)
+    pred[2, 0, 4, 4], target[2, 0, 4, 4] = bad, 1
+    rows = rows_of(kind)(pred, target)
+    assert rows[2].isnan().all()
+    kept = [0, 1, 3, 4, 5]
+    assert torch.equal(rows[kept], expected[kept])
+    assert math.isnan(METRICS[kind]["mae"](rows.numpy()))
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (2, 3), (7, 30)])
+def test_small_maps(kind: str, size: tuple[int, int]) -> None:
+    target = torch.ones(1, 1, *size)
+    found = values(kind, target, target)
+    expected = {**BEST[kind], **({"boundary_f1": NAN} if kind == "mask" else {})}
+    assert found == pytest.approx(expected, abs=1e-6, nan_ok=True)
+
+
+def test_constant_depth() -> None:
+    found = values("depth", torch.full((1, 1, 20, 20), 2.0), torch.full((1, 1, 20, 20), 1.0))
+    assert (found["mae"], found["rmse"], found["abs_rel"], found["aligned_mae"]) == (1, 1, 1, 0)
+    assert 0 < found["ssim"] < 1
+
+
+def test_sums_of_many_pixels_are_accurate() -> None:
+    pred = torch.full((1, 1, 500, 500), 0.1)
+    target = torch.zeros_like(pred)
+    expected = 500**2 * float(torch.tensor(0.1).double())
+    assert mask_rows(pred, target)[0, MASK_COLUMNS.index("absolute")].item() == pytest.approx(expected, rel=1e-12)
+    rows = depth_rows(pred, target, data_range=4.0, floor=1e-3)
+    assert rows[0, DEPTH_COLUMNS.index("absolute")].item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_nothing_depends_on_values_being_known_to_the_program(kind: str) -> None:
+    # Fake tensors have no values: what waits for one, or has a shape that depends on one, fails on them.
+    with FakeTensorMode():
+        maps = torch.empty(3, 1, 24, 24)
+        assert rows_of(kind)(maps, maps).shape == (3, len(COLUMNS[kind]))
+        with pytest.raises(DataDependentOutputException):
+            maps.sum().item()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_a_gpu_gives_the_same_and_is_not_waited_for(kind: str) -> None:
+    pred, target = example(kind)
+    on_gpu = pred.cuda(), target.cuda()
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        rows = rows_of(kind)(*on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert rows.cpu().numpy() == pytest.approx(rows_of(kind)(pred, target).numpy(), rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mask", "depth"])
+def test_shapes_must_fit(kind: str) -> None:
+    maps: Any = torch.zeros(2, 1, 8, 8)
+    for pair in ((maps, maps[:1]), (maps[:, 0], maps[:, 0]), (maps.expand(2, 3, 8, 8),) * 2):
+        with pytest.raises(ValueError, match="expected two of one shape, B x 1 x H x W, found"):
+            rows_of(kind)(*pair)
+    with pytest.raises(ValueError, match=r"rows: expected N x \d+ \(known, .* found shape \(2, 3\)"):
+        METRICS[kind]["mae"](np.zeros((2, 3)))
