@@ -58,6 +58,15 @@ def focus_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def depth_mask_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated depth and mask set of 8 rooms with 3 images of 40 x 40 pixels each."""
+    from visionlab import samples
+
+    size = {"backgrounds": 8, "per_background": 3, "image_size": 40}
+    return samples.write("depth_mask", tmp_path_factory.mktemp("data") / "depth_mask", **size)
+
+
+@pytest.fixture(scope="session")
 def tiny_run(focus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on ``focus_root``."""
     return train(tmp_path_factory.mktemp("runs") / "tiny", f"data.root={focus_root}")

@@ -8,27 +8,33 @@ import pytest
 import torch
 from pytorch_lightning import Trainer
 
-from tests.conftest import ROOT, TINY
+from tests.conftest import ROOT, TINY, chosen
 from visionlab import assembly
 from visionlab.config import build, compose
+from visionlab.stages import each_stage
 
 CHOICES = [
     (path.parent.name, path.stem)
     for path in sorted((ROOT / "conf").glob("*/*.yaml"))
-    if path.parent.name in ("task", "experiment", "model", "loss", "optimizer", "scheduler", "augment", "trainer")
+    if path.parent.name not in ("callbacks", "logger", "make")
 ]
 # What a choice needs that has no sensible default.
 NEEDS = {("model", "timm"): ["model.name=test_resnet"]}
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
-def test_choice_trains_for_a_step(group: str, choice: str, focus_root: Path) -> None:
+def test_choice_trains_for_a_step(group: str, choice: str, focus_root: Path, depth_mask_root: Path) -> None:
+    overrides = [*chosen(group, choice), *NEEDS.get((group, choice), [])]
+    dense = compose(overrides).module == "dense"
     small = [text for text in TINY if not text.startswith(("task=", "model"))]
-    network = [] if group in ("model", "experiment") else ["model=timm", "model.name=test_resnet"]
-    overrides = [*small, *network, f"{group}={choice}", *NEEDS.get((group, choice), []), "data.batch_size=4"]
+    network = ["model=shuffle_unet"] if dense else ["model=timm", "model.name=test_resnet"]
+    network = [] if group in ("model", "experiment") else network
     if choice == "ddp":
         overrides.append("trainer.devices=1")
-    cfg = compose([*overrides, f"data.root={focus_root}"])
+    root = f"data.root={depth_mask_root if dense else focus_root}"
+    whole = compose([*small, *network, *overrides, root])
+    cfg = list(each_stage(whole).values())[-1]
+    cfg.data.batch_size, cfg.data.image_size = 4, 32
     data = assembly.make_data(cfg)
     data.setup()
     module = assembly.make_module(cfg, data)

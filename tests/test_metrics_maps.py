@@ -424,7 +424,9 @@ def test_a_prediction_that_is_not_finite_makes_its_image_undefined_only(kind: st
     assert rows[2].isnan().all()
     kept = [0, 1, 3, 4, 5]
     assert torch.equal(rows[kept], expected[kept])
-    assert math.isnan(METRICS[kind]["mae"](rows.numpy()))
+    for name, metric in METRICS[kind].items():
+        assert math.isnan(metric(rows.numpy()))
+        assert np.isnan(per_image(kind, name, rows.numpy())).tolist() == [False, False, True, False, False, True]
 
 
 @pytest.mark.parametrize("kind", ["mask", "depth"])

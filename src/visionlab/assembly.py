@@ -71,7 +71,7 @@ def make_model(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -
     options = plain(cfg.model)
     name = options.pop("name")
     if begun:
-        options |= {"pretrained": False, "weights": None}
+        options = {key: value for key, value in options.items() if key not in ("pretrained", "weights")}
     channels = sum(head.channels for head in heads)
     network = models.build(name, data.in_channels, channels, **options)
     spec = {

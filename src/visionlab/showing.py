@@ -16,7 +16,7 @@ from visionlab.metrics import METRICS
 from visionlab.modules.heads import Head
 from visionlab.reports.images import best_worst, examples
 from visionlab.reports.maps import MapShown, Shown, best_worst_maps, map_examples
-from visionlab.reports.text import digits, metric_label, with_unit
+from visionlab.reports.text import digits, key_metric, metric_label, with_unit
 
 Array = np.ndarray[Any, Any]
 
@@ -113,22 +113,23 @@ def predicted_sample(predictor: Predictor, data: ImageDataModule, table: pd.Data
 
     images = [stored.image(row, 0.5, 0.5) for stored in data.images]
     decoded = predictor.decode(torch.from_numpy(joined(images))[None])
-    scores = {head.name: _score(head, table[f"{head.name}_{head.metrics[0]}"].iloc[place]) for head in predictor.heads}
+    scores = {head.name: _score(head, table, place) for head in predictor.heads}
     maps = {name: values[0, 0].numpy() for name, values in decoded.items()}
     return shown(data, row, {head.name: head.unit for head in predictor.heads}, maps, scores)
 
 
-def _score(head: Head, value: float) -> str:
-    metric = head.metrics[0]
+def _score(head: Head, table: pd.DataFrame, place: int) -> str:
+    metric = key_metric(head.describe())
+    value = table[f"{head.name}_{metric}"].iloc[place]
     unit = head.unit if METRICS[head.kind][metric].in_unit else ""
     return f"{metric_label(metric, short=True)} {with_unit(digits(value), unit)}"
 
 
 def _by_score(table: pd.DataFrame, heads: Sequence[Head]) -> Array:
-    """Return the places of the samples from best to worst, by the mean of their ranks in each head's first metric."""
+    """Return the places of the samples from best to worst, by the mean of their ranks in each head's key metric."""
     ranks = []
     for head in heads:
-        metric = head.metrics[0]
+        metric = key_metric(head.describe())
         values = table[f"{head.name}_{metric}"]
         ascending = METRICS[head.kind][metric].better == "min"
         ranks.append(values.rank(ascending=ascending, na_option="keep").fillna(len(values) / 2))

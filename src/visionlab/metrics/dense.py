@@ -59,7 +59,7 @@ _Sums = Mapping[str, Array]
 def _metric(
     columns: Sequence[str],
     name: str,
-    better: Literal["min", "max", "zero"],
+    better: Literal["min", "max"],
     terms: Callable[[_Sums], tuple[Array, Array]],
     *,
     in_unit: bool = False,

@@ -79,7 +79,7 @@ class MaskHead(MapHead):
         return self.activated(raw).clamp(0, 1)
 
     def mean_like(self, target: torch.Tensor) -> torch.Tensor:
-        return torch.full_like(target, float(self.share))
+        return self.share.to(target).expand_as(target)
 
     def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return mask_rows(decoded, target, THRESHOLD)
@@ -126,6 +126,7 @@ class DepthHead(MapHead):
         super().__init__(name, (name,), unit=unit, metrics=metrics, weight=weight, activation=activation)
         for key, value in (("low", low), ("high", high), ("mean", mean)):
             self.register_buffer(key, torch.tensor(value, dtype=torch.float32))
+        self._known: tuple[float, float, float] | None = None
 
     @classmethod
     def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> DepthHead:
@@ -145,16 +146,25 @@ class DepthHead(MapHead):
         return self.activated(raw) * (self.high - self.low) + self.low
 
     def mean_like(self, target: torch.Tensor) -> torch.Tensor:
-        return torch.full_like(target, float(self.mean))
+        return self.mean.to(target).expand_as(target)
 
     def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
         return {f"{self.name}_median": (float(np.median(decoded)), self.unit)}
 
     def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        low, high, mean = self._numbers()
         # Ratios and logarithms need positive predictions: a thousandth of the usual depth is next to nothing.
-        return depth_rows(
-            decoded, target, data_range=float(self.high - self.low), floor=max(1e-3 * float(self.mean), 1e-12)
-        )
+        return depth_rows(decoded, target, data_range=high - low, low=low, floor=max(1e-3 * mean, 1e-12))
+
+    def _numbers(self) -> tuple[float, float, float]:
+        """Return low, high and mean without waiting for the device at each batch."""
+        if self._known is None:
+            self._known = (float(self.low), float(self.high), float(self.mean))
+        return self._known
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known = None
+        super()._load_from_state_dict(*args, **kwargs)
 
 
 def _options(spec: Mapping[str, Any]) -> dict[str, Any]:

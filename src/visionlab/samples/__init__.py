@@ -27,7 +27,8 @@ SETS = {
     "depth_mask": "visionlab.samples.depth_mask:DepthMaskSet",
     "cutouts": "visionlab.samples.cutouts:CutoutSet",
 }
-"""Task name -> where its generator stands (``module:class``); imported when asked for."""
+"""Task -> where its generator stands (``module:class``), imported when asked for. ``cutouts`` is for no task: what a set
+for ``depth_mask`` can be composed of."""
 
 
 class SampleSet(Protocol):
@@ -59,7 +60,8 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
         task: name of a task in :data:`SETS`.
         root: a folder that does not exist yet or is empty.
         seed: a whole number, at least 0.
-        size: parameters of the set, for ``focus``: those of :class:`visionlab.samples.focus.FocusSet`.
+        size: parameters of the set: those of :class:`visionlab.samples.focus.FocusSet`,
+            :class:`visionlab.samples.depth_mask.DepthMaskSet` or :class:`visionlab.samples.cutouts.CutoutSet`.
 
     Raises:
         UsageError: the task, a size parameter or its value is unknown or out of range.

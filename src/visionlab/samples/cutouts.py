@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 
 from visionlab.data.encoding import eight_bits, jpeg, png, to_srgb
 from visionlab.samples.depth_mask import NOISE, background_name, check_whole, save
-from visionlab.samples.figures import KINDS, draw
-from visionlab.samples.rooms import Camera, Light, Room, look
+from visionlab.samples.figures import KINDS
+from visionlab.samples.rooms import Light, Room
 from visionlab.samples.scene import frame, photograph, picture
-from visionlab.samples.shapes import Group, turn
+from visionlab.samples.shapes import turn
+from visionlab.samples.tracing import Group
+from visionlab.samples.views import Camera, look
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class CutoutSet:
         else:
             number = part - self.backgrounds
             kind = list(KINDS)[number % len(KINDS)]
-            content = png(cut_out(draw(rng, kind).moved(turn(rng.normal(0, 0.8)), (0, 0, 0)), self.image_size))
+            content = png(cut_out(KINDS[kind](rng).moved(turn(rng.normal(0, 0.8)), (0, 0, 0)), self.image_size))
             save(folder / "cutouts" / f"{kind}_{number + 1:03d}.png", content)
         return 1
 

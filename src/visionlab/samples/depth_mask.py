@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 
 from visionlab.data.encoding import eight_bits, jpeg, png
 from visionlab.errors import UsageError
-from visionlab.samples.figures import KINDS, draw
-from visionlab.samples.rooms import Camera, Room, View, look
+from visionlab.samples.figures import KINDS
+from visionlab.samples.rooms import Room
 from visionlab.samples.scene import Figure, compose, picture, stand
-from visionlab.samples.shapes import Array, Group
+from visionlab.samples.shapes import Array
+from visionlab.samples.tracing import Group
+from visionlab.samples.views import Camera, View, look
 
 PLACEMENTS = 5
 """Images of one figure in its room, each at another place."""
@@ -127,7 +129,7 @@ def background_name(part: int) -> str:
 def _placed(rng: np.random.Generator, view: View, kind: str, count: int) -> list[tuple[Group, Figure]]:
     """Return a figure at ``count`` places; one for which there are too few is drawn anew."""
     while True:
-        figure = draw(rng, kind)
+        figure = KINDS[kind](rng)
         found = [place for place in (stand(rng, view, figure) for _ in range(count)) if place is not None]
         if len(found) == count:
             return found

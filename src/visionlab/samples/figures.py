@@ -9,13 +9,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from visionlab.samples.shapes import Array, Group, Paint, Shape, box, cone, crystal, ellipsoid, limb, plain, turn
+from visionlab.samples.shapes import Array, Paint, Shape, box, cone, crystal, ellipsoid, limb, plain, turn
 from visionlab.samples.textures import Noise, colour
-
-
-def draw(rng: np.random.Generator, kind: str) -> Group:
-    """Return a random figure of a kind in :data:`KINDS`."""
-    return KINDS[kind](rng)
+from visionlab.samples.tracing import Group
 
 
 def _any(rng: np.random.Generator, saturation: tuple[float, float] = (0.2, 0.75)) -> Array:
@@ -58,7 +54,7 @@ def person(rng: np.random.Generator) -> Group:
         parts += limb(hip, knee, 0.05 * wide, 0.036 * wide, trousers) + limb(
             knee, foot, 0.035 * wide, 0.024, skin if skirt else trousers
         )
-        parts.append(ellipsoid(foot + (0, -0.012, -0.028), (0.028, 0.023, 0.062), shoes))
+        parts.append(ellipsoid(np.add(foot, (0, -0.012, -0.028)), (0.028, 0.023, 0.062), shoes))
         shoulder = np.array([side * 0.105 * wide, 0.795, 0])
         lift, ahead = rng.uniform(0.05, 0.5) ** 2, rng.uniform(-0.35, 0.6)
         if rng.random() < 0.15:
@@ -108,13 +104,13 @@ def animal(rng: np.random.Generator) -> Group:
     parts += limb((0, top + 0.02, -0.34), head, 0.9 * stout, 0.07, fur)
     parts += [
         ellipsoid(head, (0.095, 0.09, 0.11), fur),
-        *limb(head + (0, -0.02, -0.08), head + (0, -0.035, -0.17), 0.055, 0.04, fur),
+        *limb(np.add(head, (0, -0.02, -0.08)), np.add(head, (0, -0.035, -0.17)), 0.055, 0.04, fur),
     ]
-    parts.append(ellipsoid(head + (0, -0.03, -0.205), 0.018, plain((0.01, 0.01, 0.01))))
+    parts.append(ellipsoid(np.add(head, (0, -0.03, -0.205)), 0.018, plain((0.01, 0.01, 0.01))))
     ear = rng.uniform(0.04, 0.1)
     for side in (-1, 1):
-        parts.append(ellipsoid(head + (side * 0.07, 0.06 + 0.5 * ear, 0.02), (0.028, ear, 0.04), fur))
-        parts.append(ellipsoid(head + (side * 0.045, 0.03, -0.09), 0.014, plain((0.01, 0.01, 0.01))))
+        parts.append(ellipsoid(np.add(head, (side * 0.07, 0.06 + 0.5 * ear, 0.02)), (0.028, ear, 0.04), fur))
+        parts.append(ellipsoid(np.add(head, (side * 0.045, 0.03, -0.09)), 0.014, plain((0.01, 0.01, 0.01))))
     parts += limb(
         (0, top + 0.04, 0.44), (rng.uniform(-0.15, 0.15), top + rng.uniform(-0.1, 0.35), 0.66), 0.035, 0.018, fur
     )
@@ -177,8 +173,8 @@ def vase(rng: np.random.Generator) -> Group:
             tip = np.array([np.sin(lean) * np.cos(way), np.cos(lean), np.sin(lean) * np.sin(way)]) * rng.uniform(
                 0.3, 0.55
             )
-            parts.append(cone((0, 0.97, 0), tip + (0, 0.97, 0), 0.012, 0.008, plain(colour(0.3, 0.6, 0.35))))
-            parts.append(ellipsoid(tip + (0, 0.97, 0), rng.uniform(0.045, 0.09), plain(_any(rng, (0.5, 0.9)))))
+            parts.append(cone((0, 0.97, 0), np.add(tip, (0, 0.97, 0)), 0.012, 0.008, plain(colour(0.3, 0.6, 0.35))))
+            parts.append(ellipsoid(np.add(tip, (0, 0.97, 0)), rng.uniform(0.045, 0.09), plain(_any(rng, (0.5, 0.9)))))
     return _scaled(parts, rng.uniform(0.7, 1.4) / (1.0 if len(parts) == 6 else 1.35))
 
 
@@ -197,8 +193,8 @@ def gem(rng: np.random.Generator) -> Group:
     )
     between = np.stack([np.cos(around + np.pi / sides), around * 0, np.sin(around + np.pi / sides)], axis=1)
     apothem = 0.4 * np.cos(np.pi / sides)
-    lower = between + (0, -apothem * (1 - foot) / (waist * height), 0)
-    upper = between + (0, apothem * (1 - up) / ((1 - waist) * height), 0)
+    lower = np.add(between, (0, -apothem * (1 - foot) / (waist * height), 0))
+    upper = np.add(between, (0, apothem * (1 - up) / ((1 - waist) * height), 0))
     faces = np.concatenate([lower, upper, [(0, -1, 0), (0, 1, 0)]])
     noise, base, vein = Noise(rng), _any(rng), _any(rng)
 
@@ -250,7 +246,7 @@ def robot(rng: np.random.Generator) -> Group:
         parts.append(cone((side * 0.6 * wide, 0.05, 0), (side * 0.6 * wide, 0.36, 0), 0.05, 0.04, dark))
         parts.append(box((side * 0.6 * wide, 0.035, -0.03), (0.12, 0.07, 0.22), metal))
         shoulder, bend = np.array([side * (wide + 0.03), 0.65, 0]), rng.uniform(-0.3, 1.2)
-        elbow = shoulder + (side * 0.03, -0.16, 0)
+        elbow = np.add(shoulder, (side * 0.03, -0.16, 0))
         parts += limb(shoulder, elbow, 0.04, 0.035, dark)
         parts += limb(elbow, elbow + 0.17 * np.array([0, -np.cos(bend), -np.sin(bend)]), 0.035, 0.03, metal)
     return _scaled(parts, rng.uniform(0.8, 1.7))

@@ -1,69 +1,28 @@
-"""Rooms whose depth is known by construction: a box with textured walls, furniture and lamps, seen by a camera.
+"""Rooms whose geometry is known by construction: a box with textured walls, furniture and lamps.
 
-Lengths are in metres: x to the right, y up from the floor, z into the room. Depth is measured along the optical axis
-of the camera (z-depth), not along the ray. Windows, pictures and doors are painted on the walls: their depth is the
-wall's.
+Lengths are in metres: x to the right, y up from the floor, z into the room. Windows, pictures and doors are painted on
+the walls: their depth is the wall's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from visionlab.samples.furniture import PIECES, Panel, Piece, door, picture, window
-from visionlab.samples.shapes import Array, Group, dot, inner, turn
+from visionlab.samples.furniture import PIECES, Piece
+from visionlab.samples.panels import Panel, door, picture, window
+from visionlab.samples.shapes import Array, dot, inner, turn
 from visionlab.samples.textures import FLOORS, WALLS, Texture, colour, plaster, rug, with_skirting
+from visionlab.samples.tracing import Group
 
-OVERSAMPLING = 3
-"""Rays a pixel in each direction; odd, so that the middle one goes through the pixel's centre."""
+T = TypeVar("T")
 
 FLOOR, CEILING, BACK, LEFT, RIGHT, FRONT = range(6)
-_NORMALS = np.array([[0, 1, 0], [0, -1, 0], [0, 0, -1], [1, 0, 0], [-1, 0, 0], [0, 0, 1]], np.float32)
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A pinhole camera with square pixels.
-
-    Attributes:
-        place: where it is, m.
-        rotation: 3 x 3, from the camera's axes (x right, y up, z ahead) to the room's.
-        focal: focal length in pixels.
-        size: height and width of the image in pixels.
-    """
-
-    place: Array
-    rotation: Array
-    focal: float
-    size: int
-
-    @classmethod
-    def random(cls, rng: np.random.Generator, size: int, room_width: float) -> Camera:
-        """Draw a camera near the front wall, at about the height of the eyes, looking in and slightly down."""
-        place = np.array([rng.uniform(-0.2, 0.2) * room_width, rng.uniform(1.25, 1.7), rng.uniform(0.1, 0.4)])
-        yaw = -0.12 * place[0] + rng.uniform(-0.25, 0.25)
-        rotation = turn(yaw, -rng.uniform(0.1, 0.28), rng.normal(0, 0.012))
-        return cls(place.astype(np.float32), rotation, size / (2 * np.tan(np.radians(rng.uniform(54, 70)) / 2)), size)
-
-    def rays(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
-        """Return the rays of these pixels, ``OVERSAMPLING`` a pixel each way, row by row (n x 3).
-
-        Their length is such that their parameter is the depth along the optical axis.
-        """
-        fine = (np.arange(self.size * OVERSAMPLING) + 0.5) / OVERSAMPLING - self.size / 2
-        across = fine.reshape(self.size, -1)[columns].ravel() / self.focal
-        down = fine.reshape(self.size, -1)[rows].ravel() / self.focal
-        x, y = np.meshgrid(across, -down)
-        rays = np.stack([x.ravel(), y.ravel(), np.ones(x.size)], axis=1)
-        return inner(rays, self.rotation).astype(np.float32)
-
-    def project(self, points: Array) -> tuple[Array, Array, Array]:
-        """Return row, column (pixels from the upper left corner) and depth of points in the room (n x 3)."""
-        x, y, depth = inner(points - self.place, self.rotation.T).T
-        return self.size / 2 - self.focal * y / depth, self.size / 2 + self.focal * x / depth, depth
+NORMALS = np.array([[0, 1, 0], [0, -1, 0], [0, 0, -1], [1, 0, 0], [-1, 0, 0], [0, 0, 1]], np.float32)
 
 
 @dataclass(frozen=True)
@@ -104,13 +63,13 @@ class Room:
     def random(cls, rng: np.random.Generator) -> Room:
         """Draw a room with windows, pictures, doors and furniture along its walls."""
         width, length, height = rng.uniform(3.4, 6.0), rng.uniform(4.2, 8.0), rng.uniform(2.4, 3.0)
-        floor = FLOORS[rng.integers(len(FLOORS))](rng)
+        floor = _one(rng, FLOORS)(rng)
         if rng.random() < 0.5:
             place = (rng.uniform(-0.15, 0.15) * width, rng.uniform(0.4, 0.65) * length)
             floor = rug(rng, floor, place, (rng.uniform(1.2, 2.2), rng.uniform(1.4, 2.8)))
         skirting = colour(0.09, 0.05, 0.9) if rng.random() < 0.7 else colour(0.07, 0.5, 0.4)
-        common = WALLS[rng.integers(len(WALLS))](rng)
-        walls = [WALLS[rng.integers(len(WALLS))](rng) if rng.random() < 0.25 else common for _ in range(4)]
+        common = _one(rng, WALLS)(rng)
+        walls = [_one(rng, WALLS)(rng) if rng.random() < 0.25 else common for _ in range(4)]
         ceiling = plaster(rng, colour(0.1, rng.uniform(0, 0.05), 0.95))
         textures = [floor, ceiling, *(with_skirting(wall, skirting) for wall in walls)]
         warm = colour(0.1, rng.uniform(0.05, 0.3), 1.0)
@@ -138,9 +97,9 @@ class Room:
                 self.panels[wall].append(panel)
                 if kind == 0 and len(self.lights) < 3:
                     middle = (np.add(panel.low, panel.high) / 2)[None].astype(np.float32)
-                    place = self._on_wall(wall, middle[:, 0], middle[:, 1])[0] + 0.05 * _NORMALS[wall]
+                    place = self._on_wall(wall, middle[:, 0], middle[:, 1])[0] + 0.05 * NORMALS[wall]
                     strength = colour(rng.uniform(0.55, 0.62), rng.uniform(0.05, 0.2), 1.0) * rng.uniform(2.0, 5.0)
-                    self.lights.append(Light(place, strength, 0.5, _NORMALS[wall]))
+                    self.lights.append(Light(place, strength, 0.5, NORMALS[wall]))
 
     def _furnish(self, rng: np.random.Generator) -> None:
         for wall, low, high in (
@@ -150,7 +109,7 @@ class Room:
         ):
             at = low + rng.uniform(0.1, 0.8)
             for _ in range(int(rng.integers(1, 4))):
-                piece = PIECES[rng.integers(len(PIECES))](rng)
+                piece = _one(rng, PIECES)(rng)
                 # Something must be left of the floor.
                 if at + piece.width < high - 0.1 and (wall == BACK or piece.depth < 0.28 * self.width):
                     self._put(piece, wall, at + piece.width / 2)
@@ -159,7 +118,7 @@ class Room:
     def _put(self, piece: Piece, wall: int, middle: float) -> None:
         """Stand a piece with its back to a wall, unless it would stand in another one."""
         yaw = {BACK: np.pi, LEFT: np.pi / 2, RIGHT: -np.pi / 2}[wall]
-        ahead, across = _NORMALS[wall], turn(yaw)[:, 0]
+        ahead, across = NORMALS[wall], turn(yaw)[:, 0]
         start = self._on_wall(wall, np.array([middle], np.float32), np.zeros(1, np.float32))[0] + 0.02 * ahead
         corners = np.array(
             [start + s * piece.width / 2 * across + d * piece.depth * ahead for s in (-1, 1) for d in (0, 1)]
@@ -187,7 +146,7 @@ class Room:
         gaps = np.array(
             [origin[1], self.height - origin[1], self.length - origin[2], origin[0] + half, half - origin[0], origin[2]]
         )
-        toward = -inner(rays, _NORMALS)
+        toward = -inner(rays, NORMALS)
         with np.errstate(divide="ignore"):
             t = np.where(toward > 1e-9, gaps.astype(np.float32) / toward, np.inf)
         face = t.argmin(1)
@@ -239,82 +198,5 @@ class Room:
             yield strength[:, None] * light.strength, target
 
 
-@dataclass(frozen=True)
-class Beam:
-    """What one lamp lights: the numbers of the samples, their place, the place of the lamp, and the exposed light."""
-
-    index: NDArray[np.intp]
-    off: Array
-    target: Array
-    light: Array
-
-
-@dataclass(frozen=True)
-class View:
-    """A room as a camera sees it; n = (size * OVERSAMPLING)^2 samples.
-
-    Attributes:
-        t: depth along the optical axis for every sample, m; n.
-        floor: numbers of the samples that show the floor; ``floor_places`` is where (k x 3).
-        light: exposed light of all samples, unbounded above, n x 3; ``beams`` is what of it comes from the lamps.
-        exposure: what light is multiplied by to become 0..1.
-    """
-
-    room: Room
-    camera: Camera
-    t: Array
-    floor: NDArray[np.intp]
-    floor_places: Array
-    light: Array
-    beams: list[Beam]
-    exposure: float
-
-    @property
-    def depth(self) -> Array:
-        """Depth at the pixels' centres, m along the optical axis; size x size."""
-        side = self.camera.size
-        return self.t.reshape(side, OVERSAMPLING, side, OVERSAMPLING)[:, OVERSAMPLING // 2, :, OVERSAMPLING // 2]
-
-
-def jitter(camera: Camera) -> Array:
-    """Return for every sample of an image the part of a lamp it sees: each sample of a pixel another one."""
-    k = np.arange(OVERSAMPLING**2)
-    angle, reach = 2.399963 * k, np.sqrt((k + 0.5) / len(k))  # the golden angle: evenly over the disk
-    disk = np.stack([reach * np.cos(angle), 0.4 * reach * np.cos(3 * angle), reach * np.sin(angle)], axis=1)
-    tile = disk.astype(np.float32).reshape(OVERSAMPLING, OVERSAMPLING, 3)
-    return np.tile(tile, (camera.size, camera.size, 1)).reshape(-1, 3)
-
-
-def look(room: Room, camera: Camera) -> View:
-    """Photograph a room."""
-    rays = camera.rays()
-    t, face = room.shell(camera.place, rays)
-    piece = np.full(len(t), -1)
-    for number, group in enumerate(room.furniture):
-        found, which = group.trace(camera.place, rays)
-        nearer = np.flatnonzero(found < t)
-        t[nearer], piece[nearer] = found[nearer], 100 * number + which[nearer]
-    solid = piece >= 0
-    points = camera.place + t[:, None] * rays
-    normals = _NORMALS[face]
-    slant = np.abs(dot(rays, normals)) / np.sqrt(dot(rays, rays))
-    albedo, sent = room.colours(points, face, t / camera.focal / np.maximum(slant, 0.02) ** 0.7)
-    dim = room.near_furniture(points)
-    for number in np.unique(piece[solid]):
-        index = np.flatnonzero(piece == number)
-        shape = room.furniture[number // 100].shapes[number % 100]
-        albedo[index], normals[index] = shape.surface(points[index])
-    sent[solid], dim[solid] = 0, 1
-    light = albedo * room.ambience(points, normals) * dim[:, None]
-    off = points + 2e-3 * normals
-    beams = []
-    for strength, target in room.beams(off, normals, jitter(camera)):
-        lit = np.flatnonzero(strength[:, 2])
-        for group in room.furniture:
-            lit = lit[~group.hides(off[lit], target[lit])]
-        beams.append(Beam(lit, off[lit], target[lit], albedo[lit] * strength[lit]))
-        light[lit] += beams[-1].light
-    exposure = 0.62 / float(np.percentile(light.mean(1), 85))
-    floor = np.flatnonzero(~solid & (face == FLOOR))
-    beams = [replace(beam, light=exposure * beam.light) for beam in beams]
-    return View(room, camera, t, floor, points[floor], exposure * light + sent, beams, exposure)
+def _one(rng: np.random.Generator, choices: Sequence[T]) -> T:
+    return choices[int(rng.integers(len(choices)))]

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionlab.data.encoding import to_srgb
-from visionlab.samples.rooms import OVERSAMPLING, Camera, Room, View, jitter
-from visionlab.samples.shapes import Array, Group, turn
+from visionlab.samples.rooms import Room
+from visionlab.samples.shapes import Array, turn
+from visionlab.samples.tracing import Group
+from visionlab.samples.views import OVERSAMPLING, Camera, View, jitter
 
 MASK_THRESHOLD = 200
 """A pixel is foreground if its alpha (0..255) is at least this, as in the published sets."""
