@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import itertools
-import math
 from typing import Any
 
 import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, OneCycleLR
 
-from visionlab import config, losses
+from visionlab import config
 from visionlab.modules import optimizers, schedulers
 from visionlab.modules.schedulers import Plan, Schedule
 
@@ -145,53 +144,3 @@ def test_plateau_follows_the_monitored_metric(mode: Any, values: list[float]) ->
         schedule.scheduler.step(value)  # type: ignore[arg-type]
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == pytest.approx([0.1, 0.1, 0.09, 0.09]), "0.08 is below min_lr"
-
-
-# Losses ------------------------------------------------------------------------------------------------------------
-
-PAIR = (torch.tensor([[0.0, 1.0], [2.0, -3.0]]), torch.tensor([[0.5, 1.0], [0.0, 1.0]]))
-
-
-@pytest.mark.parametrize(
-    ("loss", "value"),
-    [
-        (losses.l1(), (0.5 + 0 + 2 + 4) / 4),
-        (losses.mse(), (0.25 + 0 + 4 + 16) / 4),
-        (losses.huber(), (0.125 + 0 + 1.5 + 3.5) / 4),
-        (losses.huber(delta=3.0), (0.125 + 0 + 2 + 7.5) / 4),
-    ],
-)
-def test_known_values(loss: losses.ElementwiseLoss, value: float) -> None:
-    assert loss(*PAIR).item() == pytest.approx(value)
-    assert loss(*PAIR).shape == ()
-    assert loss(PAIR[0], PAIR[0]).item() == 0.0
-
-
-def test_huber_lies_between_the_square_and_the_line() -> None:
-    error = torch.linspace(-4, 4, 41, dtype=torch.float64)
-    zero = torch.zeros_like(error[:1])
-    for delta in (0.5, 2.0):
-        for value in error[:, None]:
-            found = losses.huber(delta=delta)(value, zero)
-            square, line = losses.mse()(value, zero) / 2, delta * losses.l1()(value, zero)
-            assert found <= square + 1e-12 and found <= line + 1e-12
-            assert math.isclose(found, square if abs(value) <= delta else line - delta**2 / 2, abs_tol=1e-12)
-
-
-@pytest.mark.parametrize("loss", [losses.l1(), losses.mse(), losses.huber(delta=0.7)])
-def test_gradients(loss: losses.ElementwiseLoss) -> None:
-    generator = torch.Generator().manual_seed(0)
-    first = torch.randn(3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
-    second = torch.randn(3, 4, dtype=torch.float64, generator=generator, requires_grad=True)
-    assert torch.autograd.gradcheck(loss, (first, second))
-    equal = torch.ones(3, requires_grad=True)
-    loss(equal, equal.detach()).backward()
-    assert equal.grad is not None and equal.grad.abs().max() == 0
-
-
-@pytest.mark.parametrize("loss", [losses.l1(), losses.mse(), losses.huber()])
-def test_degenerate_inputs_are_refused(loss: losses.ElementwiseLoss) -> None:
-    with pytest.raises(ValueError, match=r"expected equal shapes, found \(4, 1\) and \(4,\)"):
-        loss(torch.zeros(4, 1), torch.zeros(4))
-    with pytest.raises(ValueError, match="at least one element"):
-        loss(torch.zeros(0, 1), torch.zeros(0, 1))

@@ -12,6 +12,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from visionlab import models, schema, signature
 from visionlab.annotations import accepts, describe, show
 from visionlab.catalog import transform_arguments, transforms
+from visionlab.data.files import IMAGE
 from visionlab.errors import ConfigError, nearest
 from visionlab.head_checks import check_heads, check_losses, own_losses
 from visionlab.modules import MODULES
@@ -109,6 +110,8 @@ def _check_targets(plain: Plain) -> None:
             found = "none" if target is None else show(target)
             raise ConfigError(f"{key}._target_: expected a name that begins with '{place}', found {found}")
         signature.check(target, {name: value for name, value in node.items() if name != "_target_"}, key)
+        if key != part:
+            check_ranges({"loss": node}, key)
     name = plain["model"].get("name")
     if not isinstance(name, str):
         raise ConfigError(f"model.name: expected the name of a network, found {show(name)}")
@@ -124,6 +127,18 @@ def _check_model(plain: Plain) -> None:
         raise ConfigError(
             f"model.name: expected a network of kind '{MODULES[module].kind}' for module={module}, "
             f"found '{model['name']}' of kind '{network.kind}'"
+        )
+    models.check_options(model["name"], {key: value for key, value in model.items() if key != "name"})
+    inputs, heads = plain["data"].get("inputs", [IMAGE]), list(plain["heads"])
+    if network.inputs and len(inputs) != network.inputs:
+        raise ConfigError(
+            f"data.inputs: expected {network.inputs} for model.name={model['name']}, e.g. [image,background]; "
+            f"found {show(inputs)}"
+        )
+    if network.outputs and len(heads) != network.outputs:
+        raise ConfigError(
+            f"heads: expected {network.outputs} for model.name={model['name']}, found {', '.join(heads)}; "
+            "choose another model"
         )
     size = plain["data"]["image_size"]
     for side in size if isinstance(size, list) else [size]:
@@ -147,6 +162,9 @@ def _check_model(plain: Plain) -> None:
 
 def _check_data(data: Mapping[str, Any]) -> None:
     size, normalize = data["image_size"], data["normalize"]
+    inputs = data.get("inputs", [IMAGE])
+    if inputs[:1] != [IMAGE] or len(set(inputs)) != len(inputs):
+        raise ConfigError(f"data.inputs: expected image, and perhaps others after it; found {show(inputs)}")
     if isinstance(size, list) and len(size) != 2:
         raise ConfigError(f"data.image_size: expected one number or [height, width], found {show(size)}")
     if isinstance(normalize, list) and (len(normalize) != 2 or not normalize[1] > 0):

@@ -35,6 +35,12 @@ RANGES: dict[str, Rule] = {
     "model.hidden": AT_LEAST_1,
     "model.dropout": BELOW_1,
     "loss.delta": ABOVE_0,
+    "loss.alpha": ("a number of 0 to 1", lambda value: 0 <= value <= 1),
+    "loss.gamma": AT_LEAST_0,
+    "loss.pos_weight": ABOVE_0,
+    "loss.smooth": ABOVE_0,
+    "loss.data_range": ABOVE_0,
+    "balance.factor": AT_LEAST_1,
     "optimizer.lr": ABOVE_0,
     "optimizer.betas": BELOW_1,
     "optimizer.eps": ABOVE_0,
@@ -77,8 +83,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 
 
-def check_ranges(plain: Mapping[str, Any]) -> None:
+def check_ranges(plain: Mapping[str, Any], name: str = "") -> None:
     """Check every number and name of a plain configuration whose key is listed above; null is left to the types.
+
+    Args:
+        plain: the configuration, or ``{"loss": ...}`` for a loss that stands elsewhere.
+        name: of the place where it stands, for the message.
 
     Raises:
         ConfigError: a value is out of range or not among the choices.
@@ -89,7 +99,8 @@ def check_ranges(plain: Mapping[str, Any]) -> None:
         value = select(plain, key)
         for number in value if isinstance(value, list) else [value]:
             if isinstance(number, int | float) and not holds(number):
-                raise ConfigError(f"{key}: expected {expected}, found {show(value)}")
+                place = f"{name}{key.removeprefix('loss')}" if name else key
+                raise ConfigError(f"{place}: expected {expected}, found {show(value)}")
 
 
 def check_choice(key: str, value: Any, choices: tuple[str, ...] | list[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def read(overrides: Sequence[str]) -> list[Override]:
             )
         if key in groups():
             _check_choice(item, options(key, path))
-        elif item.is_delete() and not item.is_hydra_override():
+        elif item.is_delete() and not item.is_hydra_override() and not re.fullmatch(r"heads\.\w+", key):
+            # A head may be left out: of data that have no maps of it, for one.
             raise ConfigError(f"'{line}': '{key}' can't be removed; set it to another value (null switches off)")
     return parsed
 

@@ -26,6 +26,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _TRIAL = 2.0  # seconds of composing from which time and size are estimated
+_BLOCK = 4096  # bytes: nearly every file system stores files, and folders, in multiples of this
 
 
 class Compositor:
@@ -149,14 +150,15 @@ class Compositor:
             return
         with self._writing():
             size, seconds, tried = self._trial(composition, missing)
+        need = left * size + 2 * len(missing) * _BLOCK
         free = shutil.disk_usage(_existing(self.root)).free
         LOG.info(
             "composite: about %s on disk (%s free) and %s with %d threads, after a trial with %d images",
-            *(_bytes(left * size), _bytes(free), _duration(left * seconds), self.workers, tried),
+            *(_bytes(need), _bytes(free), _duration(left * seconds), self.workers, tried),
         )
         files = 2 * left + 2 * len(missing)
-        if left * size > free:
-            what = f"about {_bytes(left * size)} are needed for {left} images, {_bytes(free)} are free"
+        if need > free:
+            what = f"about {_bytes(need)} are needed for {left} images, {_bytes(free)} are free"
         elif files > (names := _free_names(_existing(self.root))):
             what = f"{files} files and folders are to be made, but the disk's file system has room for {names:.0f} only"
         else:
@@ -168,7 +170,6 @@ class Compositor:
         self.root.parent.mkdir(parents=True, exist_ok=True)
         some = missing[:: max(1, len(missing) // 64)]
         limit = max(1, min(composition.per_folder, 4))
-        block = 4096  # what files are stored in multiples of, by nearly every file system
         sizes: list[int] = []
         with tempfile.TemporaryDirectory(prefix=f".{self.root.name}.", suffix=".part", dir=self.root.parent) as folder:
             composition.write_pair(Path(folder), *some[0], limit=1)  # imports and tables
@@ -179,7 +180,7 @@ class Compositor:
                     break
             seconds = time.monotonic() - started
         count = len(sizes) // 2
-        return sum(block * math.ceil(size / block) for size in sizes) / count, seconds / count, count
+        return sum(_BLOCK * math.ceil(size / _BLOCK) for size in sizes) / count, seconds / count, count
 
     def _in_order(self, job: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield ``job(item)`` for each item, in order, from several threads and with few items waiting."""

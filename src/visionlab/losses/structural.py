@@ -32,8 +32,8 @@ FLOOR = 1e-3
 TINY = 1e-12
 
 
-class SSIMLoss(Loss):
-    """1 - SSIM: 0 for equal images, up to 2.
+class StructuralLoss(Loss):
+    """1 - similarity, averaged over all images and channels with a valid pixel: 0 for equal images, up to 2.
 
     Args:
         data_range: L, above 0: largest minus smallest value that the targets can have.
@@ -53,14 +53,21 @@ class SSIMLoss(Loss):
         return mean(1 - self.similarity(input, target, valid), any_valid(valid))
 
     def similarity(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """Return the SSIM of each image and channel, B x C, from -1 to 1; meaningless where nothing is valid."""
+        """Return it for each image and channel, B x C, from -1 to 1; meaningless where nothing is valid."""
+        raise NotImplementedError
+
+
+class SSIMLoss(StructuralLoss):
+    """1 - SSIM."""
+
+    def similarity(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
         windows = level_windows(*input.shape[2:], 1)
         pair, share = _pair(input, target, valid)
         return _similarity(pair, share, windows[0], self.data_range, luminance=True).view(input.shape[:2])
 
 
-class MSSSIMLoss(Loss):
-    """1 - MS-SSIM of images from 32 x 32 pixels: 0 for equal images, up to 2.
+class MSSSIMLoss(StructuralLoss):
+    """1 - MS-SSIM of images from 32 x 32 pixels.
 
     MS-SSIM is the product of five powers x^w: x is the contrast-structure term of an image at full size and halved
     once to three times, and SSIM of it halved four times. At 0 such a power has an infinite slope, and below, where one
@@ -68,27 +75,11 @@ class MSSSIMLoss(Loss):
     w (x - 0.001) is added for each x below: continuous, still rising with x, and the standard where no x is below.
 
     Equal to the standard implementations where those are defined, from sides of 161 pixels.
-
-    Args:
-        data_range: L, above 0: largest minus smallest value that the targets can have.
-
-    Raises:
-        ConfigError: it isn't above 0.
     """
 
-    dense: ClassVar[bool] = True
     smallest: ClassVar[int] = 32
 
-    def __init__(self, *, data_range: float = 1.0) -> None:
-        super().__init__()
-        check_option("data_range", data_range, ABOVE_0)
-        self.data_range = data_range
-
-    def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        return mean(1 - self.similarity(input, target, valid), any_valid(valid))
-
     def similarity(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        """Return the MS-SSIM of each image and channel, B x C, from -1 to 1; meaningless where nothing is valid."""
         windows = level_windows(*input.shape[2:], len(LEVEL_WEIGHTS))
         pair, share = _pair(input, target, valid)
         log_product, below = input.new_zeros(()), input.new_zeros(())

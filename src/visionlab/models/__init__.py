@@ -24,16 +24,20 @@ class Entry:
         target: dotted name of its class, called with name, in_channels, out_channels and the options.
         kind: ``image``, (B, C, H, W) -> (B, K), or ``dense``, (B, C, H, W) -> (B, K, H, W).
         divisor: what the height and width of its images must be divisible by.
+        inputs: how many images of a sample it takes, one after the other in C; 0: any number.
+        outputs: K; 0: any number.
     """
 
     target: str
     kind: str
     divisor: int = 1
+    inputs: int = 0
+    outputs: int = 0
 
 
 NETWORKS: dict[str, Entry] = {
     "atrous_shuffle": Entry("visionlab.models.atrous_shuffle.AtrousShuffle", "dense"),
-    "dense_unet": Entry("visionlab.models.dense_unet.DenseUNet", "dense"),
+    "dense_unet": Entry("visionlab.models.dense_unet.DenseUNet", "dense", inputs=2, outputs=2),
     "fpn": Entry("visionlab.models.segmentation.SegmentationNetwork", "dense"),
     "resnet_shuffle": Entry("visionlab.models.resnet_shuffle.ResNetShuffle", "dense"),
     "shuffle_unet": Entry("visionlab.models.shuffle_unet.ShuffleUNet", "dense"),

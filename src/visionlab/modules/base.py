@@ -177,8 +177,11 @@ class TaskModule(pl.LightningModule):
     # Optimizer and schedule -------------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> Any:
-        every = (*self.model.parameters(), *self.balance.parameters())
-        parameters = [parameter for parameter in every if parameter.requires_grad]
+        parameters: Any = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        balancing = list(self.balance.parameters())
+        if balancing:
+            # Decay would pull the weights of the heads' losses towards 1.
+            parameters = [{"params": parameters}, {"params": balancing, "weight_decay": 0.0}]
         # Lightning cannot clip what a fused optimizer unscales itself.
         scaled = self.trainer.precision == "16-mixed" and self.trainer.gradient_clip_val is not None
         optimizer = self.make_optimizer(parameters, self.device.type == "cuda" and not scaled)

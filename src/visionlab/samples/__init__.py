@@ -27,8 +27,10 @@ SETS = {
     "depth_mask": "visionlab.samples.depth_mask:DepthMaskSet",
     "cutouts": "visionlab.samples.cutouts:CutoutSet",
 }
-"""Task -> where its generator stands (``module:class``), imported when asked for. ``cutouts`` is for no task: what a set
-for ``depth_mask`` can be composed of."""
+"""Task -> where its generator stands (``module:class``), imported when asked for.
+
+``cutouts`` is of no task: backgrounds and cut-outs that a set for ``depth_mask`` can be composed of.
+"""
 
 
 class SampleSet(Protocol):
