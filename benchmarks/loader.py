@@ -26,6 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 from visionlab.data.cache import Cache, build
 from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess
+from visionlab.data.readers import ImageReader
+from visionlab.data.stored import Stored
 from visionlab.modules.task_model import Normalizer
 
 HEIGHT, WIDTH, SIZE = 512, 640, 256  # of the files, and of the square that the network gets
@@ -77,7 +79,8 @@ def make_files(root: Path, count: int) -> list[str]:
 def loaders(cache: Cache, peer: PillowImages, workers: int) -> tuple[ResumableLoader, DataLoader[torch.Tensor]]:
     """Return our loader and the peer's, both in the order of the files."""
     count = len(cache)
-    ours = ImageDataset(cache, range(count), [str(i) for i in range(count)], {}, None, seed=0)
+    stored = Stored(cache, np.arange(count))
+    ours = ImageDataset([stored], {}, {}, range(count), [str(i) for i in range(count)], None, seed=0)
     return (
         ResumableLoader(ours, EpochBatches(count, BATCH, seed=0, train=False), workers, pin_memory=False),
         DataLoader(peer, BATCH, num_workers=workers, persistent_workers=workers > 0, worker_init_fn=one_thread),
@@ -119,7 +122,8 @@ def main() -> None:
         size = sum(file.stat().st_size for file in root.iterdir()) / count / 1e3
         print(f"{count} files, {HEIGHT} x {WIDTH} px, 8-bit grey PNG, {size:.0f} kB each -> {SIZE} x {SIZE} px")
         start = time.perf_counter()
-        cache = build(names, root, Preprocess(1, SIZE, SIZE, "crop", "uint8"), Path(folder) / "cache", "benchmark")
+        preprocess = Preprocess(1, SIZE, SIZE, "crop", "uint8")
+        cache = build(names, root, preprocess, Path(folder) / "cache", "benchmark", ImageReader())
         built = time.perf_counter() - start
         peer = PillowImages([root / name for name in names])
         check_same(cache, peer, normalise)

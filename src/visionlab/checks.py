@@ -71,7 +71,7 @@ def _check_stage(plain: Plain, multirun: bool) -> None:
     check_heads(plain)
     check_losses(plain)
     _check_model(plain)
-    _check_data(plain["data"])
+    _check_data(plain["data"], made=plain["make"] is not None)
     _check_augment(plain["augment"], plain["data"])
     _check_training(plain, multirun)
 
@@ -160,7 +160,7 @@ def _check_model(plain: Plain) -> None:
     _check_path("init_from", plain["init_from"], "a run folder or checkpoint", Path.exists)
 
 
-def _check_data(data: Mapping[str, Any]) -> None:
+def _check_data(data: Mapping[str, Any], made: bool) -> None:
     size, normalize = data["image_size"], data["normalize"]
     inputs = data.get("inputs", [IMAGE])
     if inputs[:1] != [IMAGE] or len(set(inputs)) != len(inputs):
@@ -181,7 +181,9 @@ def _check_data(data: Mapping[str, Any]) -> None:
             "data.val_fraction and data.test_fraction: expected less than 1 together, so that some is left to train "
             f"on, found {data['val_fraction']} and {data['test_fraction']}"
         )
-    if data["root"] != "sample":
+    if made and data["root"] == "sample":
+        raise ConfigError("data.root: expected the folder that make=... is to write, found 'sample'")
+    if data["root"] != "sample" and not made:
         _check_path("data.root", data["root"], "a folder, or 'sample' for a small generated set", Path.is_dir)
     _check_path("data.split_file", data["split_file"], "a file", Path.is_file)
 
@@ -195,7 +197,8 @@ def _check_augment(augment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
 def _check_entry(key: str, entry: Any, size: Any) -> None:
     if isinstance(entry, dict) and isinstance(entry.get("one_of"), list):
         share = entry.get("p")
-        if set(entry) != {"one_of", "p"} or not isinstance(share, int | float) or not 0 <= share <= 1:
+        right = set(entry) == {"one_of", "p"} and isinstance(share, int | float) and 0 <= share <= 1
+        if not (right and entry["one_of"]):
             raise ConfigError(f"{key}: expected {{one_of: [...], p: a probability of 0 to 1}}, found {show(entry)}")
         for place, inner in enumerate(entry["one_of"]):
             _check_entry(f"{key}.one_of[{place}]", inner, size)

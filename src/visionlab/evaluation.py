@@ -89,6 +89,7 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str) -> Path
     data.chosen_splits = _all_as_test
     data.setup()
     _refuse_other_kind(predictor, data)
+    _refuse_other_unit(predictor, data)
     _refuse_seen(folder, data)
     command = ["python", "-m", "visionlab.evaluate", str(run), "--data", str(root)]
     _write_evaluation(out, folder, checkpoint, predictor, data, "test", shlex.join(command))
@@ -151,6 +152,20 @@ def _refuse_other_kind(predictor: Predictor, data: ImageDataModule) -> None:
             f"{data.root}: expected {trained} images as in training, found {found}; float and integer images have no "
             "common scale, so convert them"
         )
+
+
+def _refuse_other_unit(predictor: Predictor, data: ImageDataModule) -> None:
+    for head in predictor.heads:
+        if head.name not in data.maps:
+            continue
+        if head.name not in data.stored_maps:
+            raise DataError(f"{data.root}: expected {head.name} maps to compare the predictions with, found none")
+        unit = data.map_unit(head.name, head.unit)[1]
+        if unit != head.unit:
+            raise DataError(
+                f"{data.root}: expected {head.name} in {head.unit or 'relative numbers'} as in training, found "
+                f"{unit or 'relative numbers'} (8-bit files are relative); export the maps alike"
+            )
 
 
 def _refuse_seen(folder: Path, data: ImageDataModule) -> None:

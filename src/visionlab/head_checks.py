@@ -76,6 +76,8 @@ def own_losses(plain: Plain, head: str) -> Iterator[tuple[str, Any]]:
     """Yield the key and content of each loss that a head has of its own."""
     loss = plain["heads"][head]["loss"]
     if isinstance(loss, list):
+        if not loss:
+            raise ConfigError(f"heads.{head}.loss: expected a loss or several with their weights, found none")
         for term in loss:
             if not isinstance(term, dict) or set(term) != {"name", "weight", "loss"}:
                 raise ConfigError(f"heads.{head}.loss: expected entries of name, weight and loss, found {show(term)}")
@@ -95,9 +97,12 @@ def check_losses(plain: Plain) -> None:
     for name, head in plain["heads"].items():
         for key, node in list(own_losses(plain, name)) or [("loss", plain["loss"])]:
             _check_pair(key, node["_target_"], name, head, side)
+    balance = plain["balance"]
     for argument in ("raised", "by"):
-        if argument in plain["balance"]:
-            check_choice(f"balance.{argument}", plain["balance"][argument], list(plain["heads"]))
+        if argument in balance:
+            check_choice(f"balance.{argument}", balance[argument], list(plain["heads"]))
+    if "by" in balance and balance["by"] == balance.get("raised"):
+        raise ConfigError(f"balance.by: expected another head than balance.raised, found '{balance['by']}' in both")
 
 
 def _check_pair(key: str, target: str, name: str, head: Plain, side: int) -> None:

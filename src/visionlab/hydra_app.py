@@ -55,7 +55,9 @@ def hydra_app(task_function: Task, *, root: str = "train") -> None:
             total = len(jobs)
         elif not arguments.shell_completion:
             config.compose(overrides, root=root)
-        failures = _run_hydra(task_function, root, total)
+        failures, done = _run_hydra(task_function, root, total)
+        if len(done) > 1 and root == "train":
+            _compare(done)
         if len(failures) == 1 and total == 1:
             raise failures[0][1]
         if failures:
@@ -92,8 +94,15 @@ def call(task_function: Task, overrides: Sequence[str]) -> Any:
         handler.close()
 
 
-def _run_hydra(task_function: Task, root: str, total: int) -> list[tuple[str, UserError]]:
-    """Hand over to Hydra, and return the jobs that failed for a reason the user can mend."""
+def _compare(folders: Sequence[Path]) -> None:
+    """Write the comparison of the runs of a sweep into its folder."""
+    from visionlab.reports import compare
+
+    LOG.info("comparison: %s", compare(folders))
+
+
+def _run_hydra(task_function: Task, root: str, total: int) -> tuple[list[tuple[str, UserError]], list[Path]]:
+    """Hand over to Hydra; return the jobs that failed for a reason the user can mend, and the folders of the others."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.errors import HydraException
@@ -101,6 +110,7 @@ def _run_hydra(task_function: Task, root: str, total: int) -> list[tuple[str, Us
 
     failures: list[tuple[str, UserError]] = []
     bugs: list[Exception] = []
+    done: list[Path] = []
 
     def job(cfg: DictConfig) -> Any:
         own = HydraConfig.get()
@@ -108,7 +118,10 @@ def _run_hydra(task_function: Task, root: str, total: int) -> list[tuple[str, Us
         if total > 1:
             LOG.info("job %d of %d: %s", own.job.num + 1, total, shlex.join(own.overrides.task))
         try:
-            return task_function(config.expand(cfg), Path(own.runtime.output_dir), command)
+            result = task_function(config.expand(cfg), Path(own.runtime.output_dir), command)
+            if not cfg.summary:
+                done.append(Path(own.runtime.output_dir))
+            return result
         except UserError as error:
             # Kept from Hydra, which would print the overrides and stop reading the results of a sweep.
             failures.append((shlex.join(own.overrides.task), error))
@@ -130,7 +143,7 @@ def _run_hydra(task_function: Task, root: str, total: int) -> list[tuple[str, Us
         if error in bugs:
             raise
         raise UsageError(translate.first_line(error)) from error
-    return failures
+    return failures, done
 
 
 def _parse(arguments: Sequence[str]) -> Any:

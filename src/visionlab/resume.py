@@ -29,6 +29,8 @@ _FIXED = (
     "data.",
     "model.",
     "heads.",
+    "balance.",
+    "stages.",
     "seed=",
     "monitor=",
     "mode=",
@@ -59,6 +61,11 @@ def resume(
     status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
     longer = any(text.startswith("trainer.max_epochs=") for text in changes)
     done = status.get("epoch")
+    if status.get("state") == "finished" and cfg.stages:
+        raise UsageError(
+            f"{folder}: this run is finished after {done} epochs in {len(cfg.stages)} stages; to train longer start a "
+            f"new run from its weights with init_from={folder}"
+        )
     if status.get("state") == "finished" and not (longer and cfg.trainer.max_epochs > int(str(done))):
         raise UsageError(
             f"{folder}: this run is finished after {done} epochs; to train it longer give trainer.max_epochs=N with N "

@@ -149,7 +149,7 @@ class DepthMaskDataModule(ImageDataModule):
         seed: int,
         augment: Mapping[str, Any],
         *,
-        inputs: list[str],
+        inputs: list[Literal["image", "background"]],
         layout: Literal["auto", "flat", "nested", "table"],
         table: str | None,
         per_background: int,
@@ -157,7 +157,7 @@ class DepthMaskDataModule(ImageDataModule):
         mask_threshold: int | None,
         depth_invalid: Literal["auto", "none"] | float,
         depth_scale: Literal["auto"] | float,
-        split_by: list[str],
+        split_by: list[Literal["background", "foreground"]],
         **common: Any,
     ) -> None:
         super().__init__(seed, augment, **common)

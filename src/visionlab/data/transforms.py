@@ -48,7 +48,7 @@ class Augment:
 
         Args:
             images: each H x W x C, ``uint8``, or ``float32`` within the span (values beyond it may be cut off).
-            maps: each H x W, ``float32``, NaN where unknown; so are pixels that come from beyond the border.
+            maps: each H x W, ``float32``, NaN where unknown; so is what a transform fills in beyond the border.
             seed: 0..2^32-1; the same seed gives the same result, whatever was transformed before.
         """
         if not self._transforms:
@@ -57,7 +57,7 @@ class Augment:
         pipeline.set_random_seed(seed)
         given: dict[str, Any] = {_name(i): self._in(image) for i, image in enumerate(images)}
         if maps:
-            # What a transform fills in is unknown, even where the image is continued by reflection.
+            # What a transform fills in is unknown; where it continues the image by reflection, maps go with it.
             given["masks"] = [*maps, np.ones(maps[0].shape, np.float32)]
         result = pipeline(**given)
         moved: list[Array] = []

@@ -117,5 +117,15 @@ def build(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.
     signature.check(entry.target, options, "model")
     check_options(name, options)
     module, _, attribute = entry.target.rpartition(".")
-    network: nn.Module = getattr(importlib.import_module(module), attribute)(name, in_channels, out_channels, **options)
+    make = getattr(importlib.import_module(module), attribute)
+    try:
+        network: nn.Module = make(name, in_channels, out_channels, **options)
+    except Exception:
+        import torch
+
+        if torch.empty(0).device.type != "meta":
+            raise
+        # Some transformers read numbers back while they are built, which tensors without memory don't have.
+        with torch.device("cpu"):
+            network = make(name, in_channels, out_channels, **options).to("meta")
     return network

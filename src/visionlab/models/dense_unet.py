@@ -46,8 +46,9 @@ class DenseUNet(DenseNetwork):
         super().__init__()
         if in_channels % 2:
             raise ConfigError(
-                "model.name: dense_unet takes two images of as many channels each, one with the foreground and one of "
-                f"the background, found {in_channels} channel(s) in all; choose data with both or another model"
+                "model.name: dense_unet takes an image with the foreground and one of the background, of as many "
+                f"channels each, found {in_channels} channel(s) in all; set data.inputs=[image,background] or choose "
+                "another model"
             )
         if out_channels != 2:
             raise ConfigError(

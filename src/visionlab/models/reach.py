@@ -24,20 +24,10 @@ NEVER = float("-inf")
 # is what max-pooling takes, too.)
 _MOVES = frozenset(
     {
-        *("_to_copy", "_unsafe_view", "_upsample_nearest_exact2d", "alias", "amax", "cat", "channel_shuffle", "clone"),
-        *("detach", "expand", "flip", "max_pool2d_with_indices", "native_channel_shuffle", "permute", "pixel_shuffle"),
-        *("pixel_unshuffle", "reflection_pad2d", "repeat", "replication_pad2d", "roll", "select", "slice", "split"),
-        *(
-            "split_with_sizes",
-            "squeeze",
-            "stack",
-            "t",
-            "transpose",
-            "unbind",
-            "unsqueeze",
-            "upsample_nearest2d",
-            "view",
-        ),
+        *("_to_copy", "_unsafe_view", "alias", "amax", "cat", "clone", "detach", "expand", "flip"),
+        *("max_pool2d_with_indices", "permute", "pixel_shuffle", "pixel_unshuffle", "reflection_pad2d", "repeat"),
+        *("replication_pad2d", "select", "slice", "split", "split_with_sizes", "squeeze", "stack", "t", "transpose"),
+        *("unbind", "unsqueeze", "upsample_nearest2d", "view"),
     }
 )
 # Their means and deviations, taken over places, are not counted, as they are fixed in use (BatchNorm) or hardly depend
@@ -49,11 +39,16 @@ class UnknownReachError(Exception):
     """The network does something to rows that is not known here."""
 
 
+class StripTooLowError(Exception):
+    """The image has fewer rows than one operation looks over, so most of what it would see is not there."""
+
+
 class Rows(TorchDispatchMode):
     """Within this context operations on tensors from :meth:`image` work on rows; those on others work as ever.
 
     Raises (any operation):
         UnknownReachError: it is none that convolutional networks are made of.
+        StripTooLowError: the image should have more rows.
     """
 
     @staticmethod
@@ -122,6 +117,8 @@ def _convolution(
     if x.dim() != 4 or _is_rows(weight):
         raise UnknownReachError("convolution")
     kernel = weight.shape[2:]
+    if dilation[0] * (kernel[0] - 1) >= x.shape[2]:
+        raise StripTooLowError
     x = x.amax(1, keepdim=True)
     before, after = list(padding), list(padding)
     if transposed:

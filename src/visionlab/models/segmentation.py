@@ -14,6 +14,11 @@ from visionlab.models.blocks import DenseNetwork
 from visionlab.models.weights import brief, loading, read, refuse_gaps, timm_options
 
 _BUILDERS = {"unet": smp.Unet, "fpn": smp.FPN}
+# Far more than any image has. smp makes another first layer than one for 3 channels in real memory even where torch is
+# told to use none, as it is when a checkpoint's description is checked before it is believed.
+_MOST_CHANNELS = 1024
+# The end of the classifiers that smp keeps in its EfficientNets, but never calls.
+_UNUSED = ("_conv_head", "_bn1", "conv_head", "bn2")
 
 
 class SegmentationNetwork(DenseNetwork):
@@ -51,6 +56,8 @@ class SegmentationNetwork(DenseNetwork):
         freeze: bool = False,
     ) -> None:
         super().__init__()
+        if in_channels > _MOST_CHANNELS:
+            raise ConfigError(f"model.name={name}: expected at most {_MOST_CHANNELS} channels in, found {in_channels}")
         count, channels = (1, out_channels) if decoders == "shared" else (out_channels, 1)
         model = _build(name, encoder, in_channels, channels, pretrained, weights)
         self.encoder: nn.Module = model.encoder
@@ -60,6 +67,10 @@ class SegmentationNetwork(DenseNetwork):
                 model.initialize()  # decoder and head anew, so that each starts from weights of its own
             self.decoders.append(copy.deepcopy(model.decoder))
             self.heads.append(copy.deepcopy(model.segmentation_head))
+        if name == "fpn":
+            # Its decoder sums four maps; smp's heads make outputs of several units of that and are slow to come down.
+            for head in self.heads:
+                nn.init.normal_(head[0].weight, std=0.01)  # type: ignore[index]
         self.stride = int(model.encoder.output_stride)
         self.frozen = freeze
         if freeze:
@@ -91,7 +102,7 @@ def _build(name: str, encoder: str, in_channels: int, channels: int, pretrained:
         except Exception as cause:
             raise ConfigError(
                 f"model.encoder={encoder}: it can't be the encoder of model.name={name} with {in_channels} channel(s) "
-                f"in: {brief(cause)}; choose another encoder"
+                f"in: {brief(cause).rstrip('.')}; choose another encoder"
             ) from error
         raise
 
@@ -113,4 +124,8 @@ def _load(name: str, encoder: str, in_channels: int, channels: int, pretrained: 
         published = list(smp.encoders.encoders[encoder]["pretrained_settings"])
         start = ("imagenet" if "imagenet" in published else published[0]) if pretrained else None
         model = build(encoder, encoder_weights=start, in_channels=in_channels, classes=channels)
+    if "efficientnet" in encoder and backbone == encoder:
+        for layer in _UNUSED:
+            if hasattr(model.encoder, layer):
+                setattr(model.encoder, layer, nn.Identity())
     return model

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from visionlab.models import reach
+from visionlab.models.blocks import DenseNetwork
 
 # Of the strips that a receptive field is measured on, the next where it does not lie well inside the one before.
 _HEIGHTS = (512, 2048, 8192)
@@ -132,10 +133,12 @@ def _spans(network: nn.Module, in_channels: int, parts: Mapping[str, nn.Module],
             found[name].append(output.amax((1, 3)))
 
     # A narrow strip is enough, as only rows are looked at; the network's stride is the least that needs no padding.
-    width = getattr(network, "stride", 32)
+    width = network.stride if isinstance(network, DenseNetwork) else 32
     try:
         with _watched(network, parts, note), reach.Rows():
             network(reach.Rows.image(in_channels, height, width))
+    except reach.StripTooLowError:
+        return dict.fromkeys(parts, height)
     except Exception:
         # An operation that is not known, or a network for images of one size: each complains in its own way.
         found[""] = []

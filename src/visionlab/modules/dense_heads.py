@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 
+from visionlab.losses.combined import terms
 from visionlab.metrics.dense import per_image, shares
 from visionlab.metrics.maps import depth_rows, mask_rows
 from visionlab.modules.heads import Array, Head, Loss
@@ -35,11 +36,11 @@ class MapHead(Head):
         """Return the loss over the known pixels; the function is given what it ``takes``."""
         valid = torch.isfinite(target)
         scaled = torch.where(valid, self.normalized(target), 0.0)
-        total = torch.zeros((), device=raw.device)
-        for weight, term in getattr(function, "terms", [(1.0, function)]):
+        parts = []
+        for weight, term in terms(function):
             given = raw if term.takes == "logits" else self.activated(raw)
-            total = total + weight * term(given, scaled, valid)
-        return total
+            parts.append(weight * term(given, scaled, valid))
+        return torch.stack(parts).sum()
 
     def table(self, rows: Array) -> dict[str, Array]:
         return {f"{self.name}_{metric}": per_image(self.kind, metric, rows) for metric in self.metrics}

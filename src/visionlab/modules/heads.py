@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from visionlab.losses.combined import terms
 from visionlab.metrics.summary import measure
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ class RegressionHead(Head):
 
     def loss(self, raw: torch.Tensor, target: torch.Tensor, function: Loss) -> torch.Tensor:
         """Return the loss, on the standardised scale, of raw channels (B, K) for targets (B, K)."""
-        return function(raw, (target.to(raw.dtype) - self.mean) / self.std)
+        scaled = (target.to(raw.dtype) - self.mean) / self.std
+        return torch.stack([weight * term(raw, scaled) for weight, term in terms(function)]).sum()
 
     def decode(self, raw: torch.Tensor) -> torch.Tensor:
         return raw * self.std + self.mean

@@ -23,7 +23,7 @@ from visionlab.samples.shapes import Array
 from visionlab.samples.tracing import Group
 from visionlab.samples.views import Camera, View, look
 
-PLACEMENTS = 5
+PLACEMENTS = 4
 """Images of one figure in its room, each at another place."""
 
 NOISE = 0.006  # standard deviation of the camera's noise, as a share of white
@@ -40,7 +40,7 @@ class DepthMaskSet:
         layout: ``nested`` (a folder for each background and foreground, with the background alone) or ``flat``
             (numbered files).
         backgrounds: number of rooms (groups).
-        per_background: images of each room; every five of them show the same figure at five places.
+        per_background: images of each room; every four of them show the same figure at four places.
         image_size: height and width in pixels.
 
     Raises:
@@ -49,8 +49,8 @@ class DepthMaskSet:
 
     seed: int = 0
     layout: Literal["nested", "flat"] = "nested"
-    backgrounds: int = 24
-    per_background: int = 20
+    backgrounds: int = 40
+    per_background: int = 12
     image_size: int = 128
 
     def __post_init__(self) -> None:

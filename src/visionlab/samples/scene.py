@@ -18,7 +18,7 @@ MASK_THRESHOLD = 200
 """A pixel is foreground if its alpha (0..255) is at least this, as in the published sets."""
 
 NEAREST = 1.3  # m from the camera
-SMALLEST = 0.15  # height of a figure as a share of the image's
+SMALLEST = 0.25  # height of a figure as a share of the image's
 
 
 @dataclass(frozen=True)

@@ -73,8 +73,9 @@ class Shape:
         """Return at which t > 0 rays (n x 3, from one origin or one each) first enter the shape; infinity if never."""
         square = dot(rays, rays)
         # From where the ray is nearest to the centre: single precision loses little there.
-        along = dot(rays, np.broadcast_to(self.centre - origin, rays.shape)) / square
-        start = origin - self.centre + along[:, None] * rays
+        toward = self.centre - origin
+        along = (inner(rays, toward[None])[:, 0] if toward.ndim == 1 else dot(rays, toward)) / square
+        start = along[:, None] * rays - toward
         least = EPSILON / np.sqrt(square) - along
         return along + self._meet(inner(start, self.inverse), inner(rays, self.inverse), least)
 

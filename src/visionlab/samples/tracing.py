@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from visionlab.samples.shapes import Array, Shape, dot
+from visionlab.samples.shapes import Array, Shape
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Group:
         """Return for each ray (n x 3) at which t it meets a shape first (infinity: none), and which (-1: none)."""
         t = np.full(len(rays), np.inf, np.float32)
         which = np.full(len(rays), -1, np.int16)
-        for number, index in self._candidates(np.broadcast_to(origin, rays.shape), rays):
+        for number, index in self._candidates(origin, rays):
             found = self.shapes[number].meet(origin, rays[index])
             nearer = found < t[index]
             t[index[nearer]], which[index[nearer]] = found[nearer], number
@@ -50,18 +50,26 @@ class Group:
         return hidden
 
     def _candidates(self, origin: Array, rays: Array) -> Iterator[tuple[int, NDArray[np.intp]]]:
-        """Yield for each shape the rays that meet the ball around it."""
+        """Yield for each shape the rays (n x 3, from one origin or one each) that meet the ball around it."""
         (middle, *centres), (reach, *radii) = self.balls
-        near = np.arange(len(rays))[_through(middle, reach, origin, rays, dot(rays, rays))]
+        near = np.flatnonzero(_through(middle, reach, _columns(origin), _columns(rays)))
         if len(near):
-            origin, rays = origin[near], rays[near]
-            square = dot(rays, rays)
+            start, way = _columns(origin if origin.ndim == 1 else origin[near]), _columns(rays[near])
             for number, (centre, radius) in enumerate(zip(centres, radii, strict=True)):
-                yield number, near[_through(centre, radius, origin, rays, square)]
+                yield number, near[_through(centre, radius, start, way)]
 
 
-def _through(centre: Array, radius: float, origin: Array, rays: Array, square: Array) -> NDArray[np.bool_]:
-    """Return which rays (n x 3, their squared lengths n) pass through a ball ahead of them."""
-    toward = centre - origin
-    ahead = dot(rays, toward)
-    return (ahead > -radius * np.sqrt(square)) & (dot(toward, toward) - ahead**2 / square < radius**2)
+def _columns(vectors: Array) -> Array:
+    """Return x, y, z one after the other in memory, which makes the sums below twice as fast."""
+    return np.ascontiguousarray(vectors.T)
+
+
+def _through(centre: Array, radius: float, origin: Array, rays: Array) -> NDArray[np.bool_]:
+    """Return which rays (3 x n) pass through a ball ahead of them."""
+    (x, y, z), (dx, dy, dz) = rays, (place - start for place, start in zip(centre, origin, strict=True))
+    square = x * x + y * y + z * z
+    ahead = x * dx + y * dy + z * dz
+    spare = dx * dx + dy * dy + dz * dz - radius * radius
+    # In the ball, or the ball is ahead and the ray is never farther from its centre than its radius.
+    hit: NDArray[np.bool_] = (spare < 0) | ((ahead > 0) & (ahead * ahead > spare * square))
+    return hit

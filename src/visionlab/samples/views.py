@@ -35,8 +35,8 @@ class Camera:
         """Draw a camera near the front wall, at about the height of the eyes, looking in and slightly down."""
         place = np.array([rng.uniform(-0.2, 0.2) * room_width, rng.uniform(1.25, 1.7), rng.uniform(0.1, 0.4)])
         yaw = -0.12 * place[0] + rng.uniform(-0.25, 0.25)
-        rotation = turn(yaw, -rng.uniform(0.1, 0.28), rng.normal(0, 0.012))
-        return cls(place.astype(np.float32), rotation, size / (2 * np.tan(np.radians(rng.uniform(54, 70)) / 2)), size)
+        rotation = turn(yaw, -rng.uniform(0.14, 0.32), rng.normal(0, 0.012))
+        return cls(place.astype(np.float32), rotation, size / (2 * np.tan(np.radians(rng.uniform(50, 64)) / 2)), size)
 
     def rays(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
         """Return the rays of these pixels, ``OVERSAMPLING`` a pixel each way, row by row (n x 3).
