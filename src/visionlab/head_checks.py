@@ -115,8 +115,8 @@ def _check_pair(key: str, target: str, name: str, head: Plain, side: int) -> Non
         raise ConfigError(f"{key}: {short} compares maps, but heads.{name} gives numbers; choose l1, mse or huber")
     if loss.takes != "values" and kind != "mask":
         raise ConfigError(
-            f"{key}: {short} needs targets of 0 and 1, but those of heads.{name} (kind {kind}) are numbers of any size, "
-            "on which it diverges; choose l1, mse, l1_msssim, ... for it, e.g. heads."
+            f"{key}: {short} needs targets of 0 and 1, but those of heads.{name} (kind {kind}) are numbers of any "
+            "size, on which it diverges; choose l1, mse, l1_msssim, ... for it, e.g. heads."
             f"{name}.loss=l1"
         )
     if loss.takes != "values" and activation == "none":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +12,7 @@ from visionlab.console import command, progress
 from visionlab.errors import UsageError
 
 
-class DepthFormat(str, Enum):
+class DepthFormat(StrEnum):
     """How depth maps are written."""
 
     png = "png"

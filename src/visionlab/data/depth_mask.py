@@ -195,7 +195,8 @@ class DepthMaskDataModule(ImageDataModule):
 
     def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
         found = super().assign(table, splits)
-        if "foreground" not in self.split_by:
+        # Where other splits than the configured ones are wanted, that is all of another folder.
+        if "foreground" not in self.split_by or self.chosen_splits:
             return found
         if "foreground" not in table or (table["foreground"] == "").any():
             raise UsageError(
@@ -211,14 +212,19 @@ class DepthMaskDataModule(ImageDataModule):
         return kept
 
     def _foregrounds(self, table: pd.DataFrame, split: np.ndarray[Any, Any]) -> dict[str, str]:
-        """Return the split of each foreground: the one that all its images are in, else drawn like the backgrounds."""
-        seen = table.assign(split=split)[split != ""].groupby("foreground")["split"].unique()
-        shares = pd.Series(split)[split != ""].value_counts(normalize=True).sort_index()
-        of = {}
-        for name, splits in seen.items():
-            draw = np.random.default_rng(derive(self.seed, "foreground", str(name))).random()
-            place = min(int(np.searchsorted(np.cumsum(shares.to_numpy()), draw)), len(shares) - 1)
-            of[str(name)] = str(splits[0]) if len(splits) == 1 else str(shares.index[place])
+        """Return the split of each foreground: the one that all its images are in, else dealt out like the backgrounds.
+
+        Dealt out means shuffled by the seed, each split getting its share of them, to the nearest number.
+        """
+        used = table.assign(split=split)[split != ""]
+        seen = used.groupby("foreground")["split"].unique()
+        of = {str(name): str(splits[0]) for name, splits in seen.items()}
+        mixed = sorted(str(name) for name, splits in seen.items() if len(splits) > 1)
+        shares = used["split"].value_counts(normalize=True).sort_index()
+        ends = np.rint(shares.cumsum().to_numpy() * len(mixed)).astype(int)
+        order = np.random.default_rng(derive(self.seed, "foreground")).permutation(len(mixed))
+        for place, chosen in enumerate(order):
+            of[mixed[chosen]] = str(shares.index[int(np.searchsorted(ends, place, side="right"))])
         return of
 
     def remarks(self) -> list[str]:
@@ -231,8 +237,8 @@ class DepthMaskDataModule(ImageDataModule):
             shared = int((of["split"].nunique() > 1).sum())
             if shared:
                 found.append(
-                    f"{shared} foregrounds are in several splits (their backgrounds are not): the test says how well new "
-                    "backgrounds do, not new objects; data.split_by=[background,foreground] keeps them apart"
+                    f"{shared} foregrounds are in several splits (their backgrounds are not): the test says how well "
+                    "new backgrounds do, not new objects; data.split_by=[background,foreground] keeps them apart"
                 )
         return found
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from visionlab import models
 from visionlab.data.files import IMAGE
 from visionlab.data.images import MAX_VALUES
 from visionlab.errors import DataError, UserError
@@ -104,12 +105,14 @@ def rebuild(path: Path, content: dict[str, Any]) -> TaskModel:
         for name, tensor in content["state_dict"].items()
         if name.startswith("model.")
     }
+    description = content["visionlab"]
     try:
+        _check_kinds(description["network"]["name"], description["heads"])
         # First without memory: a description that asks for more than the file holds is refused before it gets any.
         with torch.device("meta"):
-            expected = TaskModel.from_spec(content["visionlab"]).state_dict()
+            expected = TaskModel.from_spec(description).state_dict()
         _compare(expected, weights)
-        model = TaskModel.from_spec(content["visionlab"])
+        model = TaskModel.from_spec(description)
         model.load_state_dict(weights)
     except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: its description and its weights do not fit together: {_first_line(error)}") from error
@@ -165,6 +168,8 @@ def _check_description(description: dict[str, Any]) -> None:
         right = head["activation"] in activations
         _expect(right, f"{key}.activation", f"one of {', '.join(activations)}", head["activation"])
         _expect(all(isinstance(c, str) for c in head["columns"]), f"{key}.columns", "names", head["columns"])
+        if HEADS[head["kind"]].dense:
+            _expect(head["columns"] == [name], f"{key}.columns", f"['{name}'], one map", head["columns"])
         metrics = METRICS[head["kind"]]
         known = all(isinstance(name, str) and name in metrics for name in head["metrics"])
         _expect(known, f"{key}.metrics", f"some of {', '.join(metrics)}", head["metrics"])
@@ -201,6 +206,14 @@ def _check_weights(weights: Any, size: int) -> None:
     _expect(
         sum(t.numel() * t.element_size() for t in weights.values()) <= size, "weights", f"at most {size} bytes", "more"
     )
+
+
+def _check_kinds(network: str, heads: dict[str, Any]) -> None:
+    """Check that a network of vectors has heads of vectors, and one of maps heads of maps."""
+    kind = models.lookup(network).kind
+    for name, head in heads.items():
+        right = HEADS[head["kind"]].dense == (kind == "dense")
+        _expect(right, f"heads.{name}.kind", f"one for a network of kind '{kind}'", head["kind"])
 
 
 def _compare(expected: dict[str, Any], found: dict[str, Any]) -> None:

@@ -120,7 +120,7 @@ def pair(files: Sequence[Path], others: Mapping[str, Path]) -> list[dict[str, Pa
     samples: list[dict[str, Path]] = [{IMAGE: file} for file in files]
     for name, place in others.items():
         if place.is_file():
-            found = {file: place for file in files}
+            found = dict.fromkeys(files, place)
         elif place.is_dir():
             found = _partners(files, place, name)
         else:

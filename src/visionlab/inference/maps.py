@@ -74,7 +74,8 @@ class MapWriter:
         counts = np.rint(values / self.steps[head])
         if counts.max() > 65535 and head not in self._clipped:
             self._clipped.add(head)
-            LOG.warning("%s: values beyond %g cannot be held by 16 bits: cut off; use --depth-format tif", head, 65535)
+            most = 65535 * self.steps[head]
+            LOG.warning("%s: values beyond %g cannot be held by 16 bits: cut off; use --depth-format tif", head, most)
         return np.clip(counts, 1, 65535).astype(np.uint16)
 
     def _overlay(self, image: Array, maps: Mapping[str, Array]) -> Array:
