@@ -72,6 +72,24 @@ def tiny_run(focus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return train(tmp_path_factory.mktemp("runs") / "tiny", f"data.root={focus_root}")
 
 
+@pytest.fixture(scope="session")
+def dense_run(depth_mask_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on ``depth_mask_root``: mask and depth from one image."""
+    from tests import dense
+
+    return dense.train(tmp_path_factory.mktemp("runs") / "dense", depth_mask_root)
+
+
+@pytest.fixture(scope="session")
+def two_input_run(depth_mask_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run from image and background, with several losses and learnt weights of the heads."""
+    from tests import dense
+
+    settings = ("data.inputs=[image,background]", "augment=fgbg_background", "heads.mask.loss={bce:1,dice:0.5}")
+    folder = tmp_path_factory.mktemp("runs") / "two_inputs"
+    return dense.train(folder, depth_mask_root, *settings, "heads.mask.weight=2", "balance=uncertainty")
+
+
 @pytest.fixture
 def write_png() -> Callable[[Path, object], None]:
     """Return a function that writes an array as PNG."""

@@ -147,10 +147,10 @@ def test_tensors_without_description_are_refused(saved: Callable[..., Path]) -> 
     assert "without its description" in refusal(saved(lambda content: [1, 2]))
 
 
-@pytest.mark.parametrize("version", [0, 2, None, "1"])
+@pytest.mark.parametrize("version", [0, 1, 3, None, "2"])
 def test_other_formats_are_refused(version: Any, saved: Callable[..., Path]) -> None:
     path = saved(lambda content: content["visionlab"].update(format=version))
-    assert f"expected checkpoint format 1, found {version}" in refusal(path)
+    assert f"expected checkpoint format 2, found {version}" in refusal(path)
 
 
 def _set(key: str, value: Any) -> Callable[[dict[str, Any]], None]:
@@ -178,7 +178,7 @@ def _forget(key: str) -> Callable[[dict[str, Any]], None]:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (_set("visionlab", 3), "format 1, found None"),
+        (_set("visionlab", 3), "format 2, found None"),
         (_set("visionlab/network", None), "network.name: expected str"),
         (_set("visionlab/network/name", "resnet43"), "resnet43"),
         (_set("visionlab/network/name", "os.system"), "os.system"),
@@ -204,12 +204,21 @@ def _forget(key: str) -> Callable[[dict[str, Any]], None]:
         (_set("visionlab/heads/distance/columns", ["a", "b"]), "as many different columns"),
         (_set("visionlab/heads/distance/metrics", [["mae"]]), "heads.distance.metrics"),
         (_set("visionlab/heads/distance/unit", 3), "heads.distance.unit: expected str"),
+        (_set("visionlab/heads/distance/activation", "sigmoid"), "heads.distance.activation: expected one of none"),
+        (_forget("visionlab/heads/distance/activation"), "heads.distance.activation: expected str, found None"),
+        (_set("visionlab/inputs", []), "inputs: expected different names, the first image, found []"),
+        (_set("visionlab/inputs", ["background"]), "inputs: expected different names, the first image"),
+        (_set("visionlab/inputs", ["image", "image"]), "inputs: expected different names"),
+        (_set("visionlab/inputs", ["image", 3]), "inputs: expected different names"),
+        (_set("visionlab/inputs", "image"), "inputs: expected list, found image"),
+        (_set("visionlab/inputs", ["image", "background"]), "expected as many as the network takes, found 2"),
+        (_forget("visionlab/inputs"), "inputs: expected list, found None"),
         (_set("visionlab/normalize", "batch"), "normalize: expected one of dataset, image"),
         (_set("visionlab/preprocess/fit", "fill"), "preprocess.fit: expected one of crop"),
         (_set("visionlab/preprocess/dtype", "object"), "preprocess.dtype: expected one of uint8"),
         (_set("visionlab/preprocess/height", 10**9), "preprocess"),
         (_set("visionlab/preprocess/width", -32), "preprocess.width"),
-        (_set("visionlab/preprocess/channels", 3), "preprocess.channels: expected 1, found 3"),
+        (_set("visionlab/preprocess/channels", 3), "preprocess.channels: expected as many as the network"),
         (_forget("visionlab/preprocess/height"), "preprocess.height: expected int, found None"),
         (_forget("visionlab/data/fingerprint"), "data.fingerprint"),
         (_forget("visionlab/heads/distance/step"), "fit together"),

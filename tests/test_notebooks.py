@@ -44,4 +44,5 @@ def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     warned = [o.text for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]
     assert not [text for text in warned if "Warning" in text], warned
     assert not list(work.iterdir()), "the notebook wrote into its working folder"
-    assert not list((tmp_path / "tmpdir").glob("*/focus")), "the notebook left its generated set behind"
+    assert not list((tmp_path / "tmpdir").rglob("SOURCE.md")), "the notebook left its generated set behind"
+    assert not list((tmp_path / "tmpdir").rglob("*.ckpt")), "the notebook left its runs behind"

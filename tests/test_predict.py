@@ -20,7 +20,8 @@ import visionlab
 from tests import shell
 from visionlab.errors import DataError, UsageError, UserError
 from visionlab.inference.files import find_images, write_predictions
-from visionlab.inference.predictor import Prediction, Predictor
+from visionlab.inference.prediction import Prediction
+from visionlab.inference.predictor import Predictor
 
 Write = Callable[[Path, object], None]
 GRAY = np.arange(100, dtype=np.uint8).reshape(10, 10)
@@ -144,7 +145,7 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_predictions(results(), tmp_path)
+        write_predictions(results(), tmp_path, lambda _: None)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "predictions.csv": "old",
         "failed.csv": "old",
@@ -154,7 +155,7 @@ def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_an_error_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "predictions.csv").mkdir()
     with pytest.raises(UserError, match="the predictions cannot be written"):
-        write_predictions([], tmp_path)
+        write_predictions([], tmp_path, lambda _: None)
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
 
 

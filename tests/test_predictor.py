@@ -166,7 +166,7 @@ def test_files_keep_their_order_whatever_their_depth_and_fate(
         else:
             write_png(path, np.ascontiguousarray(turned).astype(np.uint16) * np.uint16(257))
         paths.append(path)
-    results = list(predictor.predict_files(iter(paths), batch_size))
+    results = list(predictor.predict_files(({"image": path} for path in paths), batch_size))
     assert [path for path, _ in results] == paths
     for path, found in results:
         if path in bad:

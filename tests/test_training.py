@@ -201,12 +201,12 @@ def test_moving_average_is_what_is_validated_and_kept(focus_root: Path, tmp_path
 def test_best_checkpoint_is_that_of_the_best_epoch(focus_root: Path, tmp_path: Path) -> None:
     import visionlab
     from tests.test_loader import data_module
-    from visionlab.inference.splits import predict_split
+    from visionlab.inference.splits import measure_split
 
     run = train(tmp_path / "run", f"data.root={focus_root}", "trainer.max_epochs=4", "optimizer.lr=0.02")
     values = [event.value for event in events(run).Scalars("val/distance/mae")]
-    table = predict_split(visionlab.load(run), data_module(focus_root), "val")
-    found = (table["distance_pred"] - table["distance_true"]).abs().mean()
+    rows, _ = measure_split(visionlab.load(run), data_module(focus_root), "val")["distance"]
+    found = abs(rows[:, 1] - rows[:, 0]).mean()
     assert found == pytest.approx(min(values), rel=1e-4)
 
 

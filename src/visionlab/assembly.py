@@ -63,10 +63,9 @@ def make_model(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -
     """
     heads = []
     for name, head in plain(cfg.heads).items():
-        options = {key: head[key] for key in ("unit", "metrics", "weight")}
+        options = {key: head[key] for key in ("metrics", "weight")}
         options["activation"] = head["activation"] or HEADS[head["kind"]].activations[0]
-        if name in data.maps:
-            options["unit"] = data.map_unit(name, head["unit"])[1]
+        options["unit"] = data.unit(name, head["unit"])
         heads.append(head_class(head["kind"]).from_data(name, data, **options))
     options = plain(cfg.model)
     name = options.pop("name")

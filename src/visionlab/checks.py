@@ -165,6 +165,10 @@ def _check_data(data: Mapping[str, Any], made: bool) -> None:
     inputs = data.get("inputs", [IMAGE])
     if inputs[:1] != [IMAGE] or len(set(inputs)) != len(inputs):
         raise ConfigError(f"data.inputs: expected image, and perhaps others after it; found {show(inputs)}")
+    if "split_by" in data and sorted(data["split_by"]) not in (["background"], ["background", "foreground"]):
+        raise ConfigError(
+            f"data.split_by: expected [background] or [background,foreground], found {show(data['split_by'])}"
+        )
     if isinstance(size, list) and len(size) != 2:
         raise ConfigError(f"data.image_size: expected one number or [height, width], found {show(size)}")
     if isinstance(normalize, list) and (len(normalize) != 2 or not normalize[1] > 0):

@@ -44,7 +44,7 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     if (folder / "splits.json").exists() or (folder / "config.yaml").exists():
         raise UsageError(f"hydra.run.dir={folder}: expected a new folder, found splits.json or a run in it")
     if cfg.make is not None:
-        build(assembly.plain(cfg.make), cfg.data.root, cfg.seed).run()
+        build(assembly.plain(cfg.make), Path(cfg.data.root).expanduser(), cfg.seed).run()
     data = assembly.make_data(cfg)
     problems, total = _check(data, data.locate())
     _write_problems(problems, folder)
@@ -124,9 +124,10 @@ def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str, p
 
 def _head(data: ImageDataModule, name: str, head: DictConfig) -> dict[str, Any]:
     """Return what the report is told of a head before there is one."""
+    about = {"kind": head.kind, "unit": data.unit(name, head.unit)}
     if name in data.maps:
-        return {"kind": head.kind, "columns": [name], "unit": data.map_unit(name, head.unit)[1]}
-    return {"kind": head.kind, "columns": list(data.targets[name]), "unit": head.unit, "step": data.step(name)}
+        return {**about, "columns": [name]}
+    return {**about, "columns": list(data.targets[name]), "step": data.step(name)}
 
 
 def _training(command: str, splits: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,14 @@ class Pictures(pl.Callback):
         example = torch.zeros(size, dtype=torch.uint8, device=pl_module.device)
         model.eval()  # tracing runs the network once; its running statistics must not notice
         # TensorBoard prints what it cannot trace to stdout, graph by graph; a missing graph is no reason to stop.
-        with torch.no_grad(), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(Exception):
+        with (
+            torch.no_grad(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.suppress(Exception),
+            warnings.catch_warnings(),
+        ):
+            # Of decisions by the images' size, which are those of the images that are drawn.
+            warnings.simplefilter("ignore", torch.jit.TracerWarning)  # type: ignore[attr-defined]
             writer.add_graph(model, example, use_strict_trace=False)
         model.train()
 

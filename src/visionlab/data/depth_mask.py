@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +15,7 @@ from visionlab.data.files import Problem, Scan, check_folder
 from visionlab.data.groups import by_number, by_pattern, warn_own
 from visionlab.data.layouts import MAPS, Rows, find_folders, flat, is_nested, nested
 from visionlab.data.module import ImageDataModule
-from visionlab.data.pairs import check_maps
+from visionlab.data.pairs import SSIM_WINDOW, check_maps
 from visionlab.data.readers import DepthReader, Like, MaskReader, Reader
 from visionlab.data.splits import Splits
 from visionlab.data.tables import read_table
@@ -88,7 +88,8 @@ def index(
         shown = "\n".join(f"  {problem.path}: {problem.what}" for problem in errors[:_SHOWN])
         more = f"\n  and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
         raise DataError(
-            f"{root}: {len(errors)} problems, beside {len(found)} images that can be used:\n{shown}{more}\n"
+            f"{root}: {len(errors)} problem{'s' * (len(errors) > 1)}, beside {len(found)} images that can be used:\n"
+            f"{shown}{more}\n"
             "mend them or move the files out; `python -m visionlab.prepare` lists every one"
         )
     for problem in problems:
@@ -185,6 +186,17 @@ class DepthMaskDataModule(ImageDataModule):
 
     def reader(self, name: str, like: Like) -> Reader:
         return MaskReader(like, self.mask_threshold) if name == "mask" else DepthReader(like, self.depth_invalid)
+
+    def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
+        small = [row for row, size in enumerate(sizes) if min(size) < SSIM_WINDOW]
+        if small:
+            height, width = sizes[small[0]]
+            more = f", nor can {len(small) - 1} others" if len(small) > 1 else ""
+            raise DataError(
+                f"{self.root / self.table['path'].iloc[small[0]]}: {height} x {width} pixels, smaller than the window "
+                f"of SSIM ({SSIM_WINDOW} x {SSIM_WINDOW}), so its maps cannot be compared{more}; export them larger, "
+                "or remove them with what belongs to them"
+            )
 
     def map_unit(self, name: str, unit: str) -> tuple[float, str]:
         if name == "mask":

@@ -57,9 +57,9 @@ def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
     found = [f"split: {data.splits.source}"]
     if data.synthetic:
         found.append("the images are generated (synthetic): figures say nothing about real microscopes")
-    unused = int((table["split"] == "").sum())
-    if unused:
-        found.append(f"{unused} images of {len(data.splits.unused)} groups are in no split")
+    unused = table.loc[table["split"] == "", "group"]
+    if len(unused):
+        found.append(f"{len(unused)} images of {unused.nunique()} groups are in no split")
     enlarged = int(((table["height"] < data.height) | (table["width"] < data.width)).sum())
     if enlarged and data.fit != "pad":
         found.append(f"{enlarged} images are smaller than {data.height} x {data.width} px and were enlarged")

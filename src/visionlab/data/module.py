@@ -126,6 +126,9 @@ class ImageDataModule(pl.LightningDataModule):
         """Return how the files of a map are read; ``like`` says the sizes of their images."""
         raise NotImplementedError
 
+    def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Refuse images by their height and width, given for each row of the index."""
+
     def map_unit(self, name: str, unit: str) -> tuple[float, str]:
         """Return the factor from a map's numbers to the user's unit, and that unit; ``unit`` is the configured one."""
         return 1.0, unit
@@ -224,6 +227,7 @@ class ImageDataModule(pl.LightningDataModule):
         image = store("path", preprocess, self.task, lambda like: ImageReader(), None)
         self.cache, self.preprocess = image.cache, image.cache.preprocess
         like = image.like()
+        self.check_sizes([on_disk for on_disk, _ in like])
         self.images = [image]
         for name in self.inputs[1:]:
             self.images.append(store(f"{name}_path", preprocess, f"{self.task}-{name}", ImageReader, like))
@@ -267,17 +271,23 @@ class ImageDataModule(pl.LightningDataModule):
 
     # Facts for heads, checkpoint and report ----------------------------------------------------------------------
 
-    def map_scale(self, target: str) -> MapScale:
-        """Return the range and mean of a map over the known pixels of the training split, in the user's unit.
+    def unit(self, target: str, configured: str) -> str:
+        """Return the unit of a target: that which the data set's maps have, else the configured one.
 
         Raises:
             UsageError: the data set has no such maps.
         """
+        if target not in self.maps:
+            return configured
         if target not in self.stored_maps:
             raise UsageError(
                 f"heads.{target}: {self.root} has no {target} maps to learn from; add them, or leave the head out "
                 f"with '~heads.{target}'"
             )
+        return self.map_unit(target, configured)[1]
+
+    def map_scale(self, target: str) -> MapScale:
+        """Return the range and mean of a map over the known pixels of the training split, in the user's unit."""
         return map_statistics(self.stored_maps[target], self.rows["train"])
 
     def values(self, target: str, split: str) -> np.ndarray[Any, Any]:

@@ -160,7 +160,9 @@ def _check_description(description: dict[str, Any]) -> None:
     columns: list[str] = []
     for name, head in heads.items():
         key = f"heads.{name}"
-        _expect(isinstance(name, str) and isinstance(head, dict), key, "a mapping", head)
+        _expect(isinstance(head, dict), key, "a mapping", head)
+        # It becomes the name of a folder of predictions.
+        _expect(isinstance(name, str) and name.isidentifier(), "heads", "names of letters, digits and _", name)
         _check_types(head, _HEAD, f"{key}.")
         _expect(head["kind"] in HEADS, f"{key}.kind", f"one of {', '.join(HEADS)}", head["kind"])
         _check_types(head, _OF_KIND.get(head["kind"], {}), f"{key}.")

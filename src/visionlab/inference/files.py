@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import glob
 import io
+import itertools
 import os
 import uuid
 from collections import Counter
@@ -141,7 +142,7 @@ def _partners(files: Sequence[Path], folder: Path, name: str) -> dict[Path, Path
         candidates = same or above or named.get(file.stem, [])
         if not candidates:
             raise UsageError(f"{file}: expected its {name} in {folder}, named {file.stem} or as one of its folders")
-        if not same and len(candidates) > 1 and candidates[0].stem == candidates[1].stem:
+        if len(candidates) > 1 and candidates[0].stem == candidates[1].stem:
             raise UsageError(f"{file}: expected one {name} in {folder}, found {candidates[0]} and {candidates[1]}")
         found[file] = candidates[0]
     return found
@@ -149,12 +150,18 @@ def _partners(files: Sequence[Path], folder: Path, name: str) -> dict[Path, Path
 
 def output_names(files: Sequence[Path]) -> list[str]:
     """Return a name for the outputs of each file, different ones: its path below all files' folder, without suffix."""
-    parents = [str(file.resolve().parent) for file in files]
-    common = Path(os.path.commonpath(parents)) if parents else Path()
-    names = [file.resolve().relative_to(common).with_suffix("").as_posix() for file in files]
-    twice = {name for name, count in Counter(names).items() if count > 1}
-    # Files that differ in their suffix only keep it.
-    return [f"{name}_{file.suffix[1:]}" if name in twice else name for name, file in zip(names, files, strict=True)]
+    # Links keep their names, which are those that the user sees.
+    paths = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - Path.resolve follows them
+    common = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
+    names = [path.relative_to(common).with_suffix("").as_posix() for path in paths]
+    counts = Counter(names)
+    found: dict[str, None] = {}
+    for name, path in zip(names, paths, strict=True):
+        # Files that differ in their suffix only keep it, which may make it the name of another one.
+        wanted = f"{name}_{path.suffix[1:]}" if counts[name] > 1 else name
+        numbered = (f"{wanted}_{number}" for number in itertools.count(2))
+        found[next(text for text in itertools.chain([wanted], numbered) if text not in found)] = None
+    return list(found)
 
 
 def prepare_output(out: Path) -> None:

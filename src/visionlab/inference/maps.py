@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import tifffile
 from visionlab.console import LOG
 from visionlab.data.images import read
 from visionlab.data.store import write_bytes, write_json
+from visionlab.errors import UsageError
 from visionlab.inference.prediction import Prediction
 from visionlab.modules.dense_heads import THRESHOLD, DepthHead, MaskHead
 from visionlab.modules.heads import Head
@@ -21,6 +23,7 @@ from visionlab.reports.images import stretch
 
 Array = np.ndarray[Any, Any]
 
+_ABOUT = "maps.json"
 # The foreground in overlays: vermillion of Okabe & Ito 2008, seen apart from nearly everything.
 _TINT = np.array([213, 94, 0], np.float32) / 255
 
@@ -37,6 +40,9 @@ class MapWriter:
         names: image file -> name of its outputs.
         out: the folder.
         depth_format: ``png`` or ``tif``.
+
+    Raises:
+        UsageError: there are folders of these names in ``out`` that no earlier prediction has made.
     """
 
     def __init__(
@@ -46,7 +52,13 @@ class MapWriter:
         self.steps = {head.name: _step(head) for head in heads if isinstance(head, DepthHead)}
         self._clipped: set[str] = set()
         if any(isinstance(head, MaskHead | DepthHead) for head in heads):
-            write_json(out / "maps.json", {head.name: self._about(head) for head in heads})
+            # They may be the labels of a data set.
+            others = [name for name in (*(head.name for head in heads), "overlay") if (out / name).exists()]
+            if others and not (out / _ABOUT).is_file():
+                raise UsageError(
+                    f"--out {out}: found '{others[0]}' there, not from an earlier prediction; give another folder"
+                )
+            write_json(out / _ABOUT, {head.name: self._about(head) for head in heads})
 
     def __call__(self, prediction: Prediction) -> None:
         """Write the maps of one image; nothing where there are none."""
@@ -99,9 +111,11 @@ class MapWriter:
         write_bytes(self.out / folder / f"{name}.png", bytes(imagecodecs.png_encode(values)))
 
     def _tif(self, head: Head, name: str, values: Array) -> None:
-        path = self.out / head.name / f"{name}.tif"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        tifffile.imwrite(path, values.astype(np.float32), compression="zlib", description=f"{head.name} in {head.unit}")
+        # Bytes, as text would have to be ASCII, which µm is not.
+        about = f"{head.name} in {head.unit or 'no unit'}".encode()
+        content = io.BytesIO()
+        tifffile.imwrite(content, values.astype(np.float32), compression="zlib", description=about)
+        write_bytes(self.out / head.name / f"{name}.tif", content.getvalue())
 
 
 def _step(head: DepthHead) -> float:

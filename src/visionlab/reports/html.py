@@ -197,8 +197,10 @@ def _commands(run: Run) -> list[tuple[str, str]]:
         commands.append(("Go on where it stopped", str(resume or f"python -m visionlab.resume {folder}")))
     # An evaluation has no checkpoints of its own.
     model = shlex.quote(str(run.info.get("evaluation_of"))) if run.info.get("evaluation_of") else folder
+    inputs = (run.config.get("data") or {}).get("inputs", [])[1:]
+    others = "".join(f" --with {name}={name.upper()}S" for name in inputs)
     return [
         *commands,
-        ("Predict new images", f"python -m visionlab.predict {model} IMAGES --out predictions"),
+        ("Predict new images", f"python -m visionlab.predict {model} IMAGES{others} --out predictions"),
         ("Write this report again", f"python -m visionlab.report {folder}"),
     ]

@@ -23,7 +23,7 @@ from visionlab.samples.shapes import Array
 from visionlab.samples.tracing import Group
 from visionlab.samples.views import Camera, View, look
 
-PLACEMENTS = 4
+PLACEMENTS = 2
 """Images of one figure in its room, each at another place."""
 
 NOISE = 0.006  # standard deviation of the camera's noise, as a share of white
@@ -49,8 +49,8 @@ class DepthMaskSet:
 
     seed: int = 0
     layout: Literal["nested", "flat"] = "nested"
-    backgrounds: int = 40
-    per_background: int = 12
+    backgrounds: int = 150
+    per_background: int = 6
     image_size: int = 128
 
     def __post_init__(self) -> None:
@@ -113,7 +113,7 @@ Good for trying the commands and for tests; a model trained on them says nothing
   depth of their wall.
 - Mask: 8-bit PNG, 255 where the figure covers at least 200/255 of the pixel, else 0. Its shadow is background.
 - How: rays cast at box-shaped rooms with textures, furniture and lamps, and at one figure that stands on the floor
-  (people, animals, birds, vases, crystals, balls, robots), wholly in view. Cameras differ in place, height, tilt and
+  (people, animals, birds, balls, robots), wholly in view. Cameras differ in place, height, tilt and
   focal length. Figures cast shadows; all other pixels are those of the room, but for JPEG (quality 95).
 - Size: {self.backgrounds} rooms x {self.per_background} images; {self.image_size} x {self.image_size} pixels.
 - Seed: {self.seed}.

@@ -17,7 +17,7 @@ from visionlab.samples.views import OVERSAMPLING, Camera, View, jitter
 MASK_THRESHOLD = 200
 """A pixel is foreground if its alpha (0..255) is at least this, as in the published sets."""
 
-NEAREST = 1.3  # m from the camera
+NEAREST, FARTHEST = 1.3, 2.4  # m from the camera, where figures stand: they are large enough to be outlined well
 SMALLEST = 0.25  # height of a figure as a share of the image's
 
 
@@ -104,7 +104,7 @@ def stand(rng: np.random.Generator, view: View, figure: Group, tries: int = 80) 
     half = np.arctan(camera.size / 2 / camera.focal)
     ahead = np.arctan2(camera.rotation[0, 2], camera.rotation[2, 2])
     for _ in range(tries):
-        depth = np.exp(rng.uniform(np.log(NEAREST), np.log(room.length - 0.3)))
+        depth = np.exp(rng.uniform(np.log(NEAREST), np.log(min(room.length - 0.3, FARTHEST))))
         x = float(camera.place[0] + depth * np.tan(ahead + rng.uniform(-half, half)))
         z = float(camera.place[2] + depth)
         facing = turn(rng.normal(0, 1.1))

@@ -217,12 +217,3 @@ def box(centre: ArrayLike, size: ArrayLike, paint: Paint, rotation: Array | None
     inverse = turn() if rotation is None else rotation.T
     reach = np.concatenate([half, half])
     return Solid(np.asarray(centre, np.float32), inverse, float(np.linalg.norm(half)), paint, _CUBE, reach)
-
-
-def crystal(centre: ArrayLike, corners: ArrayLike, faces: ArrayLike, paint: Paint) -> Shape:
-    """Return the convex solid that the planes with these outward normals enclose, each touching the outmost corner."""
-    points, normals = np.asarray(corners, np.float32), np.asarray(faces, np.float32)
-    normals = normals / np.linalg.norm(normals, axis=1, keepdims=True)
-    reach = (points @ normals.T).max(0)
-    radius = float(np.linalg.norm(points, axis=1).max())
-    return Solid(np.asarray(centre, np.float32), turn(), radius, paint, normals, reach)

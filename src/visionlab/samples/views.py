@@ -11,6 +11,7 @@ from visionlab.samples.rooms import FLOOR, NORMALS, Room
 from visionlab.samples.shapes import Array, dot, inner, turn
 
 OVERSAMPLING = 3
+MUTED = 0.75  # share of grey in the colours of rooms
 """Rays a pixel in each direction; odd, so that the middle one goes through the pixel's centre."""
 
 
@@ -33,10 +34,10 @@ class Camera:
     @classmethod
     def random(cls, rng: np.random.Generator, size: int, room_width: float) -> Camera:
         """Draw a camera near the front wall, at about the height of the eyes, looking in and slightly down."""
-        place = np.array([rng.uniform(-0.2, 0.2) * room_width, rng.uniform(1.25, 1.7), rng.uniform(0.1, 0.4)])
+        place = np.array([rng.uniform(-0.2, 0.2) * room_width, rng.uniform(1.4, 1.6), rng.uniform(0.1, 0.4)])
         yaw = -0.12 * place[0] + rng.uniform(-0.25, 0.25)
-        rotation = turn(yaw, -rng.uniform(0.14, 0.32), rng.normal(0, 0.012))
-        return cls(place.astype(np.float32), rotation, size / (2 * np.tan(np.radians(rng.uniform(50, 64)) / 2)), size)
+        rotation = turn(yaw, -rng.uniform(0.2, 0.28), rng.normal(0, 0.012))
+        return cls(place.astype(np.float32), rotation, size / (2 * np.tan(np.radians(rng.uniform(55, 60)) / 2)), size)
 
     def rays(self, rows: slice = slice(None), columns: slice = slice(None)) -> Array:
         """Return the rays of these pixels, ``OVERSAMPLING`` a pixel each way, row by row (n x 3).
@@ -122,6 +123,8 @@ def look(room: Room, camera: Camera) -> View:
         shape = room.furniture[number // 100].shapes[number % 100]
         albedo[index], normals[index] = shape.surface(points[index])
     sent[solid], dim[solid] = 0, 1
+    # Rooms are of muted colours, which figures are not: see visionlab.samples.figures.
+    albedo = MUTED * albedo.mean(axis=1, keepdims=True) + (1 - MUTED) * albedo
     light = albedo * room.ambience(points, normals) * dim[:, None]
     off = points + 2e-3 * normals
     beams = []

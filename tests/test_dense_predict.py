@@ -1,0 +1,427 @@
+"""Predicting masks and depth: maps in each image's own size, as files and in Python, from one input or two."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+import visionlab
+from tests import dense, shell
+from tests.dense import Array, png
+from visionlab.data.images import read
+from visionlab.errors import DataError, UsageError
+from visionlab.inference.files import output_names, pair, write_predictions
+from visionlab.inference.maps import MapWriter
+from visionlab.inference.prediction import Prediction
+from visionlab.modules.dense_heads import DepthHead, MaskHead
+
+
+@pytest.fixture(scope="module")
+def predictor(dense_run: Path) -> Any:
+    return visionlab.load(dense_run, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def two(two_input_run: Path) -> Any:
+    return visionlab.load(two_input_run, device="cpu")
+
+
+def picture(height: int, width: int, number: int = 0) -> Array:
+    """A photograph-like image: smooth, with an edge."""
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    waves = [np.sin(6 * x + number + k) * np.cos(5 * y + k) + (np.hypot(x - 0.4, y - 0.3) < 0.2) for k in range(3)]
+    return (90 + 40 * np.stack(waves, axis=2)).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of many sizes and kinds in nested folders."""
+    folder = tmp_path_factory.mktemp("images")
+    png(folder / "small.png", picture(37, 53))
+    (folder / "photo.jpg").write_bytes(imagecodecs.jpeg8_encode(picture(300, 200)))
+    png(folder / "deep" / "er" / "sixteen.png", picture(64, 64).astype(np.uint16) * np.uint16(257))
+    png(folder / "deep" / "grey.png", picture(41, 90)[:, :, 0])
+    png(folder / "deep" / "strip.png", picture(4, 150))
+    png(folder / "one" / "same.png", picture(32, 32, 1))
+    (folder / "one" / "same.jpg").write_bytes(imagecodecs.jpeg8_encode(picture(40, 30, 2)))
+    png(folder / "two" / "same.png", picture(33, 31, 3))
+    return folder
+
+
+SIZES = {
+    "small": (37, 53),
+    "photo": (300, 200),
+    "deep/er/sixteen": (64, 64),
+    "deep/grey": (41, 90),
+    "deep/strip": (4, 150),
+    "one/same_png": (32, 32),
+    "one/same_jpg": (40, 30),
+    "two/same": (33, 31),
+}
+
+
+def named(folder: Path) -> dict[str, Path]:
+    return {path.relative_to(folder).with_suffix("").as_posix(): path for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def out(images: Path, dense_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("out")
+    assert shell.run("predict", dense_run, images, "--out", folder, "--device", "cpu", "--batch-size", 3) == 0
+    return folder
+
+
+# Files --------------------------------------------------------------------------------------------------------------
+
+
+def test_maps_have_the_size_and_the_name_of_their_image(out: Path) -> None:
+    assert sorted(path.name for path in out.iterdir()) == ["depth", "maps.json", "mask", "overlay", "predictions.csv"]
+    for kind, dtype, shape in (("mask", "uint8", ()), ("depth", "uint16", ()), ("overlay", "uint8", (3,))):
+        found = named(out / kind)
+        assert set(found) == set(SIZES)
+        for name, path in found.items():
+            values = imagecodecs.png_decode(path.read_bytes())
+            assert path.suffix == ".png"
+            assert values.dtype == dtype
+            assert values.shape == (*SIZES[name], *shape)
+    about = json.loads((out / "maps.json").read_text())
+    assert about["depth"] == {"values": "distance in steps of 0.001 m", "step": 0.001, "unit": "m"}
+    assert about["mask"]["threshold"] == 0.5
+
+
+def test_files_are_what_python_predicts(out: Path, images: Path, predictor: Any) -> None:
+    table = pd.read_csv(out / "predictions.csv").set_index(["path", "name"])
+    assert set(table.index.get_level_values("name")) == {"mask_area", "mask_share", "depth_median"}
+    for name, size in SIZES.items():
+        stem, _, suffix = name.partition("_")
+        path = next(path for path in images.rglob("*") if str(path).startswith(f"{images / stem}.{suffix}"))
+        found = predictor.predict(path)
+        assert found.mask.shape == found.depth.shape == size
+        assert found.mask.dtype == found.depth.dtype == np.float32
+        mask = imagecodecs.png_decode((out / "mask" / f"{name}.png").read_bytes())
+        assert set(np.unique(mask)) <= {0, 255}
+        assert ((mask == 255) != (found.mask >= 0.5)).mean() < 0.002, "but for the rounding of batches"
+        depth = imagecodecs.png_decode((out / "depth" / f"{name}.png").read_bytes())
+        np.testing.assert_allclose(depth, np.clip(found.depth / 0.001, 1, 65535), atol=0.6)
+        rows = table.loc[str(path)]
+        assert rows["unit"].fillna("").to_dict() == {"mask_area": "px", "mask_share": "", "depth_median": "m"}
+        assert rows["value"]["mask_area"] == (mask == 255).sum()
+        assert rows["value"]["mask_share"] == pytest.approx((mask == 255).mean(), rel=1e-5)
+        assert rows["value"]["depth_median"] == pytest.approx(np.median(found.depth), rel=1e-4)
+        assert found.depth_median == pytest.approx(np.median(found.depth))
+        assert found.units == {"mask": "", "mask_area": "px", "mask_share": "", "depth": "m", "depth_median": "m"}
+
+
+def test_tiff_holds_depth_as_it_is(out: Path, images: Path, dense_run: Path, predictor: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "tif"
+    status = shell.run("predict", dense_run, images / "small.png", "--out", folder, "--depth-format", "tif")
+    assert status == 0
+    with tifffile.TiffFile(folder / "depth" / "small.tif") as file:
+        values, about = file.asarray(), file.pages[0].description  # type: ignore[union-attr]
+    assert values.dtype == np.float32
+    assert about == "depth in m"
+    np.testing.assert_allclose(values, predictor.predict(images / "small.png").depth, rtol=1e-5)
+    counts = imagecodecs.png_decode((out / "depth" / "small.png").read_bytes())
+    np.testing.assert_allclose(counts, np.clip(values * 1000, 1, 65535), atol=0.6)
+    assert json.loads((folder / "maps.json").read_text())["depth"]["step"] == 1.0
+    assert (folder / "mask" / "small.png").is_file()
+
+
+@pytest.mark.parametrize("kind", ["small", "deep/grey", "deep/er/sixteen"])
+def test_overlays_tint_the_foreground_only(kind: str, images: Path, tmp_path: Path) -> None:
+    from visionlab.reports.images import stretch
+
+    path = images / f"{kind}.png"
+    shown = stretch(read(path))
+    shown = shown if shown.ndim == 3 else np.repeat(shown[:, :, None], 3, axis=2)
+    probability = np.zeros(shown.shape[:2], np.float32)
+    probability[5:20, 10:30] = 0.5
+    head = MaskHead("mask", share=0.1, metrics=[], weight=1.0, activation="sigmoid")
+    MapWriter([head], {str(path): "a"}, tmp_path, "png")(Prediction({}, {}, str(path), {"mask": probability}))
+    mask = imagecodecs.png_decode((tmp_path / "mask" / "a.png").read_bytes())
+    assert np.array_equal(mask, np.where(probability >= 0.5, 255, 0))
+    overlay = imagecodecs.png_decode((tmp_path / "overlay" / "a.png").read_bytes()) / 255
+    np.testing.assert_allclose(overlay[mask == 0], shown[mask == 0], atol=0.003)
+    assert (np.abs(overlay - shown)[mask > 0].max(axis=1) > 0.05).mean() > 0.9
+    assert len(np.unique(overlay[5, 10:30], axis=0)) == 1, "its outline is of one colour"
+
+
+def test_arrays_and_files_are_the_same(images: Path, predictor: Any) -> None:
+    path = images / "deep" / "grey.png"
+    from_file, from_array = predictor.predict(path), predictor.predict(read(path)[:, :, 0])
+    assert np.array_equal(from_file.depth, from_array.depth)
+    assert from_array.path is None
+    several = predictor.predict([path, images / "photo.jpg"])
+    assert [one.depth.shape for one in several] == [(41, 90), (300, 200)]
+    np.testing.assert_allclose(several[0].mask, from_file.mask, rtol=1e-5)
+    eight = picture(32, 32)
+    np.testing.assert_allclose(
+        predictor.predict(eight).depth, predictor.predict(eight.astype(np.uint16) * np.uint16(257)).depth, rtol=1e-4
+    )
+
+
+def test_the_network_sees_all_of_an_image(predictor: Any) -> None:
+    """Also what a window would have cut off: a change at any end changes the map there."""
+    image = picture(30, 120)
+    before = predictor.predict(image).depth
+    for part in (slice(0, 12), slice(108, 120)):
+        changed = image.copy()
+        changed[:, part] = 255 - changed[:, part]
+        assert np.abs(predictor.predict(changed).depth - before)[:, part].max() > 1e-4
+
+
+def test_what_the_run_tested_is_what_is_predicted(predictor: Any, dense_run: Path, depth_mask_root: Path) -> None:
+    """Images of the size that they were measured in give the maps that were measured."""
+    data = dense.data_module(depth_mask_root, f"data.split_file={dense_run / 'splits.json'}")
+    table = pd.read_csv(dense_run / "predictions" / "test.csv")
+    for place, row in enumerate(data.rows["test"]):
+        found = predictor.predict(data.images[0].image(row, 0.5, 0.5))
+        true = data.stored_maps["depth"].map(row, 0.5, 0.5)
+        assert found.mask_share == pytest.approx(table["mask_area_pred"][place], abs=0.002)
+        assert np.abs(found.depth - true).mean() == pytest.approx(table["depth_mae"][place], rel=1e-4)
+
+
+# Names --------------------------------------------------------------------------------------------------------------
+
+
+def test_output_names_are_short_and_different(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def names(*paths: str) -> list[str]:
+        return output_names([tmp_path / path for path in paths])
+
+    assert names("a/x.png") == ["x"]
+    assert names("a/x.png", "a/y.png") == ["x", "y"]
+    assert names("a/x.png", "b/x.png") == ["a/x", "b/x"]
+    assert names("a/x.png", "x.png") == ["a/x", "x"]
+    assert names("x.png", "x.jpg", "y.png") == ["x_png", "x_jpg", "y"]
+    found = names("x.png", "x.jpg", "x_png.png", "x_png.tif")
+    assert len(set(found)) == 4
+    assert names("x.y.png", "x.z.png") == ["x.y", "x.z"]
+    # Links keep the names that the user sees.
+    png(tmp_path / "store" / "17.png", picture(8, 8))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "first.png").symlink_to(tmp_path / "store" / "17.png")
+    monkeypatch.chdir(tmp_path)
+    assert output_names([Path("set/first.png"), Path("set/../set/b.png")]) == ["first", "b"]
+
+
+# Two inputs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of two rooms, the rooms alone, and one image of another size."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for room in ("room1", "room2"):
+        png(folder / "bg" / f"{room}.png", picture(40, 50, int(room[-1]) * 10))
+        for name in ("a", "b"):
+            png(folder / "images" / room / f"{name}.png", picture(40, 50, ord(name)))
+    return folder
+
+
+def test_backgrounds_are_found_by_folder_and_by_name(pairs: Path, tmp_path: Path) -> None:
+    files = sorted((pairs / "images").rglob("*.png"))
+    found = pair(files, {"background": pairs / "bg"})
+    assert [sample["background"].name for sample in found] == ["room1.png", "room1.png", "room2.png", "room2.png"]
+    assert [sample["image"] for sample in found] == files
+    one = pairs / "bg" / "room1.png"
+    assert {sample["background"] for sample in pair(files, {"background": one})} == {one}
+    # A partner of the same name in the same folders comes first.
+    for file in files:
+        png(tmp_path / "same" / file.relative_to(pairs / "images"), picture(8, 8))
+    found = pair(files, {"background": tmp_path / "same"})
+    assert [sample["background"].relative_to(tmp_path / "same") for sample in found] == [
+        file.relative_to(pairs / "images") for file in files
+    ]
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UsageError, match=r"room1/a\.png: expected its background in .*none, named a or as one of its"):
+        pair(files, {"background": tmp_path / "none"})
+    with pytest.raises(UsageError, match=r"--with background=.*nowhere: expected a file or a folder, found nothing"):
+        pair(files, {"background": tmp_path / "nowhere"})
+    shutil.copy(one, tmp_path / "none" / "a.png")
+    shutil.copy(one, tmp_path / "none" / "a.tif")
+    with pytest.raises(UsageError, match=r"expected one background in .*none, found .*a\.png and .*a\.tif"):
+        pair(files[:1], {"background": tmp_path / "none"})
+
+
+def test_two_inputs_in_the_shell_and_in_python(two: Any, two_input_run: Path, pairs: Path, tmp_path: Path) -> None:
+    command = ("predict", two_input_run, pairs / "images", "--out")
+    assert shell.run(*command, tmp_path / "folder", "--with", f"background={pairs / 'bg'}") == 0
+    assert shell.run(*command, tmp_path / "file", "--with", f"background={pairs / 'bg' / 'room1.png'}") == 0
+    image, one, other = pairs / "images" / "room2" / "a.png", *(pairs / "bg" / f"room{n}.png" for n in (1, 2))
+    counts = {
+        kind: imagecodecs.png_decode((tmp_path / kind / "depth" / "room2" / "a.png").read_bytes())
+        for kind in ("folder", "file")
+    }
+    for kind, background in (("folder", other), ("file", one)):
+        found = two.predict(image, background=background)
+        assert found.depth.shape == (40, 50)
+        np.testing.assert_allclose(counts[kind], np.clip(found.depth * 1000, 1, 65535), atol=0.6)
+        assert found.path == str(image)
+    assert not np.array_equal(counts["folder"], counts["file"]), "the background matters"
+    several = two.predict([image, image], background=[one, read(other)])
+    np.testing.assert_allclose(several[1].depth, two.predict(image, background=other).depth, rtol=1e-5)
+    np.testing.assert_allclose(
+        two.predict([image, image], background=one)[1].depth, two.predict(image, background=one).depth, rtol=1e-5
+    )
+
+
+def test_a_missing_input_is_asked_for(
+    two: Any, two_input_run: Path, dense_run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    for run, others, expected in (
+        (two_input_run, [], "give the background as well, in Python as background=PATH, in the shell as --with backgr"),
+        (two_input_run, ["--with", f"backgruond={pairs / 'bg'}"], "'backgruond': the model takes image and background"),
+        (dense_run, ["--with", f"background={pairs / 'bg'}"], "'background': the model takes the image alone"),
+        (two_input_run, ["--with", "background"], "--with background: expected NAME=PATH"),
+        (two_input_run, ["--with", "background="], "expected NAME=PATH"),
+    ):
+        assert shell.run("predict", run, pairs / "images", "--out", out, *others) == 2
+        said = capsys.readouterr()
+        assert expected in said.err
+        assert "Traceback" not in said.err
+        assert not out.exists() or not list(out.iterdir())
+    image = pairs / "images" / "room1" / "a.png"
+    with pytest.raises(UsageError, match="give the background as well"):
+        two.predict(image)
+    with pytest.raises(UsageError, match=r"'backgruond'.*Did you mean 'background'"):
+        two.predict(image, backgruond=image)
+    with pytest.raises(UsageError, match="background: expected one or 2, one an image; found 1"):
+        two.predict([image, image], background=[image])
+
+
+def test_a_background_of_another_picture_is_named(
+    two: Any, two_input_run: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(pairs, tmp_path / "pairs")
+    wrong = tmp_path / "pairs" / "bg" / "room2.png"
+    png(wrong, picture(40, 80))
+    images, out = tmp_path / "pairs" / "images", tmp_path / "out"
+    status = shell.run("predict", two_input_run, images, "--with", f"background={wrong.parent}", "--out", out)
+    assert status == 1
+    assert f"error: 2 of 4 files could not be predicted; see {out / 'failed.csv'}" in capsys.readouterr().err
+    failed = pd.read_csv(out / "failed.csv")
+    assert failed["path"].tolist() == [str(images / "room2" / f"{name}.png") for name in "ab"]
+    assert (
+        failed["reason"].tolist()
+        == [f"{wrong}: 40 x 80 pixels, but its image has 40 x 50; expected the same picture"] * 2
+    )
+    assert set(named(out / "mask")) == set(named(out / "depth")) == {"room1/a", "room1/b"}
+    assert set(pd.read_csv(out / "predictions.csv")["path"]) == {str(images / "room1" / f"{n}.png") for n in "ab"}
+    with pytest.raises(DataError, match=r"room2\.png: 40 x 80 pixels, but its image has 40 x 50"):
+        two.predict(images / "room2" / "a.png", background=wrong)
+    # The same picture at another scale is the same picture.
+    png(wrong, picture(80, 100, 20))
+    assert two.predict(images / "room2" / "a.png", background=wrong).depth.shape == (40, 50)
+
+
+# What goes wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_failed_files_are_listed_and_leave_nothing_behind(
+    images: Path, dense_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed, out = tmp_path / "mixed", tmp_path / "out"
+    shutil.copytree(images / "deep", mixed)
+    (mixed / "cut.png").write_bytes((mixed / "grey.png").read_bytes()[:200])
+    (mixed / "er" / "empty.png").touch()
+    tifffile.imwrite(mixed / "float.tif", np.ones((20, 20, 3), np.float32))
+    assert shell.run("predict", dense_run, mixed, "--out", out, "--depth-format", "tif") == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("3 images predicted")
+    assert "error: 3 of 6 files could not be predicted" in said.err
+    failed = pd.read_csv(out / "failed.csv")
+    assert sorted(Path(path).name for path in failed["path"]) == ["cut.png", "empty.png", "float.tif"]
+    for kind in ("mask", "depth", "overlay"):
+        assert set(named(out / kind)) == {"er/sixteen", "grey", "strip"}
+    assert not [path for path in out.rglob("*") if path.name.startswith(".") or path.name.endswith(".part")]
+
+
+def test_an_interruption_leaves_whole_files_only(dense_run: Path, predictor: Any, images: Path, tmp_path: Path) -> None:
+    (tmp_path / "predictions.csv").write_text("old")
+    path = images / "small.png"
+    writer = MapWriter(predictor.heads, {str(path): "small"}, tmp_path, "tif")
+
+    def results() -> Any:
+        yield path, predictor.predict(path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_predictions(results(), tmp_path, writer)
+    assert (tmp_path / "predictions.csv").read_text() == "old"
+    files = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert files == {"predictions.csv", "maps.json", "mask/small.png", "depth/small.tif", "overlay/small.png"}
+
+
+def test_folders_of_labels_are_not_written_over(
+    dense_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--out`` of a data set whose masks are in ``mask/`` would replace them."""
+    png(tmp_path / "images" / "a.png", picture(32, 32))
+    png(tmp_path / "mask" / "a.png", np.zeros((32, 32), np.uint8))
+    before = (tmp_path / "mask" / "a.png").read_bytes()
+    assert shell.run("predict", dense_run, tmp_path / "images", "--out", tmp_path) == 2
+    said = capsys.readouterr().err
+    assert f"error: --out {tmp_path}: found 'mask' there, not from an earlier prediction; give another folder" in said
+    assert (tmp_path / "mask" / "a.png").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "mask"]
+    # Those of an earlier prediction are replaced.
+    for _ in range(2):
+        assert shell.run("predict", dense_run, tmp_path / "images", "--out", tmp_path / "out") == 0
+
+
+# Depth alone, other units -------------------------------------------------------------------------------------------
+
+
+def depth_writer(out: Path, unit: str, high: float, kind: Any) -> MapWriter:
+    head = DepthHead("depth", low=0.0, high=high, mean=high / 2, unit=unit, metrics=[], weight=1.0, activation="none")
+    return MapWriter([head], {"a.png": "a", str(out.parent / "a.png"): "a"}, out, kind)
+
+
+@pytest.mark.parametrize(
+    ("unit", "high", "step"), [("m", 6.0, 0.001), ("", 1.0, 1e-4), ("µm", 500.0, 0.1), ("cm", 4e5, 10.0)]
+)
+def test_sixteen_bits_hold_depth_of_any_unit(unit: str, high: float, step: float, tmp_path: Path) -> None:
+    png(tmp_path / "a.png", picture(20, 30))
+    depth = np.linspace(-0.1 * high, 1.2 * high, 600, dtype=np.float32).reshape(20, 30)
+    prediction = Prediction({}, {}, str(tmp_path / "a.png"), {"depth": depth})
+    for kind in ("png", "tif"):
+        depth_writer(tmp_path / kind, unit, high, kind)(prediction)
+    about = json.loads((tmp_path / "png" / "maps.json").read_text())["depth"]
+    assert about["step"] == pytest.approx(step)
+    assert about["unit"] == unit
+    counts = imagecodecs.png_decode((tmp_path / "png" / "depth" / "a.png").read_bytes())
+    np.testing.assert_allclose(counts * step, np.maximum(depth, step), atol=0.51 * step)
+    assert counts.min() == 1, "0 would mean unknown"
+    assert np.array_equal(tifffile.imread(tmp_path / "tif" / "depth" / "a.tif"), depth)
+    # Without a mask the overlay shows the depth in colours.
+    assert imagecodecs.png_decode((tmp_path / "png" / "overlay" / "a.png").read_bytes()).shape == (20, 30, 3)
+
+
+def test_what_sixteen_bits_cannot_hold_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    png(tmp_path / "a.png", picture(8, 8))
+    writer = depth_writer(tmp_path / "out", "m", 6.0, "png")
+    for _ in range(2):
+        writer(Prediction({}, {}, str(tmp_path / "a.png"), {"depth": np.full((8, 8), 70, np.float32)}))
+    assert caplog.text.count("depth: values beyond 65.535 cannot be held by 16 bits") == 1
+    assert imagecodecs.png_decode((tmp_path / "out" / "depth" / "a.png").read_bytes()).max() == 65535
+
+
+def test_values_of_maps() -> None:
+    head = MaskHead("mask", share=0.1, metrics=[], weight=1.0, activation="sigmoid")
+    probability = np.array([[0.2, 0.5], [0.9, 0.4]], np.float32)
+    assert head.values(probability) == {"mask_area": (2.0, "px"), "mask_share": (0.5, "")}
+
+
+def test_a_prediction_names_what_it_has(predictor: Any) -> None:
+    found = predictor.predict(dense.scene(0)[0])
+    with pytest.raises(AttributeError, match=r"no predicted value 'dept'; there are: mask, depth, mask_area"):
+        _ = found.dept
