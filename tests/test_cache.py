@@ -118,7 +118,9 @@ def test_builders_at_the_same_time_decode_once(
     results: list[Cache] = []
     threads = [
         threading.Thread(
-            target=lambda: results.append(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader()))
+            target=lambda: results.append(
+                build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
+            )
         )
         for _ in range(3)
     ]

@@ -92,8 +92,7 @@ def test_augmentation_depends_on_its_seed_only() -> None:
     augment = Augment([{"transform": "D4", "p": 1}], [{"transform": "RandomBrightnessContrast", "p": 1}])
     image = np.random.default_rng(0).integers(0, 256, (8, 8, 1), dtype=np.uint8)
 
-
-    def changed(seed: int) -> np.ndarray:  # type: ignore[type-arg]
+    def changed(seed: int) -> np.ndarray:
         return augment([image], [], seed)[0][0]
 
     first = changed(5)

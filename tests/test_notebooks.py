@@ -38,7 +38,7 @@ def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     work.mkdir()
     notebook = nbformat.read(path, as_version=4)
     client = nbclient.NotebookClient(
-        notebook, timeout=120, kernel_name="python3", resources={"metadata": {"path": str(work)}}
+        notebook, timeout=240, kernel_name="python3", resources={"metadata": {"path": str(work)}}
     )
     client.execute()
     warned = [o.text for c in notebook.cells for o in c.get("outputs", []) if o.get("name") == "stderr"]

@@ -91,7 +91,7 @@ def rows_of(samples: list[Shown]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {
         "mask": (mask_rows(predicted[0], masks).numpy(), mask_rows(constant[0], masks).numpy()),
         "depth": tuple(depth_rows(p, depths, data_range=4.0, floor=1e-3).numpy() for p in (predicted[1], constant[1])),
-    }  # type: ignore[return-value]
+    }
 
 
 def table_of(samples: list[Shown], groups: list[str], split: str) -> pd.DataFrame:
@@ -99,10 +99,10 @@ def table_of(samples: list[Shown], groups: list[str], split: str) -> pd.DataFram
     ids = [shown.name for shown in samples]
     table = {"id": ids, "group": groups, "split": split, "path": [f"fgbg/{name}.jpg" for name in ids]}
     rows = {head: model for head, (model, _) in rows_of(samples).items()}
-    table["mask_area_true"], table["mask_area_pred"] = shares(rows["mask"])  # type: ignore[assignment]
+    table["mask_area_true"], table["mask_area_pred"] = shares(rows["mask"])
     for head, spec in HEADS.items():
         for metric in spec["metrics"]:
-            table[f"{head}_{metric}"] = per_image(spec["kind"], metric, rows[head])  # type: ignore[assignment]
+            table[f"{head}_{metric}"] = per_image(spec["kind"], metric, rows[head])
     return pd.DataFrame(table)
 
 
@@ -449,7 +449,9 @@ def test_losses_of_heads_and_stages_are_drawn(run: Path) -> None:
     names = [axes.get_ylabel() for axes in figure.axes]
     assert names[2:] == ["val/mask/iou", "val/depth/mae (m)", "learning rate"]
     assert names[1].startswith("loss of each head")
-    starts = [line for axes in figure.axes for line in axes.lines if list(line.get_xdata()) == [120, 120]]
+    starts = [
+        line for axes in figure.axes for line in axes.lines if np.array_equal(np.asarray(line.get_xdata()), [120, 120])
+    ]
     assert len(starts) == len(figure.axes)
     one = {tag: curve for tag, curve in curves.items() if "/mask/" not in tag and tag != "stage"}
     figure = training_curves(one, "val/depth/mae", "min", "m")
