@@ -144,6 +144,23 @@ def test_each_image_comes_with_its_own_background(tmp_path: Path) -> None:
     assert max(data.std[3:]) < min(data.std[:3])
 
 
+def test_a_table_may_give_images_any_background(tmp_path: Path) -> None:
+    root, lines = write_nested(tmp_path, places=1), ["image,mask,depth,background"]
+    of = {0: 4, 1: 4, 2: 0, 3: 5, 4: 1, 5: 3}
+    for number, background in of.items():
+        name = f"bg{number}/fg{number}/0.png"
+        lines.append(f"fgbg/{name},fgbgmask/{name},dense/{name},bg/bg{background}.png")
+    (root / "pairs.csv").write_text("\n".join(lines))
+    data = data_module(root, "data.table=pairs.csv", "data.inputs=[image,background]")
+    assert len(data.images[1].cache) == 5
+    for row, name in enumerate(data.table["id"]):
+        number = int(name.split("/")[1].removeprefix("bg"))
+        image, mask, _ = dense.scene(number)
+        assert np.array_equal(data.images[0].image(row, 0.5, 0.5), image)
+        assert (data.images[1].image(row, 0.5, 0.5) == 10 * of[number] + 5).all()
+        assert np.array_equal(data.stored_maps["mask"].map(row, 0.5, 0.5), mask / 255)
+
+
 @pytest.mark.parametrize("scale", [1, 2])
 def test_image_background_mask_and_depth_are_shrunk_cut_and_turned_alike(tmp_path: Path, scale: int) -> None:
     """A window of a larger image, augmented: each pixel of all four still tells the same place."""

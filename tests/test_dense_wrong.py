@@ -106,6 +106,18 @@ def test_a_wrong_file_is_named(
     assert what.split(": expected")[0].split(" pixels, but")[0] in found["what"].iloc[0]
 
 
+@pytest.mark.parametrize("verb", ["train", "prepare"])
+def test_geometry_in_the_list_for_images_is_refused(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = [*dense.SMALL, f"hydra.run.dir={tmp_path / 'run'}", "augment.image=[{transform:Rotate}]"]
+    assert shell.run(verb, *settings, f"data.root={tmp_path}") == 2
+    said = capsys.readouterr().err
+    assert "error: augment.image: Rotate moves pixels, so maps must follow it; write it in augment.joint" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
 def test_what_is_good_passes(tmp_path: Path) -> None:
     """The set that the wrong ones are made from has nothing else wrong with it."""
     root = dense.write_nested(tmp_path / "data", backgrounds=4, places=1)

@@ -104,6 +104,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "module=regresor": ("module: ", "'regressor'"),
     "heads.distance.kind=regresion": ("heads.distance.kind: ", "'regression'"),
     "heads.distance.metrics=[mea]": ("heads.distance.metrics: ", "'mae'", "sign_accuracy"),
+    "heads.distance.metrics=[]": ("heads.distance.metrics: expected at least one of mae, rmse",),
     "heads.distance.weight=0": ("heads: expected a weight above 0",),
     "monitor=val/distance/mse": ("monitor: ", "'val/distance/rmse'", "val/loss"),
     "monitor=val/distence/mae": ("monitor: ", "'val/distance/mae'"),

@@ -126,7 +126,8 @@ def _check_model(plain: Plain) -> None:
     if network.kind != MODULES[module].kind:
         raise ConfigError(
             f"model.name: expected a network of kind '{MODULES[module].kind}' for module={module}, "
-            f"found '{model['name']}' of kind '{network.kind}'"
+            f"such as {', '.join(models.of_kind(MODULES[module].kind))}; found '{model['name']}' of kind "
+            f"'{network.kind}'"
         )
     models.check_options(model["name"], {key: value for key, value in model.items() if key != "name"})
     inputs, heads = plain["data"].get("inputs", [IMAGE]), list(plain["heads"])

@@ -16,6 +16,13 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_mar
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint in one.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="data.KEY=VALUE",
+            help="With --data: how that folder is read where it differs, e.g. data.table=list.csv.",
+        ),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -37,9 +44,16 @@ def evaluate(
     if data is not None and split != "test":
         raise UsageError("--split: it is of the run's own data; with --data all images are the test set")
 
+    if overrides and data is None:
+        raise UsageError(
+            f"'{overrides[0]}': settings go with --data; a run's own data are read as they were in training"
+        )
+
     from visionlab.evaluation import evaluate_other, evaluate_own
 
-    folder = evaluate_own(run, split, device) if data is None else evaluate_other(run, data, out, device)
+    folder = (
+        evaluate_own(run, split, device) if data is None else evaluate_other(run, data, out, device, overrides or [])
+    )
     print(folder / "report.html")
 
 

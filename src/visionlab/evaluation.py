@@ -26,6 +26,17 @@ from visionlab.reports.style import save
 from visionlab.saved import load_config, read_json, run_folder
 from visionlab.showing import example_figure
 
+# Settings of the data that the network was made for.
+_MODELS_OWN = (
+    "data.channels",
+    "data.image_size",
+    "data.fit",
+    "data.inputs",
+    "data.normalize",
+    "data.folds",
+    "data.fold",
+)
+
 
 def evaluate_own(run: Path, split: str, device: str) -> Path:
     """Measure a split of the run's own data and return the folder written.
@@ -65,11 +76,18 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
     return out
 
 
-def evaluate_other(run: Path, root: Path, out: Path | None, device: str) -> Path:
+def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrides: Sequence[str] = ()) -> Path:
     """Measure the run on another labelled folder, write a folder of the same form and return it.
 
+    Args:
+        run: a run folder, or a checkpoint in one.
+        root: the other folder.
+        out: where to write.
+        device: see :class:`visionlab.inference.Predictor`.
+        overrides: ``data.key=value``, how the files of that folder are read where it differs.
+
     Raises:
-        UsageError: no such run or folder, or ``out`` holds something.
+        UsageError: no such run or folder, a setting that is the model's, or ``out`` holds something.
         DataError: the folder cannot be read, or holds images that the run has seen in training.
     """
     folder = run_folder(run)
@@ -84,20 +102,24 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str) -> Path
     # A folder of that name is not the generated set.
     name = str(root) if str(root) != SAMPLE else f"./{SAMPLE}"
     others: dict[str, Any] = {"data.root": name, "data.split_file": None, "data.include": [], "data.exclude": []}
+    for text in overrides:
+        key = text.partition("=")[0]
+        if not key.startswith("data.") or key in (*others, *_MODELS_OWN):
+            raise UsageError(f"'{text}': expected how the files of --data are read, e.g. data.depth_scale=0.001")
     # Without a training split there is nothing to take the intensities' scale from; the network has its own.
-    data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": "image"}))
+    data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": "image"}, overrides))
     data.chosen_splits = _all_as_test
     data.setup()
     _refuse_other_kind(predictor, data)
     _refuse_other_unit(predictor, data)
     _refuse_seen(folder, data)
-    command = ["python", "-m", "visionlab.evaluate", str(run), "--data", str(root)]
+    command = ["python", "-m", "visionlab.evaluate", str(run), *overrides, "--data", str(root)]
     _write_evaluation(out, folder, checkpoint, predictor, data, "test", shlex.join(command))
     write_report(out)
     return out
 
 
-def _config(folder: Path, predictor: Predictor, data: dict[str, Any]) -> DictConfig:
+def _config(folder: Path, predictor: Predictor, data: dict[str, Any], overrides: Sequence[str] = ()) -> DictConfig:
     """Return the run's configuration for its data module.
 
     What the checkpoint says stands above the file, and what only training needs (it may be gone) is left out.
@@ -112,7 +134,7 @@ def _config(folder: Path, predictor: Predictor, data: dict[str, Any]) -> DictCon
         "data.image_size": [preprocess.height, preprocess.width],
         "data.fit": preprocess.fit,
     }
-    return load_config(folder, replace={**replace, **data})
+    return load_config(folder, overrides, replace={**replace, **data})
 
 
 def _write_evaluation(

@@ -51,6 +51,8 @@ def _check_head(name: str, head: Plain, module: str, numbers: list[str], maps: d
         raise ConfigError(f"module: expected {fitting} for {key}.kind={head['kind']}, found {module}")
     if head["activation"] is not None:
         check_choice(f"{key}.activation", head["activation"], entry.activations)
+    if not head["metrics"]:
+        raise ConfigError(f"{key}.metrics: expected at least one of {', '.join(METRICS[head['kind']])}; found none")
     for metric in head["metrics"]:
         check_choice(f"{key}.metrics", metric, list(METRICS[head["kind"]]))
     if not AT_LEAST_0[1](head["weight"]):

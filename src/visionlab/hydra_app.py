@@ -95,10 +95,10 @@ def call(task_function: Task, overrides: Sequence[str]) -> Any:
 
 
 def _compare(folders: Sequence[Path]) -> None:
-    """Write the comparison of the runs of a sweep into its folder."""
+    """Write the comparison of the runs of a sweep into its folder and print its path."""
     from visionlab.reports import compare
 
-    LOG.info("comparison: %s", compare(folders))
+    print(compare(folders))
 
 
 def _run_hydra(task_function: Task, root: str, total: int) -> tuple[list[tuple[str, UserError]], list[Path]]:

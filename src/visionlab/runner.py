@@ -149,7 +149,9 @@ def _data_of_stages(configs: dict[str, DictConfig], record: RunRecord) -> dict[s
     for name, cfg in configs.items():
         modules[name] = assembly.make_data(cfg)
         record.follow(modules[name])
-        modules[name].announced = len(modules) == 1
+        if len(modules) > 1:
+            modules[name].announced = False
+            modules[name].indexed = next(iter(modules.values())).indexed
         modules[name].setup()
     return modules
 

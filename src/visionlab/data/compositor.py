@@ -111,8 +111,8 @@ class Compositor:
                 self._make(composition, missing)
         LOG.info("composite: done: %s", self.root)
         LOG.info(
-            "composite: no depth is made. Train masks alone with ~heads.depth; or put the depth of each image, from any"
-            " depth network, into %s under the image's path, as 16-bit .png in millimetres (0: unknown)",
+            "composite: no depth is made. Train masks alone with '~heads.depth'; or put the depth of each image, from"
+            " any depth network, into %s under the image's path, as 16-bit .png in millimetres (0: unknown)",
             self.root / "dense",
         )
         return self.root

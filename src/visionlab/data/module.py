@@ -111,6 +111,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.chosen_splits: Callable[[Sequence[str]], Splits] | None = None
         # Whether setting up says how many images there are; once is enough for the stages of one run.
         self.announced = True
+        # The index, where another module of the same data has made it already.
+        self.indexed: pd.DataFrame | None = None
         self.ready = False
 
     # What a data set defines ------------------------------------------------------------------------------------
@@ -197,7 +199,9 @@ class ImageDataModule(pl.LightningDataModule):
         if self.ready:
             return
         self.root = self.locate()
-        self.table = self.choose(self.index(self.root), self.root)
+        if self.indexed is None:
+            self.indexed = self.index(self.root)
+        self.table = self.choose(self.indexed, self.root)
         self.splits = self.make_splits(self.table)
         self.table["split"] = self.assign(self.table, self.splits)
         self._decode()
@@ -216,9 +220,9 @@ class ImageDataModule(pl.LightningDataModule):
         """Make or find the caches of images, further inputs and maps."""
         absent = [name for name in self.inputs[1:] if f"{name}_path" not in self.table]
         if absent:
+            there = [IMAGE, *(name.removesuffix("_path") for name in map(str, self.table) if name.endswith("_path"))]
             raise DataError(
-                f"{self.root}: data.inputs asks for {', '.join(absent)}, which the data set does not have; "
-                "set data.inputs=[image]"
+                f"{self.root}: data.inputs asks for {', '.join(absent)}; the data set has {', '.join(there)}"
             )
         # The type of values is that of the files, found while caching.
         preprocess = Preprocess(self.channels, self.height, self.width, self.fit, dtype="uint8")

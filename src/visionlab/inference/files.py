@@ -112,7 +112,7 @@ def pair(files: Sequence[Path], others: Mapping[str, Path]) -> list[dict[str, Pa
     Args:
         files: the images.
         others: input name -> one file for all images, or a folder that holds the partner of each: the same path below
-            it, else the same name, else the name of a folder that the image is in (``bg_001/7/3.jpg`` and
+            it, else the name of a folder that the image is in (``bg_001/7/3.jpg`` and
             ``bg_001.jpg``).
 
     Raises:
@@ -139,9 +139,12 @@ def _partners(files: Sequence[Path], folder: Path, name: str) -> dict[Path, Path
     for file, own in zip(files, output_names(files), strict=True):
         same = [path for path in named.get(file.stem, []) if path.relative_to(folder).with_suffix("") == Path(own)]
         above = [path for part in reversed(file.parts[:-1]) for path in named.get(part, [])]
-        candidates = same or above or named.get(file.stem, [])
+        candidates = same or above
         if not candidates:
-            raise UsageError(f"{file}: expected its {name} in {folder}, named {file.stem} or as one of its folders")
+            raise UsageError(
+                f"{file}: expected its {name} in {folder}, as {own} or named like a folder that the image is in; "
+                "found neither"
+            )
         if len(candidates) > 1 and candidates[0].stem == candidates[1].stem:
             raise UsageError(f"{file}: expected one {name} in {folder}, found {candidates[0]} and {candidates[1]}")
         found[file] = candidates[0]

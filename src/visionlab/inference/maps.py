@@ -79,7 +79,9 @@ class MapWriter:
     def _about(self, head: Head) -> dict[str, Any]:
         if isinstance(head, MaskHead):
             return {"values": "255 foreground, 0 background", "threshold": THRESHOLD}
-        step = self.steps[head.name] if self.depth_format == "png" else 1.0
+        if self.depth_format == "tif":
+            return {"values": "distance", "unit": head.unit}
+        step = self.steps[head.name]
         return {"values": f"distance in steps of {step:g} {head.unit}".rstrip(), "step": step, "unit": head.unit}
 
     def _counts(self, head: str, values: Array) -> Array:

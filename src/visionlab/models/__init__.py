@@ -64,6 +64,11 @@ def lookup(name: str) -> Entry:
     return _TIMM
 
 
+def of_kind(kind: str) -> list[str]:
+    """Return names of networks of a kind: this project's, for images some of timm's."""
+    return [name for name, entry in NETWORKS.items() if entry.kind == kind] or ["resnet18", "resnet34", "resnet50"]
+
+
 def check_options(name: str, options: Mapping[str, Any]) -> None:
     """Check what the types of a network's options don't say: that its ``encoder``, if it takes one, exists.
 
