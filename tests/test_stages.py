@@ -166,3 +166,17 @@ def test_killed_in_stage_2_and_resumed_equals_uninterrupted(
 def test_mistakes_name_the_stage(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         compose_run(["experiment=depth_mask_shuffle_unet", *overrides])
+
+
+def test_stages_can_be_written_on_the_command_line() -> None:
+    cfg, _ = compose_run(["task=depth_mask", "+stages={first:{epochs:2,lr:1e-3},second:{epochs:1,loss:mse}}"])
+    first, second = each_stage(cfg).values()
+    assert (first.trainer.max_epochs, first.optimizer.lr, second.trainer.max_epochs) == (2, 1e-3, 1)
+    assert second.loss._target_.endswith(".mse")
+    assert first.loss._target_.endswith("L1MSSSIMLoss")
+
+
+@pytest.mark.parametrize("override", ["stages={first:{epochs:1}}", "+stages.first.epochs=1", "stages.first.epochs=1"])
+def test_other_ways_to_write_new_stages_are_refused_with_the_right_one(override: str) -> None:
+    with pytest.raises(ConfigError, match=r"\+stages=\{first:"):
+        compose_run(["task=depth_mask", override])

@@ -56,6 +56,13 @@ def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -
         raise ConfigError("make: only `python -m visionlab.prepare` makes data; train on what it has made")
     if plain["stages"] and plain["lr_find"]:
         raise ConfigError("lr_find: expected a run without stages, each of which would need its own rate; set the lr")
+    if all(head["loss"] is not None for head in plain["heads"].values()):
+        for name, stage in plain["stages"].items():
+            if stage["loss"] is not None:
+                raise ConfigError(
+                    f"stages.{name}.loss: not used, as every head has a loss of its own, e.g. "
+                    f"heads.{next(iter(plain['heads']))}.loss; leave one of them out"
+                )
     for name, stage in each_stage(cfg).items():
         try:
             _check_stage(_plain(stage), multirun)

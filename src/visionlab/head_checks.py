@@ -103,6 +103,12 @@ def check_losses(plain: Plain) -> None:
     for argument in ("raised", "by"):
         if argument in balance:
             check_choice(f"balance.{argument}", balance[argument], list(plain["heads"]))
+    idle = [name for name, head in plain["heads"].items() if not head["weight"]]
+    if idle and balance["_target_"] == "visionlab.losses.balance.UncertaintyBalance":
+        raise ConfigError(
+            f"heads.{idle[0]}.weight: expected more than 0 for balance=uncertainty, found 0: the learnt scale of its "
+            f"errors would shrink without end; leave the head out with '~heads.{idle[0]}'"
+        )
     if "by" in balance and balance["by"] == balance.get("raised"):
         raise ConfigError(f"balance.by: expected another head than balance.raised, found '{balance['by']}' in both")
 

@@ -185,10 +185,9 @@ def _check_key(item: Override, base: DictConfig, overrides: list[str], root: str
         head = ".".join(key.split(".")[:2])
         if key.startswith("heads.") and head not in keys and (item.is_add() or item.is_force_add()):
             raise ConfigError(f"'{line}': '{head}' can't be added here; heads are written in conf/task/") from None
-        if key.split(".")[0] == "stages" and head not in keys:
-            raise ConfigError(
-                f"'{line}': new stages are written all together, as '+stages={{first:{{epochs:2}},second:{{epochs:1}}}}'"
-            ) from None
+        if key.split(".")[0] == "stages" and not any(name.startswith("stages.") for name in keys):
+            example = "'+stages={first:{epochs:2},second:{epochs:1}}'"
+            raise ConfigError(f"'{line}': new stages are written all together, as {example}") from None
         if isinstance(cause, ValidationError):
             raise wrong_type(key, item.value(), cause) from None
         if isinstance(cause, ConfigAttributeError | ConfigKeyError):

@@ -203,6 +203,11 @@ class DepthMaskDataModule(ImageDataModule):
             return 1.0, ""
         if self.depth_scale != "auto":
             return float(self.depth_scale), unit
+        if unit not in ("", "m"):
+            raise UsageError(
+                f"heads.{name}.unit: expected m with data.depth_scale=auto, found '{unit}'; give data.depth_scale, what "
+                f"the numbers in the files are multiplied with to be {unit}"
+            )
         return _SCALES[str(self.stored_maps[name].cache.facts["dtype"].iloc[0])]
 
     def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:

@@ -235,6 +235,13 @@ class ImageDataModule(pl.LightningDataModule):
         self.images = [image]
         for name in self.inputs[1:]:
             self.images.append(store(f"{name}_path", preprocess, f"{self.task}-{name}", ImageReader, like))
+        dtypes = {name: stored.cache.preprocess.dtype for name, stored in zip(self.inputs, self.images, strict=True)}
+        if "float32" in dtypes.values() and len(set(dtypes.values())) > 1:
+            listed = ", ".join(f"{name}: {dtype}" for name, dtype in dtypes.items())
+            raise DataError(
+                f"{self.root}: expected inputs of one kind of values, found {listed}; float and integer images have no "
+                "common scale, so convert them to one kind"
+            )
         self.stored_maps = {
             name: store(
                 f"{name}_path",
