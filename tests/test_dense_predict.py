@@ -131,7 +131,7 @@ def test_tiff_holds_depth_as_it_is(out: Path, images: Path, dense_run: Path, pre
     np.testing.assert_allclose(values, predictor.predict(images / "small.png").depth, rtol=1e-5)
     counts = imagecodecs.png_decode((out / "depth" / "small.png").read_bytes())
     np.testing.assert_allclose(counts, np.clip(values * 1000, 1, 65535), atol=0.6)
-    assert json.loads((folder / "maps.json").read_text())["depth"]["step"] == 1.0
+    assert json.loads((folder / "maps.json").read_text())["depth"] == {"values": "distance", "unit": "m"}
     assert (folder / "mask" / "small.png").is_file()
 
 
@@ -168,14 +168,21 @@ def test_arrays_and_files_are_the_same(images: Path, predictor: Any) -> None:
     )
 
 
-def test_the_network_sees_all_of_an_image(predictor: Any) -> None:
-    """Also what a window would have cut off: a change at any end changes the map there."""
-    image = picture(30, 120)
-    before = predictor.predict(image).depth
-    for part in (slice(0, 12), slice(108, 120)):
-        changed = image.copy()
-        changed[:, part] = 255 - changed[:, part]
-        assert np.abs(predictor.predict(changed).depth - before)[:, part].max() > 1e-4
+def test_the_network_sees_the_image_and_nothing_else(predictor: Any) -> None:
+    """All of it, in its own shape: nothing is cut off or added, as the windows of training have it."""
+    import torch
+
+    for size in ((16, 32), (32, 11), (32, 32)):
+        image = picture(*size)
+        expected = predictor.decode(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
+        found = predictor.predict(image)
+        for name in ("mask", "depth"):
+            assert np.array_equal(found.maps[name], expected[name][0, 0].numpy())
+    # Larger ones are brought to 32 pixels on the longer side, and their maps back.
+    large = np.kron(picture(16, 32), np.ones((3, 3, 1), np.uint8))
+    np.testing.assert_allclose(
+        predictor.predict(large).depth[1::3, 1::3], predictor.predict(picture(16, 32)).depth, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_what_the_run_tested_is_what_is_predicted(predictor: Any, dense_run: Path, depth_mask_root: Path) -> None:
@@ -241,7 +248,7 @@ def test_backgrounds_are_found_by_folder_and_by_name(pairs: Path, tmp_path: Path
         file.relative_to(pairs / "images") for file in files
     ]
     (tmp_path / "none").mkdir()
-    with pytest.raises(UsageError, match=r"room1/a\.png: expected its background in .*none, named a or as one of its"):
+    with pytest.raises(UsageError, match=r"room1/a\.png: expected its background in .*none, as room1/a or named like"):
         pair(files, {"background": tmp_path / "none"})
     with pytest.raises(UsageError, match=r"--with background=.*nowhere: expected a file or a folder, found nothing"):
         pair(files, {"background": tmp_path / "nowhere"})

@@ -93,12 +93,26 @@ def transform_arguments(name: str) -> dict[str, tuple[ast.expr | None, bool]]:
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             arguments = [*node.args.posonlyargs, *node.args.args][1:]
             first_default = len(arguments) - len(node.args.defaults)
-            found = {item.arg: (item.annotation, place < first_default) for place, item in enumerate(arguments)}
+            found = {item.arg: (_named(item.annotation), place < first_default) for place, item in enumerate(arguments)}
             for item, default in zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True):
-                found[item.arg] = (item.annotation, default is None)
+                found[item.arg] = (_named(item.annotation), default is None)
             return found
     for base in bases:
         inherited = transform_arguments(base)
         if inherited:
             return inherited
     return {}
+
+
+class _Numbers(ast.NodeTransformer):
+    """Puts the numbers of OpenCV's constants in their place: configurations can only hold those."""
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        import cv2
+
+        known = isinstance(node.value, ast.Name) and node.value.id == "cv2" and hasattr(cv2, node.attr)
+        return ast.Constant(getattr(cv2, node.attr)) if known else node
+
+
+def _named(annotation: ast.expr | None) -> ast.expr | None:
+    return None if annotation is None else _Numbers().visit(annotation)

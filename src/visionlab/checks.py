@@ -235,6 +235,8 @@ def _check_transform(key: str, name: str, given: Plain) -> None:
         annotation = arguments[argument][0]
         if annotation is not None and not accepts(annotation, value):
             raise ConfigError(f"{key}.{argument}: expected {describe(annotation)}, found {show(value)}")
+        if argument == "mask_interpolation" and value != 0:
+            raise ConfigError(f"{key}.mask_interpolation: expected 0, others mix values of maps; found {show(value)}")
         if argument == "p" and not 0 <= value <= 1:
             raise ConfigError(f"{key}.p: expected a probability of 0 to 1, found {show(value)}")
     for argument, (_, required) in arguments.items():

@@ -174,7 +174,8 @@ def _nearest_option(group: str, value: str, choices: Sequence[str]) -> str:
 def _check_key(item: Override, base: DictConfig, overrides: list[str], root: str) -> None:
     key, line = item.key_or_group, str(item.input_line)
     keys = keys_of(base) if item.is_hydra_override() else keys_of(without_hydra(base))
-    if item.is_add() and key in keys:
+    # An empty mapping of stages is there, but may be added to.
+    if item.is_add() and key in keys and key != "stages":
         raise ConfigError(f"'{line}': '{key}' exists already; leave out the '+'")
     try:
         hydra.compose(root, overrides)
@@ -185,7 +186,10 @@ def _check_key(item: Override, base: DictConfig, overrides: list[str], root: str
         head = ".".join(key.split(".")[:2])
         if key.startswith("heads.") and head not in keys and (item.is_add() or item.is_force_add()):
             raise ConfigError(f"'{line}': '{head}' can't be added here; heads are written in conf/task/") from None
-        if key.split(".")[0] == "stages" and not any(name.startswith("stages.") for name in keys):
+        if (key == "stages" and not any(name.startswith("stages.") for name in keys)) or (
+            key.startswith("stages.") and head not in keys
+        ):
+            _check_stages(item.value() if key == "stages" else None)
             example = "'+stages={first:{epochs:2},second:{epochs:1}}'"
             raise ConfigError(f"'{line}': new stages are written all together, as {example}") from None
         if isinstance(cause, ValidationError):
@@ -197,6 +201,20 @@ def _check_key(item: Override, base: DictConfig, overrides: list[str], root: str
                 ConfigError(f"unknown key '{key}'.{meant}") if meant else unknown_key(key, [*keys, *groups()])
             ) from None
         raise ConfigError(f"'{line}': {first_line(cause)}") from None
+
+
+def _check_stages(stages: Any) -> None:
+    """Refuse unknown keys and wrong values in stages that were given all together."""
+    allowed = OmegaConf.structured(schema.StageConfig)
+    for name, stage in stages.items() if isinstance(stages, dict) else ():
+        for key, value in stage.items() if isinstance(stage, dict) else ():
+            full = f"stages.{name}.{key}"
+            if key not in allowed:
+                raise unknown_key(full, [f"stages.{name}.{known}" for known in allowed])
+            try:
+                OmegaConf.merge(allowed, {key: value})
+            except ValidationError as error:
+                raise wrong_type(full, value, error) from None
 
 
 def _nearest_key(key: str, names: Sequence[str]) -> str:

@@ -6,9 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ import pandas as pd
 from filelock import FileLock
 
 from visionlab.console import LOG, progress
+from visionlab.data.parallel import in_parallel
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Reader
 from visionlab.data.store import new_folder
@@ -119,9 +118,7 @@ def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Pat
     problems: list[str] = []
     dtypes: dict[str, str] = {}
     values = 0
-    for (number, path), head in _parallel(
-        lambda item: reader.header(root / item[1]), paths, "reading headers", problems
-    ):
+    for (number, path), head in _each(lambda item: reader.header(root / item[1]), paths, "reading headers", problems):
         dtypes.setdefault(head.dtype, path)
         height, width = reader.size(head, number, preprocess)
         values += height * width * preprocess.channels
@@ -144,7 +141,7 @@ def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Pat
         offset, height_of, width_of, rows = [], [], [], []
         position = 0
         with (part / "images.bin").open("wb") as file:
-            for _, (image, about) in _parallel(decode, paths, "decoding images", problems):
+            for _, (image, about) in _each(decode, paths, "decoding images", problems):
                 file.write(np.ascontiguousarray(image).data)
                 offset.append(position)
                 height_of.append(image.shape[0])
@@ -160,33 +157,23 @@ def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Pat
     reader.report(rows)
 
 
-def _parallel(
+def _each(
     job: Callable[[tuple[int, str]], Any], paths: Sequence[str], doing: str, problems: list[str]
 ) -> Iterator[tuple[tuple[int, str], Any]]:
-    """Yield ``((number, path), job((number, path)))`` in order, from all cores, few at a time; collect what fails.
+    """Yield ``((number, path), job((number, path)))`` in order, from all cores; collect what fails."""
 
-    Threads suffice: the codecs, the resizing and the hashing release the interpreter's lock.
-    """
-    workers = os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[tuple[tuple[int, str], Future[Any]]] = deque()
-
-        def results() -> Iterator[tuple[tuple[int, str], Future[Any]]]:
-            for item in enumerate(paths):
-                waiting.append((item, pool.submit(job, item)))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft()
-            while waiting:
-                yield waiting.popleft()
-
+    def attempt(item: tuple[int, str]) -> Any:
         try:
-            for item, future in progress(results(), len(paths), doing):
-                try:
-                    yield item, future.result()
-                except DataError as error:
-                    problems.append(str(error))
-        finally:
-            pool.shutdown(cancel_futures=True)
+            return job(item)
+        except DataError as error:
+            return error
+
+    results = zip(enumerate(paths), in_parallel(attempt, enumerate(paths)), strict=True)
+    for item, result in progress(results, len(paths), doing):
+        if isinstance(result, DataError):
+            problems.append(str(result))
+        else:
+            yield item, result
 
 
 def _refuse(problems: list[str]) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import pandas as pd
 from visionlab.console import progress as show_progress
 from visionlab.data.files import Problem
 from visionlab.data.images import Image, header, read
+from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 
 _FACTS = ("height", "width", "channels", "dtype", "stored", "min", "max", "mean", "std", "hash")
@@ -74,7 +73,7 @@ def check_files(
     """
     folder = Path(root)
     paths = table["path"].tolist()
-    results = _in_parallel(folder, paths, threads or os.cpu_count() or 1)
+    results = in_parallel(partial(_check, folder), paths, threads)
     found: list[dict[str, Any] | Problem] = list(
         show_progress(results, len(paths), "checking images") if progress else results
     )
@@ -98,21 +97,6 @@ def _check(folder: Path, path: str) -> dict[str, Any] | Problem:
     height, width, channels = image.shape
     shape = {"height": height, "width": width, "channels": channels, "dtype": image.dtype.name, "stored": stored}
     return {**shape, **facts(image)}
-
-
-def _in_parallel(folder: Path, paths: Sequence[str], threads: int) -> Iterator[dict[str, Any] | Problem]:
-    """Yield the results in order. Threads suffice: decoding and hashing release the lock."""
-    pool = ThreadPoolExecutor(threads)
-    waiting: deque[Future[dict[str, Any] | Problem]] = deque()
-    try:
-        for path in paths:  # few at a time, since there may be hundreds of thousands
-            waiting.append(pool.submit(_check, folder, path))
-            if len(waiting) >= 8 * threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _constant(checked: pd.DataFrame) -> Iterator[Problem]:

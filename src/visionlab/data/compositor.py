@@ -9,21 +9,17 @@ import os
 import shutil
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 from visionlab.console import LOG, progress
 from visionlab.data.composite_folder import MANIFEST, alone, check_root
 from visionlab.data.composition import Composition, Settings
+from visionlab.data.parallel import in_parallel
 from visionlab.data.sources import SMALLEST, find_backgrounds, find_cutouts
 from visionlab.data.store import write_json
 from visionlab.errors import ConfigError, DataError, UsageError
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 _TRIAL = 2.0  # seconds of composing from which time and size are estimated
 _BLOCK = 4096  # bytes: nearly every file system stores files, and folders, in multiples of this
@@ -120,7 +116,7 @@ class Compositor:
     def _make(self, composition: Composition, missing: list[tuple[int, int]]) -> None:
         for background in range(len(composition.backgrounds)):
             composition.write_background(self.root, background)
-        written = self._in_order(lambda pair: composition.write_pair(self.root, *pair), missing)
+        written = in_parallel(lambda pair: composition.write_pair(self.root, *pair), missing, self.workers)
         try:
             for _ in progress(written, len(missing), "composing, folder by folder"):
                 pass
@@ -174,27 +170,17 @@ class Compositor:
         with tempfile.TemporaryDirectory(prefix=f".{self.root.name}.", suffix=".part", dir=self.root.parent) as folder:
             composition.write_pair(Path(folder), *some[0], limit=1)  # imports and tables
             started = time.monotonic()
-            for written in self._in_order(lambda pair: composition.write_pair(Path(folder), *pair, limit=limit), some):
+
+            def attempt(pair: tuple[int, int]) -> list[int]:
+                return composition.write_pair(Path(folder), *pair, limit=limit)
+
+            for written in in_parallel(attempt, some, self.workers):
                 sizes += written
                 if time.monotonic() - started > _TRIAL:
                     break
             seconds = time.monotonic() - started
         count = len(sizes) // 2
         return sum(_BLOCK * math.ceil(size / _BLOCK) for size in sizes) / count, seconds / count, count
-
-    def _in_order(self, job: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield ``job(item)`` for each item, in order, from several threads and with few items waiting."""
-        pool = ThreadPoolExecutor(self.workers)
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(job, item))
-                if len(waiting) >= 4 * self.workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

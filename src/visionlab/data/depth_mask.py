@@ -205,8 +205,8 @@ class DepthMaskDataModule(ImageDataModule):
             return float(self.depth_scale), unit
         if unit not in ("", "m"):
             raise UsageError(
-                f"heads.{name}.unit: expected m with data.depth_scale=auto, found '{unit}'; give data.depth_scale, what "
-                f"the numbers in the files are multiplied with to be {unit}"
+                f"heads.{name}.unit: expected m with data.depth_scale=auto, found '{unit}'; give data.depth_scale, "
+                f"what the numbers in the files are multiplied with to be {unit}"
             )
         return _SCALES[str(self.stored_maps[name].cache.facts["dtype"].iloc[0])]
 

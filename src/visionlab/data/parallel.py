@@ -12,12 +12,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_parallel(job: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def in_parallel(job: Callable[[T], R], items: Iterable[T], threads: int | None = None) -> Iterator[R]:
     """Yield ``job(item)`` in order; what a job raises is raised here.
 
-    Threads suffice where decoding, resizing and hashing release the interpreter's lock.
+    Threads suffice where decoding, resizing and hashing release the interpreter's lock; by default one for each core.
     """
-    threads = os.cpu_count() or 1
+    threads = threads or os.cpu_count() or 1
     pool = ThreadPoolExecutor(threads)
     waiting: deque[Future[R]] = deque()
     try:

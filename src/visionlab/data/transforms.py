@@ -50,6 +50,9 @@ class Augment:
             images: each H x W x C, ``uint8``, or ``float32`` within the span (values beyond it may be cut off).
             maps: each H x W, ``float32``, NaN where unknown; so is what a transform fills in beyond the border.
             seed: 0..2^32-1; the same seed gives the same result, whatever was transformed before.
+
+        Raises:
+            ConfigError: a transform changed the size of the images.
         """
         if not self._transforms:
             return list(images), list(maps)
@@ -64,7 +67,14 @@ class Augment:
         if maps:
             *moved, inside = (np.asarray(item, np.float32) for item in result["masks"])
             moved = [np.where(inside > 0, item, np.float32(np.nan)) for item in moved]
-        return [self._out(result[_name(i)], images[i].dtype) for i in range(len(images))], moved
+        done = [self._out(result[_name(i)], images[i].dtype) for i in range(len(images))]
+        if done[0].shape != images[0].shape:
+            (height, width), (found, across) = images[0].shape[:2], done[0].shape[:2]
+            raise ConfigError(
+                f"augment.joint: expected images to keep their size of {height} x {width}, found {found} x {across} "
+                "after it; crop by data.fit=crop, or use transforms that give the size back (RandomSizedCrop)"
+            )
+        return done, moved
 
     def _pipeline(self, count: int) -> Any:
         if count not in self._pipelines:
