@@ -301,5 +301,5 @@ def test_a_head_without_maps_is_refused_with_the_way_out(
 def test_an_input_without_files_is_refused(tmp_path: Path) -> None:
     root = write_nested(tmp_path)
     shutil.rmtree(root / "bg")
-    with pytest.raises(DataError, match=r"data.inputs asks for background, which the data set does not have"):
+    with pytest.raises(DataError, match=r"data\.inputs asks for background"):
         data_module(root, "data.inputs=[image,background]")

@@ -50,6 +50,8 @@ def plain(node: Any) -> Any:
 def make_data(cfg: DictConfig) -> ImageDataModule:
     """Return the data module, not set up yet."""
     data: ImageDataModule = build(plain(cfg.data), cfg.seed, plain(cfg.augment))
+    # Maps that no head learns are left alone, and may be missing or broken.
+    data.learnt = tuple(name for name in data.maps if name in cfg.heads)
     return data
 
 

@@ -132,8 +132,6 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         finally:
             record.epoch, record.step = fit.trainer.current_epoch, fit.trainer.global_step
         epochs = fit.trainer.current_epoch
-        if not fit.trainer.is_global_zero:
-            continue
         if fit.checkpoints.best["value"] is None:
             raise UserError(
                 f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"

@@ -182,6 +182,8 @@ class DepthMaskDataModule(ImageDataModule):
 
     def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
         """See :func:`visionlab.data.pairs.check_maps`."""
+        left_out = [f"{name}_path" for name in self.maps if name not in self.learnt and f"{name}_path" in table]
+        table = table.drop(columns=left_out)
         return check_maps(table, root, mask_threshold=self.mask_threshold, invalid=self.depth_invalid)
 
     def reader(self, name: str, like: Like) -> Reader:

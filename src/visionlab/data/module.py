@@ -109,6 +109,8 @@ class ImageDataModule(pl.LightningDataModule):
         self.inputs: tuple[str, ...] = (IMAGE,)
         # Set where other splits than the configured ones are wanted: groups of all samples -> splits.
         self.chosen_splits: Callable[[Sequence[str]], Splits] | None = None
+        # The maps that are read; by default all that there are.
+        self.learnt: tuple[str, ...] = tuple(self.maps)
         # Whether setting up says how many images there are; once is enough for the stages of one run.
         self.announced = True
         # The index, where another module of the same data has made it already.
@@ -250,7 +252,7 @@ class ImageDataModule(pl.LightningDataModule):
                 partial(self.reader, name),
                 like,
             )
-            for name in self.maps
+            for name in self.learnt
             if f"{name}_path" in self.table
         }
         for name, found in self.stored_maps.items():

@@ -13,6 +13,7 @@ import pandas as pd
 from visionlab.data.cache import Cache, build
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Like, Reader
+from visionlab.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,23 @@ def store_column(
     order = np.argsort(first, kind="stable")
     first, places = first[order], np.argsort(order)[places]
     paths = table[column].iloc[first].tolist()
+    if like is not None:
+        _refuse_two_sizes(table, column, like, first, places)
     own = reader([like[row] for row in first]) if like is not None else reader(None)
     return Stored(build(paths, root, preprocess, folder, name, own), places)
+
+
+def _refuse_two_sizes(
+    table: pd.DataFrame, column: str, like: Like, first: np.ndarray[Any, Any], places: np.ndarray[Any, Any]
+) -> None:
+    """Refuse a file that belongs to images of several sizes: it is kept once, in the size of one of them."""
+    for row, place in enumerate(places):
+        if like[row][1] != like[first[place]][1]:
+            one, other = table["path"].iloc[int(first[place])], table["path"].iloc[row]
+            raise DataError(
+                f"{table[column].iloc[row]}: belongs to images of different shapes, {one} and {other}; expected one "
+                "shape, so that they can share it: give each its own copy"
+            )
 
 
 def joined(images: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

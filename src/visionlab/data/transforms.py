@@ -74,6 +74,11 @@ class Augment:
                 f"augment.joint: expected images to keep their size of {height} x {width}, found {found} x {across} "
                 "after it; crop by data.fit=crop, or use transforms that give the size back (RandomSizedCrop)"
             )
+        if done[0].dtype != images[0].dtype:
+            raise ConfigError(
+                f"augment.image: expected values of the same type after it, {images[0].dtype}, found {done[0].dtype}; "
+                "leave normalising and converting out, the model does it for every image"
+            )
         return done, moved
 
     def _pipeline(self, count: int) -> Any:

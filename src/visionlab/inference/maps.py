@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import cv2
 import imagecodecs
 import numpy as np
 import tifffile
@@ -58,7 +60,16 @@ class MapWriter:
                 raise UsageError(
                     f"--out {out}: found '{others[0]}' there, not from an earlier prediction; give another folder"
                 )
-            write_json(out / _ABOUT, {head.name: self._about(head) for head in heads})
+            self._begin({head.name: self._about(head) for head in heads})
+
+    def _begin(self, about: dict[str, Any]) -> None:
+        path = self.out / _ABOUT
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != about:
+            raise UsageError(
+                f"--out {self.out}: expected another folder, found maps of other units or another format in it "
+                f"({path.name}), with which these would be mixed up"
+            )
+        write_json(path, about)
 
     def __call__(self, prediction: Prediction) -> None:
         """Write the maps of one image; nothing where there are none."""
@@ -129,8 +140,5 @@ def _step(head: DepthHead) -> float:
 
 def _eroded(mask: Array) -> Array:
     width = max(1, round(min(mask.shape) / 200))
-    inner = mask.copy()
-    for shift in range(1, width + 1):
-        for axis in (0, 1):
-            inner &= np.roll(mask, shift, axis) & np.roll(mask, -shift, axis)
-    return inner
+    kernel = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
+    return np.asarray(cv2.erode(mask.astype(np.uint8), kernel, borderValue=1)) > 0
