@@ -56,7 +56,7 @@ def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
     """Return, in words, what a reader of the results should know about the data."""
     found = [f"split: {data.splits.source}"]
     if data.synthetic:
-        found.append("the images are generated (synthetic): figures say nothing about real microscopes")
+        found.append("the images are generated (synthetic): figures say nothing about real ones")
     unused = table.loc[table["split"] == "", "group"]
     if len(unused):
         found.append(f"{len(unused)} images of {unused.nunique()} groups are in no split")

@@ -222,7 +222,8 @@ class ImageDataModule(pl.LightningDataModule):
         """Make or find the caches of images, further inputs and maps."""
         absent = [name for name in self.inputs[1:] if f"{name}_path" not in self.table]
         if absent:
-            there = [IMAGE, *(name.removesuffix("_path") for name in map(str, self.table) if name.endswith("_path"))]
+            files = [name.removesuffix("_path") for name in map(str, self.table) if name.endswith("_path")]
+            there = [IMAGE, *(name for name in files if name not in self.maps)]
             raise DataError(
                 f"{self.root}: data.inputs asks for {', '.join(absent)}; the data set has {', '.join(there)}"
             )
