@@ -57,10 +57,10 @@ def scenes() -> list[tuple]:
 def test_nested_layout(nested: Path) -> None:
     names = set(digest(nested))
     stems = {
-        # Every four images show one figure, which is in one room only.
-        f"bg_{b + 1:03d}/{2 * b + f + 1:03d}/{k + 1:03d}"
+        # Every two images show one figure, which is in one room only.
+        f"bg_{b + 1:03d}/{4 * b + f + 1:03d}/{k + 1:03d}"
         for b in range(3)
-        for f, count in ((0, 4), (1, 3))
+        for f, count in ((0, 2), (1, 2), (2, 2), (3, 1))
         for k in range(count)
     }
     expected = {f"fgbg/{s}.jpg" for s in stems} | {f"{d}/{s}.png" for s in stems for d in ("fgbgmask", "dense")}

@@ -119,7 +119,7 @@ def _run_hydra(task_function: Task, root: str, total: int) -> tuple[list[tuple[s
             LOG.info("job %d of %d: %s", own.job.num + 1, total, shlex.join(own.overrides.task))
         try:
             result = task_function(config.expand(cfg), Path(own.runtime.output_dir), command)
-            if not cfg.summary:
+            if (Path(own.runtime.output_dir) / "config.yaml").is_file():
                 done.append(Path(own.runtime.output_dir))
             return result
         except UserError as error:

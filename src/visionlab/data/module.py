@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,13 +17,14 @@ import torch
 from filelock import FileLock
 
 from visionlab.console import LOG
-from visionlab.data.files import IMAGE, Problem, Scan, check_folder
+from visionlab.data.definition import Definition
+from visionlab.data.files import IMAGE, check_folder
 from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import ImageReader, Like, Reader
+from visionlab.data.readers import ImageReader
 from visionlab.data.selection import choose_groups, refuse_leaks
 from visionlab.data.splits import Splits, make_splits, read_splits
-from visionlab.data.statistics import MapScale, image_statistics, map_statistics, target_step
+from visionlab.data.statistics import MapScale, image_span, image_statistics, map_statistics, target_step
 from visionlab.data.store import cache_dir
 from visionlab.data.stored import store_column
 from visionlab.data.transforms import Augment
@@ -34,11 +35,8 @@ STAGES = ("train", "val", "test")
 _USE = {"train": "train on", "val": "choose the best epoch by"}
 
 
-class ImageDataModule(pl.LightningDataModule):
-    """Images with numbers or maps as targets, split by group. A data set subclasses it with literals and ``index``.
-
-    The literals: ``task``; ``targets``, target name -> columns of numbers in the index; ``maps``, target name -> kind
-    of map (``mask`` or ``depth``), whose files the index names in ``<target>_path``.
+class ImageDataModule(Definition, pl.LightningDataModule):
+    """Images with numbers or maps as targets, split by group; see :class:`visionlab.data.definition.Definition`.
 
     Args:
         seed: of the run; splits, order and augmentation derive from it.
@@ -58,10 +56,6 @@ class ImageDataModule(pl.LightningDataModule):
         include, exclude: patterns (``bbbc050-*``) of group names; an empty ``include`` means all.
         cache_dir: where generated sets and decoded images are kept; the default is the user's cache folder.
     """
-
-    task: ClassVar[str]
-    targets: ClassVar[dict[str, tuple[str, ...]]] = {}
-    maps: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
@@ -116,42 +110,6 @@ class ImageDataModule(pl.LightningDataModule):
         # The index, where another module of the same data has made it already.
         self.indexed: pd.DataFrame | None = None
         self.ready = False
-
-    # What a data set defines ------------------------------------------------------------------------------------
-
-    def index(self, root: Path) -> pd.DataFrame:
-        """Return one row a sample: ``id``, ``group``, ``path`` and the target columns.
-
-        Paths are relative to ``root``; those of further inputs and of maps stand in ``<name>_path``.
-        """
-        raise NotImplementedError
-
-    def reader(self, name: str, like: Like) -> Reader:
-        """Return how the files of a map are read; ``like`` says the sizes of their images."""
-        raise NotImplementedError
-
-    def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Refuse images by their height and width, given for each row of the index."""
-
-    def map_unit(self, name: str, unit: str) -> tuple[float, str]:
-        """Return the factor from a map's numbers to the user's unit, and that unit; ``unit`` is the configured one."""
-        return 1.0, unit
-
-    def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
-        """Return the split of each row of an index, ``""`` for none."""
-        return splits.assign(table["group"].tolist())
-
-    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
-        """Return what is wrong with the files of an index beside its images."""
-        return []
-
-    def scan(self, root: Path) -> Scan:
-        """Return the index of the usable files and a problem for each other one; for data sets that can tell."""
-        return Scan(self.index(root), [])
-
-    def remarks(self) -> list[str]:
-        """Return, in words, what a reader of the results should know of this data set, once it is set up."""
-        return []
 
     # Setting up -------------------------------------------------------------------------------------------------
 
@@ -215,7 +173,7 @@ class ImageDataModule(pl.LightningDataModule):
         for split, rows in self.rows.items() if self.announced else ():
             LOG.info("%-5s %5d images, %d groups", split, len(rows), self.table["group"].iloc[rows].nunique())
         self.mean, self.std = self._image_scale()
-        self.augment.span(*self._span())
+        self.augment.span(*image_span(self.images, self.rows["train"]))
         self.ready = True
 
     def _decode(self) -> None:
@@ -258,17 +216,6 @@ class ImageDataModule(pl.LightningDataModule):
         }
         for name, found in self.stored_maps.items():
             self.stored_maps[name] = replace(found, scale=self.map_unit(name, "")[0])
-
-    def _span(self) -> tuple[float, float]:
-        """Return the lowest and highest value of the training images, 16-bit ones as fractions of their range."""
-        low: list[float] = []
-        high: list[float] = []
-        for stored in self.images:
-            facts = stored.cache.facts.iloc[np.unique(stored.places[self.rows["train"]])]
-            full = np.where(facts["dtype"] == "float32", 1.0, np.where(facts["dtype"] == "uint8", 255.0, 65535.0))
-            low.append(float((facts["min"] / full).min()))
-            high.append(float((facts["max"] / full).max()))
-        return min(low), max(high)
 
     def _image_scale(self) -> tuple[list[float], list[float]]:
         """Return mean and deviation per channel for the normaliser; unused with ``normalize=image``."""

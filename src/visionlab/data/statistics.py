@@ -36,6 +36,18 @@ def image_statistics(cache: Cache, rows: Sequence[int] | np.ndarray[Any, Any]) -
     return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
 
 
+def image_span(images: Sequence[Stored], rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Return the lowest and highest value of these rows of all inputs, 16-bit ones as fractions of their range."""
+    low: list[float] = []
+    high: list[float] = []
+    for stored in images:
+        facts = stored.cache.facts.iloc[np.unique(stored.places[rows])]
+        full = np.where(facts["dtype"] == "float32", 1.0, np.where(facts["dtype"] == "uint8", 255.0, 65535.0))
+        low.append(float((facts["min"] / full).min()))
+        high.append(float((facts["max"] / full).max()))
+    return min(low), max(high)
+
+
 @dataclass(frozen=True)
 class MapScale:
     """Range and mean of maps, in the user's unit: ``low`` and ``high`` are the 0.1st and 99.9th percentiles."""

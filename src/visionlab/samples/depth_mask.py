@@ -40,7 +40,7 @@ class DepthMaskSet:
         layout: ``nested`` (a folder for each background and foreground, with the background alone) or ``flat``
             (numbered files).
         backgrounds: number of rooms (groups).
-        per_background: images of each room; every four of them show the same figure at four places.
+        per_background: images of each room; every two of them show the same figure at two places.
         image_size: height and width in pixels.
 
     Raises:
