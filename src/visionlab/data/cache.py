@@ -16,6 +16,7 @@ import pandas as pd
 from filelock import FileLock
 
 from visionlab.console import LOG, progress
+from visionlab.data.files import listed
 from visionlab.data.parallel import in_parallel
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Reader
@@ -178,9 +179,7 @@ def _each(
 
 def _refuse(problems: list[str]) -> None:
     if problems:
-        shown = "\n  ".join(problems[:10])
-        more = f"\n  and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise DataError(
-            f"{len(problems)} file(s) cannot be used:\n  {shown}{more}\n"
+            f"{len(problems)} file(s) cannot be used:\n{listed(problems)}\n"
             "mend or remove them; `python -m visionlab.prepare` lists every one"
         )

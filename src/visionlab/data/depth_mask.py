@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import LOG
-from visionlab.data.files import Problem, Scan, check_folder
+from visionlab.data.files import Problem, Scan, check_folder, listed
 from visionlab.data.groups import by_number, by_pattern, warn_own
 from visionlab.data.layouts import MAPS, Rows, find_folders, flat, is_nested, nested
 from visionlab.data.module import ImageDataModule
@@ -25,7 +25,6 @@ from visionlab.seeds import derive
 Layout = Literal["auto", "flat", "nested", "table"]
 
 _ORDER = ("id", "group", "path", "mask_path", "depth_path", "background_path", "foreground")
-_SHOWN = 10
 
 
 def scan(
@@ -85,11 +84,10 @@ def index(
     found, problems = scan(root, layout=layout, table=table, per_background=per_background, group_pattern=group_pattern)
     errors = [problem for problem in problems if problem.severity == "error"]
     if errors:
-        shown = "\n".join(f"  {problem.path}: {problem.what}" for problem in errors[:_SHOWN])
-        more = f"\n  and {len(errors) - _SHOWN} more" if len(errors) > _SHOWN else ""
+        lines = listed([f"{problem.path}: {problem.what}" for problem in errors])
         raise DataError(
             f"{root}: {len(errors)} problem{'s' * (len(errors) > 1)}, beside {len(found)} images that can be used:\n"
-            f"{shown}{more}\n"
+            f"{lines}\n"
             "mend them or move the files out; `python -m visionlab.prepare` lists every one"
         )
     for problem in problems:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,6 +48,12 @@ class Scan(NamedTuple):
 
     table: pd.DataFrame
     problems: list[Problem]
+
+
+def listed(lines: Sequence[str], most: int = 10) -> str:
+    """Return the first lines, indented, one below the other, and how many more there are."""
+    shown = "\n".join(f"  {line}" for line in lines[:most])
+    return f"{shown}\n  and {len(lines) - most} more" if len(lines) > most else shown
 
 
 @dataclass

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import LOG
-from visionlab.data.files import Problem, Scan, check_folder, list_files
+from visionlab.data.files import Problem, Scan, check_folder, list_files, listed
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import DataError
 
@@ -22,7 +22,6 @@ EXAMPLE = "well_A3_1250.50_-4.25.png"
 _NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 # The name is greedy, so the two numbers are the last two however many underscores and digits stand before them.
 _NAME = re.compile(rf"(.+)_({_NUMBER})_({_NUMBER})", re.DOTALL)
-_SHOWN = 10
 
 
 class FocusDataModule(ImageDataModule):
@@ -107,11 +106,10 @@ def index(root: str | Path) -> pd.DataFrame:
     """
     table, problems = scan(root)
     if problems:
-        shown = "\n".join(f"  {problem.path}: {problem.what}" for problem in problems[:_SHOWN])
-        more = f"\n  and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        lines = listed([f"{problem.path}: {problem.what}" for problem in problems])
         raise DataError(
             f"{root}: expected names {PATTERN}, e.g. {EXAMPLE}; {len(problems)} of {len(table) + len(problems)}"
-            f" image files have a name that cannot be used:\n{shown}{more}\nrename them or move them out"
+            f" image files have a name that cannot be used:\n{lines}\nrename them or move them out"
         )
     return table
 
