@@ -179,7 +179,7 @@ def _compose(overrides: Sequence[str], root: str) -> DictConfig:
 
     schema.register()
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        parsed = translate.read(overrides)
+        parsed = translate.read(overrides, root)
         try:
             return hydra.compose(root, list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, YAMLError) as error:

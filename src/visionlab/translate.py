@@ -49,8 +49,12 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
-def read(overrides: Sequence[str]) -> list[Override]:
+def read(overrides: Sequence[str], root: str) -> list[Override]:
     """Return the parsed overrides of one run, their choices and signs checked. Hydra must be initialised on ``conf/``.
+
+    Args:
+        overrides: as on the command line.
+        root: the file of ``conf/`` that they are for.
 
     Raises:
         ConfigError: a choice doesn't exist, several values are given, or something would be removed.
@@ -60,8 +64,14 @@ def read(overrides: Sequence[str]) -> list[Override]:
     for item in parsed:
         if item.key_or_group == "hydra.searchpath":
             _check_searchpath(item.value())
+    chosen = {item.key_or_group for item in parsed}
     for item in parsed:
         key, line = item.key_or_group, str(item.input_line)
+        group = key.lstrip("+").split(".")[0]
+        if group == "make" and root != "prepare":
+            raise ConfigError(f"'{line}': only `python -m visionlab.prepare` makes data; train on what it has made")
+        if group in ("make", "experiment") and key != group and group not in chosen:
+            raise ConfigError(f"'{line}': nothing is chosen there; give {group}={'|'.join(options(group))} as well")
         if not key:
             raise ConfigError(f"'{line}' is not understood: expected a key before '='")
         if item.is_sweep_override():
