@@ -11,12 +11,14 @@ With few groups the interval is still too narrow: see ``FEW_GROUPS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from visionlab.metrics.metric import Array, Metric
+from visionlab.metrics.ranking import RankMetric
 
 FEW_GROUPS = 20
 """Below this many groups a report warns. In simulations (MAE of errors half of whose variance is the group's) intervals
@@ -37,28 +39,48 @@ def group_interval(
     """Return the interval ``(low, high)`` of ``fn`` over resampled groups, ``(None, None)`` if it has none.
 
     Args:
-        fn: a :class:`~visionlab.metrics.metric.Metric` (fast: one sum a group), or any
-            ``fn(*arrays, weight) -> float`` with N multiplicities as ``weight``.
+        fn: a :class:`~visionlab.metrics.metric.Metric` (fast: one sum a group), a
+            :class:`~visionlab.metrics.ranking.RankMetric` (sorted once), or any ``fn(*arrays, weight) -> float`` with N
+            multiplicities as ``weight``.
         arrays: what ``fn`` takes, each with N rows.
         groups: N group names.
         replicates: number of resamples.
         level: coverage aimed at, between 0 and 1.
         seed: of the resampling; the order of the rows doesn't matter.
 
-    There is no interval with fewer than two groups, or where ``fn`` is undefined on the samples. Resamples in which it
-    is undefined (no sample counts) are left out.
+    There is no interval with fewer than two groups, where ``fn`` is undefined on the samples, or for a metric that says
+    so. Resamples in which it is undefined (no sample counts) are left out.
     """
+    if isinstance(fn, Metric) and not fn.interval:
+        return None, None
     names, member = np.unique(np.asarray(groups), return_inverse=True)
-    if len(names) < 2:
-        return None, None
-    draw = _summed(fn, arrays, member, len(names)) if isinstance(fn, Metric) else _weighted(fn, arrays, member)
-    if not np.isfinite(draw(np.ones((1, len(names))))[0]):
-        return None, None
-    counts = _counts(len(names), replicates, np.random.default_rng(seed))
-    values = np.concatenate([draw(part) for part in counts])
-    values = values[np.isfinite(values)]
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    grouped = fn.over_groups if isinstance(fn, Metric | RankMetric) else partial(_weighted, fn)
+    draw = grouped(arrays, member, len(names))
+    low, high = intervals(
+        lambda counts: draw(counts)[:, np.newaxis], len(names), replicates=replicates, level=level, seed=seed
+    )
+    return (float(low[0]), float(high[0])) if np.isfinite(low[0]) else (None, None)
+
+
+def intervals(
+    draw: Callable[[Array], Array], n_groups: int, *, replicates: int = 2000, level: float = 0.95, seed: int = 0
+) -> tuple[Array, Array]:
+    """Return the lows and highs, S each, of S values over resampled groups; ``nan`` where there is no interval.
+
+    Args:
+        draw: R x groups, how often each was drawn, -> R x S values.
+        n_groups: how many groups there are.
+        replicates, level, seed: as in :func:`group_interval`; so is where there is no interval.
+    """
+    whole = draw(np.ones((1, n_groups)))[0]
+    ends = np.full((2, len(whole)), np.nan)
+    defined = np.flatnonzero(np.isfinite(whole))
+    if n_groups > 1 and len(defined):
+        values = np.concatenate([draw(part) for part in _counts(n_groups, replicates, np.random.default_rng(seed))])
+        for s in defined:
+            drawn = values[np.isfinite(values[:, s]), s]
+            ends[:, s] = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return ends[0], ends[1]
 
 
 def _counts(n_groups: int, replicates: int, rng: np.random.Generator) -> Iterator[Array]:
@@ -70,16 +92,7 @@ def _counts(n_groups: int, replicates: int, rng: np.random.Generator) -> Iterato
         yield np.bincount(drawn.ravel(), minlength=rows * n_groups).reshape(rows, n_groups).astype(np.float64)
 
 
-def _summed(
-    metric: Metric, arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any], n_groups: int
-) -> Callable[[Array], Array]:
-    terms = metric.sample_terms(*arrays)
-    flat = terms.reshape(len(terms), -1)
-    sums = np.stack([np.bincount(member, weights=column, minlength=n_groups) for column in flat.T], axis=1)
-    return lambda counts: metric.values((counts @ sums).reshape(-1, *terms.shape[1:]))
-
-
 def _weighted(
-    fn: Callable[..., float], arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any]
+    fn: Callable[..., float], arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any], n_groups: int
 ) -> Callable[[Array], Array]:
     return lambda counts: np.array([fn(*arrays, weight=row[member]) for row in counts])

@@ -6,14 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionlab.errors import ConfigError, nearest
-from visionlab.metrics import dense, regression
+from visionlab.metrics import dense, multilabel, regression
 from visionlab.metrics.metric import Array, Metric
+from visionlab.metrics.ranking import RankMetric
 
-METRICS: dict[str, dict[str, Metric]] = {"regression": regression.METRICS, **dense.METRICS}
+AnyMetric = Metric | RankMetric
+
+METRICS: dict[str, Mapping[str, AnyMetric]] = {
+    "regression": regression.METRICS,
+    **dense.METRICS,
+    "multilabel": multilabel.METRICS,
+}
 """Kind of head -> name -> metric."""
 
 
-def metric(kind: str, name: str, spec: Mapping[str, Any] | None = None) -> Metric:
+def metric(kind: str, name: str, spec: Mapping[str, Any] | None = None) -> AnyMetric:
     """Return the metric called ``name``; ``spec`` is the head's, whose ``margin`` sets that of ``sign_accuracy``.
 
     Raises:
@@ -37,12 +44,13 @@ def arrays(kind: str, rows: Array) -> tuple[Array, ...]:
 
     Args:
         kind: of the head.
-        rows: ``mask``, ``depth``: N x sums of each image; ``regression``: N x 2C, true values, then predicted ones.
+        rows: ``mask``, ``depth``: N x sums of each image; ``multilabel``: N x 3K, labels, scores, decisions;
+            ``regression``: N x 2C, true values, then predicted ones.
 
     Raises:
         ValueError: the shape doesn't fit.
     """
-    if kind in dense.COLUMNS:
+    if kind != "regression":
         return (rows,)
     if rows.ndim != 2 or rows.shape[1] % 2:
         raise ValueError(f"rows of a {kind} head: expected N x 2C, found shape {rows.shape}")

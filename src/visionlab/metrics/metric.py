@@ -7,9 +7,9 @@ bootstrap over groups needs only one sum a group (:mod:`visionlab.metrics.bootst
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,8 @@ class Metric:
 
     Metrics of numbers take ``true`` and ``pred``, N values or N x C for several target columns, whose mean over columns
     is the value (:mod:`visionlab.metrics.regression`). Metrics of maps take ``rows``, the N x K sums of each image
-    (:mod:`visionlab.metrics.dense`).
+    (:mod:`visionlab.metrics.dense`), those of labels the N x 3K labels, scores and decisions
+    (:mod:`visionlab.metrics.labels`).
 
     Attributes:
         name: as in ``metrics.json``.
@@ -31,6 +32,7 @@ class Metric:
         in_unit: whether the value carries the target's unit.
         terms: the arrays, all of one shape, -> N x K or N x C x K; the last term is above 0 where a sample counts.
         finish: sums of the terms, (..., K), -> values (...).
+        interval: whether the bootstrap shows how certain the value is; not where resampling alone makes it worse.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Metric:
     in_unit: bool
     terms: Callable[..., Array]
     finish: Callable[[Array], Array]
+    interval: bool = True
 
     def __call__(self, *arrays: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
         """Return the value in the target's unit (or none), ``nan`` where it is undefined.
@@ -50,10 +53,7 @@ class Metric:
             ValueError: the shapes don't fit.
         """
         terms = self.sample_terms(*arrays)
-        ones = np.ones(len(terms)) if weight is None else np.asarray(weight, dtype=np.float64)
-        if ones.shape != (len(terms),):
-            raise ValueError(f"weight: expected {len(terms)} values, one a sample, found shape {ones.shape}")
-        return self.value(np.tensordot(ones, terms, axes=1))
+        return self.value(np.tensordot(sample_weights(weight, len(terms)), terms, axes=1))
 
     def sample_terms(self, *arrays: npt.ArrayLike) -> Array:
         """Return the terms of each sample, N x K or N x C x K."""
@@ -64,6 +64,25 @@ class Metric:
             raise ValueError(f"{self.name}: expected arrays of one shape, N or N x C, found {found}")
         return self.terms(*given)
 
+    def counted(self, *arrays: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Return which of the N samples count."""
+        terms = self.sample_terms(*arrays)
+        return np.asarray((terms[..., -1].reshape(len(terms), -1) > 0).any(axis=1))
+
+    def over_groups(
+        self, arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any], n_groups: int
+    ) -> Callable[[Array], Array]:
+        """Return the function that gives R values for how often each group was drawn, R x groups.
+
+        Args:
+            arrays: as the class says.
+            member: N group numbers of the samples, from 0.
+            n_groups: how many groups there are.
+        """
+        terms = self.sample_terms(*arrays)
+        sums = group_sums(terms.reshape(len(terms), -1), member, n_groups)
+        return lambda counts: self.values((counts @ sums).reshape(-1, *terms.shape[1:]))
+
     def value(self, sums: Array) -> float:
         """Return the value of sums of terms, K or C x K (then the mean over the C columns)."""
         return float(self.values(sums[np.newaxis])[0])
@@ -73,6 +92,23 @@ class Metric:
         with np.errstate(divide="ignore", invalid="ignore"):
             found = self.finish(sums)
             return found if found.ndim == 1 else found.mean(axis=1)
+
+
+def sample_weights(weight: npt.ArrayLike | None, n_samples: int) -> Array:
+    """Return the multiplicities of the samples, one each by default.
+
+    Raises:
+        ValueError: it isn't one a sample.
+    """
+    weights = np.ones(n_samples) if weight is None else np.asarray(weight, dtype=np.float64)
+    if weights.shape != (n_samples,):
+        raise ValueError(f"weight: expected {n_samples} values, one a sample, found shape {weights.shape}")
+    return weights
+
+
+def group_sums(terms: Array, member: npt.NDArray[Any], n_groups: int) -> Array:
+    """Return the sums of each group, groups x K, of terms of the samples, N x K, whose group numbers are ``member``."""
+    return np.stack([np.bincount(member, weights=column, minlength=n_groups) for column in terms.T], axis=1)
 
 
 def stack(*terms: Array) -> Array:

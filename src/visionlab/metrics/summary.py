@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from visionlab.errors import DataError
 from visionlab.metrics.bootstrap import group_interval
-from visionlab.metrics.kinds import arrays, metric
-from visionlab.metrics.metric import Array, Metric
+from visionlab.metrics.kinds import AnyMetric, arrays, metric
+from visionlab.metrics.metric import Array
+from visionlab.metrics.multilabel import counted_classes
 
 
 def measure(kind: str, names: Sequence[str], rows: Array, spec: Mapping[str, Any]) -> dict[str, float]:
@@ -42,7 +43,7 @@ def summarise(
     Args:
         rows: head -> rows of the model's predictions and of the baseline's, one a sample: for ``regression`` N x 2C
             in the user's units, C true values and then C predicted ones; for ``mask`` and ``depth`` the N x K sums of
-            :mod:`visionlab.metrics.maps`.
+            :mod:`visionlab.metrics.maps`; for ``multilabel`` the N x 3K of :mod:`visionlab.metrics.labels`.
         heads: ``run.json``'s heads (``kind``, ``columns``, ``unit``) with ``metrics``, a list of names, in each; a
             ``margin`` in the target's unit is handed to ``sign_accuracy``.
         groups: N names, the group of each sample.
@@ -52,7 +53,8 @@ def summarise(
     Returns:
         ``stage/head/metric``, and for regression heads of several columns also ``stage/head/column/metric``, ->
         ``value``, ``low`` and ``high`` (95%, over groups; null with fewer than two), ``baseline``, ``unit``, ``n``
-        samples and ``groups`` that the metric counts, ``better`` and ``data``. Undefined values are null.
+        samples and ``groups`` that the metric counts, ``better`` and ``data``. Undefined values are null. Those of
+        ``multilabel`` heads also have ``classes``, how many the metric counts, and ``of``, how many there are.
 
     Raises:
         DataError: a true value is missing.
@@ -64,8 +66,9 @@ def summarise(
         of_metrics = {name: metric(spec["kind"], name, spec) for name in spec["metrics"]}
         model, base = (arrays(spec["kind"], part) for part in rows[head])
         columns = list(spec["columns"]) if spec["kind"] == "regression" else []
-        if columns:
-            _check_true(head, model[0], names)
+        if spec["kind"] in ("regression", "multilabel"):
+            # Rows of labels begin with the true ones.
+            _check_true(head, model[0][:, : len(spec["columns"])], names)
         for name, one in of_metrics.items():
             parts = {f"{stage}/{head}/{name}": slice(None)}
             if len(columns) > 1:
@@ -73,12 +76,14 @@ def summarise(
             for key, part in parts.items():
                 entry = _entry(one, [array[:, part] for array in model], [array[:, part] for array in base], names)
                 result[key] = {**entry, "unit": (spec.get("unit") or "") if one.in_unit else "", "data": data_name}
+                if spec["kind"] == "multilabel":
+                    result[key] |= {"classes": counted_classes(name, model[0]), "of": len(spec["columns"])}
     return result
 
 
-def _entry(one: Metric, model: Sequence[Array], base: Sequence[Array], groups: npt.NDArray[Any]) -> dict[str, Any]:
+def _entry(one: AnyMetric, model: Sequence[Array], base: Sequence[Array], groups: npt.NDArray[Any]) -> dict[str, Any]:
     low, high = group_interval(one, model, groups)
-    counted = (one.sample_terms(*model)[..., -1].reshape(len(groups), -1) > 0).any(axis=1)
+    counted = one.counted(*model)
     return {
         "value": _finite(one(*model)),
         "low": low,

@@ -1,0 +1,344 @@
+"""Metrics of labels: by hand, against scikit-learn, and over resampled groups."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from visionlab.errors import DataError
+from visionlab.metrics import METRICS, class_table, confusion, cooccurrence, group_interval, measure, summarise
+from visionlab.metrics.calibration import BINS
+from visionlab.metrics.multilabel import counted_classes
+from visionlab.reports.facts import verdict
+from visionlab.reports.text import key_metric
+
+LABELS = METRICS["multilabel"]
+MACRO_AT = ("precision", "recall", "f1", "f1_half", "ap", "auroc")
+
+TRUE = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])
+SCORES = np.array([[0.9, 0.4, 0.2], [0.4, 0.8, 0.1], [0.7, 0.3, 0.6], [0.2, 0.3, 0.1]])
+DECIDED = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 0]])
+ROWS = np.concatenate([TRUE, SCORES, DECIDED], axis=1)
+
+
+def example(n: int = 80, k: int = 6, seed: int = 0) -> np.ndarray:
+    """Rows with many equal scores, of classes from common to rare; the last has no positive."""
+    rng = np.random.default_rng(seed)
+    true = rng.random((n, k)) < np.geomspace(0.6, 0.04, k)
+    true[:, -1] = False
+    scores = np.round(np.clip(0.3 * true + 0.7 * rng.random((n, k)), 0, 1), 1)
+    return np.concatenate([true, scores, scores >= 0.6], axis=1)
+
+
+def undecided(true: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    return np.concatenate([true, scores, np.full(true.shape, np.nan)], axis=1)
+
+
+def spec(k: int, **changes: Any) -> dict[str, Any]:
+    """What a head of K classes says of itself."""
+    given = {"kind": "multilabel", "columns": [f"class {i}" for i in range(k)], "ids": list(range(k)), "unit": ""}
+    return {**given, "thresholds": [0.6] * k, "positives": [10] * k, "metrics": list(LABELS), **changes}
+
+
+# Values -------------------------------------------------------------------------------------------------------------
+
+
+def test_values_by_hand() -> None:
+    # F1 of the first two classes 2 * 2 / (2 + 2) and 2 * 1 / (2 + 2), at half 2 * 1 / (2 + 2) and 2 * 1 / (2 + 1);
+    # the third has no positive and is left out of means over classes, but its false one counts among all labels.
+    expected = {
+        "f1_macro": (1 + 1 / 2) / 2,
+        "f1_macro_half": (1 / 2 + 2 / 3) / 2,
+        "f1_macro_gain": (1 + 1 / 2) / 2 - (1 / 2 + 2 / 3) / 2,
+        "f1_micro": 2 * 3 / (4 + 5),
+        "precision_macro": (1 + 1 / 2) / 2,
+        "recall_macro": (1 + 1 / 2) / 2,
+        # Order of class 0: + - + -; of class 1: + - and then a positive and a negative with equal scores.
+        "map": ((1 + 2 / 3) / 2 + (1 + 2 / 4) / 2) / 2,
+        "auroc": (3 / 4 + (2 + 1 / 2) / 4) / 2,
+        "hamming": 3 / 12,
+        "exact_match": 2 / 4,
+        # Class 0 by bins: 0.9 and 1, 0.4 and 1, 0.7 and 0, 0.2 and 0; class 1: 0.4 and 0, 0.8 and 1, 0.6 and 1 of two.
+        "ece": ((0.1 + 0.6 + 0.7 + 0.2) / 4 + (0.4 + 0.2 + 0.4) / 4) / 2,
+    }
+    assert measure("multilabel", list(LABELS), ROWS, spec(3)) == pytest.approx(expected, rel=1e-12)
+    assert list(expected) == list(LABELS)
+    assert {name for name, metric in LABELS.items() if metric.better == "min"} == {"hamming", "ece"}
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_equal_to_scikit_learn(weighted: bool) -> None:
+    for seed in range(5):
+        rows = example(seed=seed)
+        weight = np.random.default_rng(seed).random(len(rows)) if weighted else None
+        true, scores, decided = np.split(rows, 3, axis=1)
+        some = true.any(axis=0)
+        given: dict[str, Any] = {"zero_division": 0, "sample_weight": weight}
+        kept = (true[:, some], decided[:, some])
+        half = scores[:, some] >= 0.5
+        of_scores = {"sample_weight": weight, "average": "macro"}
+        expected = {
+            "f1_macro": sklearn_metrics.f1_score(*kept, average="macro", **given),
+            "f1_macro_half": sklearn_metrics.f1_score(true[:, some], half, average="macro", **given),
+            "f1_micro": sklearn_metrics.f1_score(true, decided, average="micro", **given),
+            "precision_macro": sklearn_metrics.precision_score(*kept, average="macro", **given),
+            "recall_macro": sklearn_metrics.recall_score(*kept, average="macro", **given),
+            "map": sklearn_metrics.average_precision_score(true[:, some], scores[:, some], **of_scores),
+            "auroc": sklearn_metrics.roc_auc_score(true[:, some], scores[:, some], **of_scores),
+            "hamming": sklearn_metrics.hamming_loss(true, decided, sample_weight=weight),
+            "exact_match": sklearn_metrics.accuracy_score(true, decided, sample_weight=weight),
+        }
+        found = {name: LABELS[name](rows, weight=weight) for name in expected}
+        assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_whole_weights_are_repeated_rows(name: str) -> None:
+    rows = example()
+    weight = np.random.default_rng(1).integers(0, 4, len(rows))
+    repeated = LABELS[name](np.repeat(rows, weight, axis=0))
+    assert LABELS[name](rows, weight=weight) == pytest.approx(repeated, rel=1e-12)
+    # Sums beyond what two bytes hold.
+    assert LABELS[name](rows, weight=5000 * weight) == pytest.approx(repeated, rel=1e-12)
+
+
+def test_the_error_of_calibration_is_of_bins_of_equal_width() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.r_[rng.random(500), 0.0, 1.0][:, np.newaxis]
+    true = (rng.random(scores.shape) < scores**2).astype(float)
+    place = np.minimum((scores * BINS).astype(int), BINS - 1)
+    expected = sum(abs(scores[place == b].mean() - true[place == b].mean()) * (place == b).mean() for b in range(BINS))
+    assert LABELS["ece"](undecided(true, scores)) == pytest.approx(expected, rel=1e-12)
+
+
+# Classes and samples that say nothing -------------------------------------------------------------------------------
+
+
+def test_classes_without_positives_are_left_out_and_counted() -> None:
+    rows = example(k=4)
+    kept = np.concatenate([part[:, :3] for part in np.split(rows, 3, axis=1)], axis=1)
+    for name in LABELS:
+        everything = name in ("f1_micro", "hamming", "exact_match")
+        assert counted_classes(name, rows) == (4 if everything else 3)
+        if not everything:
+            assert LABELS[name](rows) == pytest.approx(LABELS[name](kept), rel=1e-12)
+
+
+def test_a_class_without_negatives_has_no_area() -> None:
+    rows = ROWS.copy()
+    rows[:, 0] = 1
+    assert counted_classes("auroc", rows) == 1
+    assert counted_classes("map", rows) == 2
+    assert LABELS["auroc"](rows) == (2 + 1 / 2) / 4
+    assert LABELS["map"](rows) == (1 + (1 + 2 / 4) / 2) / 2
+
+
+def test_no_class_no_value() -> None:
+    nothing = ROWS.copy()
+    nothing[:, :3] = 0
+    found = measure("multilabel", list(LABELS), nothing, spec(3))
+    assert {name for name, value in found.items() if not math.isnan(value)} == {"f1_micro", "hamming", "exact_match"}
+    assert (found["f1_micro"], found["exact_match"]) == (0, 1 / 4)
+    assert found["hamming"] == pytest.approx(5 / 12)
+    assert math.isnan(LABELS["f1_micro"](np.zeros((4, 9))))
+    assert all(math.isnan(metric(np.zeros((0, 9)))) for metric in LABELS.values())
+
+
+def test_a_class_that_is_never_predicted_has_no_precision_to_gain() -> None:
+    rows = ROWS.copy()
+    rows[:, 7] = 0
+    assert LABELS["precision_macro"](rows) == (1 + 0) / 2
+    assert LABELS["f1_macro"](rows) == (1 + 0) / 2
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_score_that_is_not_a_number_makes_it_undefined(name: str) -> None:
+    rows = ROWS.copy()
+    rows[2, 3] = np.nan
+    assert math.isnan(LABELS[name](rows))
+    assert group_interval(LABELS[name], (rows,), list("abcd")) == (None, None)
+
+
+def test_the_baseline_decides_as_suits_each_metric() -> None:
+    true = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
+    found = measure("multilabel", list(LABELS), undecided(true, np.full((4, 2), [0.7, 0.1])), spec(2))
+    assert found == pytest.approx(
+        {
+            "f1_macro": (6 / 7 + 2 / 5) / 2,  # always predicted
+            "f1_macro_half": (6 / 7 + 2 / 5) / 2,
+            "f1_macro_gain": 0,
+            "f1_micro": 2 * 4 / (4 + 8),
+            "precision_macro": (3 / 4 + 1 / 4) / 2,
+            "recall_macro": 1,
+            "map": (3 / 4 + 1 / 4) / 2,
+            "auroc": 0.5,
+            "hamming": 2 / 8,  # only the first class is predicted
+            "exact_match": 2 / 4,
+            "ece": (0.05 + 0.15) / 2,
+        }
+    )
+
+
+def test_wrong_rows() -> None:
+    for name in ("f1_macro", "map"):
+        with pytest.raises(ValueError, match=r"N x 3K .labels, scores, decisions., found shape \(4, 8\)"):
+            LABELS[name](ROWS[:, :8])
+        with pytest.raises(ValueError, match="labels of 0 and 1"):
+            LABELS[name](ROWS + 0.5)
+        with pytest.raises(ValueError, match="expected 4 values, one a sample"):
+            LABELS[name](ROWS, weight=[1, 2])
+
+
+# Intervals ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", LABELS)
+@pytest.mark.parametrize("n_groups", [4, 80])
+def test_resampled_groups_as_with_weights_on_samples(name: str, n_groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Several passes, of several resamples each, in some of which the rarest class has no positive.
+    monkeypatch.setattr("visionlab.metrics.ranking._WEIGHTS_AT_ONCE", 80 * 7 + 1)
+    rows, groups = example(), np.arange(80) % n_groups
+    fast = group_interval(LABELS[name], (rows,), groups, replicates=60)
+    if name == "ece":
+        assert fast == (None, None)
+    else:
+        slow = group_interval(LABELS[name].__call__, (rows,), groups, replicates=60)
+        assert fast == pytest.approx(slow, rel=1e-9)
+
+
+def test_two_groups_by_hand() -> None:
+    # Resamples are of one group twice, or of both. Group b has no positive of class 1: class 0 alone counts in it.
+    rows = np.array([[1, 1, 0.9, 0.9, 1, 0], [0, 0, 0.1, 0.1, 0, 0], [1, 0, 0.2, 0.1, 0, 0], [0, 0, 0.8, 0.2, 1, 0]])
+    groups = list("aabb")
+    assert LABELS["f1_macro"](rows) == (1 / 2 + 0) / 2
+    assert group_interval(LABELS["f1_macro"], (rows,), groups) == (0.0, 0.5)
+    assert LABELS["recall_macro"](rows) == (1 / 2 + 0) / 2
+    assert group_interval(LABELS["map"], (rows,), groups) == (0.5, 1.0)
+    assert group_interval(LABELS["auroc"], (rows,), groups) == (0.0, 1.0)
+    assert group_interval(LABELS["map"], (rows,), list("aaaa")) == (None, None)
+
+
+def test_28_classes_of_12000_images_take_seconds() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.random((12_000, 28)) < np.geomspace(0.4, 0.0004, 28)
+    scores = 0.3 * true + 0.7 * rng.random(true.shape)
+    rows, groups = np.concatenate([true, scores, scores > 0.6], axis=1), np.arange(12_000).astype(str)
+    tracemalloc.start()
+    start = time.process_time()
+    for name in ("f1_macro", "f1_macro_gain", "map"):
+        low, high = group_interval(LABELS[name], (rows,), groups)
+        assert low is not None
+        assert high is not None
+        assert low < LABELS[name](rows) < high
+    taken = time.process_time() - start
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert taken < 20
+    assert peak < 300e6
+
+
+# Entries of metrics.json --------------------------------------------------------------------------------------------
+
+
+def test_entries_say_how_many_classes_they_count() -> None:
+    base = undecided(TRUE, np.full((4, 3), [0.3, 0.2, 0.1]))
+    found = summarise({"labels": (ROWS, base)}, {"labels": spec(3)}, list("aabb"), "test", "cells")
+    assert list(found) == [f"test/labels/{name}" for name in LABELS]
+    entry = found["test/labels/f1_macro"]
+    assert (entry["value"], entry["baseline"]) == (0.75, (2 * 2 / 6 + 2 * 2 / 6) / 2)
+    # Images without any label count as well.
+    assert (entry["n"], entry["groups"], entry["classes"], entry["of"]) == (4, 2, 2, 3)
+    assert (entry["unit"], entry["better"]) == ("", "max")
+    assert found["test/labels/hamming"]["classes"] == 3
+    assert found["test/labels/map"]["n"] == 4
+    assert (found["test/labels/ece"]["low"], found["test/labels/ece"]["n"]) == (None, 4)
+    json.dumps(found, allow_nan=False)
+    missing = ROWS.copy()
+    missing[1, 2] = np.nan
+    with pytest.raises(DataError, match="labels: 1 of 4 samples have no true value, the first is number 2"):
+        summarise({"labels": (missing, base)}, {"labels": spec(3)}, list("aabb"), "test", "cells")
+
+
+def test_a_report_compares_with_predicting_every_label() -> None:
+    entry = {"value": 0.75, "low": 0.7, "high": 0.8, "baseline": 0.2, "better": "max"}
+    assert key_metric({"kind": "multilabel", "metrics": ["map", "f1_macro"]}) == "f1_macro"
+    said = verdict(entry, "multilabel", "macro F1")
+    assert said["key"] == "good"
+    assert said["words"].startswith("Always predicting every label (")
+    assert said["words"].endswith(") would give 0.200: the model's macro F1 is higher.")
+
+
+# Tables of classes --------------------------------------------------------------------------------------------------
+
+
+def of_class(rows: np.ndarray, k: int) -> np.ndarray:
+    return np.stack([part[:, k] for part in np.split(rows, 3, axis=1)], axis=1)
+
+
+def test_the_table_has_each_class_as_the_metrics_have_it_alone() -> None:
+    rows, groups = example(), np.arange(80) % 20
+    given = spec(6, ids=[7, 5, 3, 2, 1, 0], thresholds=[0.6] * 5 + [None], positives=[60, 50, 40, 30, 20, 0])
+    table = class_table(rows, given, groups)
+    ends = [f"{name}{end}" for name in MACRO_AT for end in ("", "_low", "_high")]
+    counts = ["class", "id", "threshold", "train", "support", "predicted"]
+    assert list(table) == [*counts, *ends, "expected_f1", "ece"]
+    assert table["class"].tolist() == given["columns"]
+    assert table["id"].tolist() == given["ids"]
+    assert table["train"].tolist() == given["positives"]
+    assert table["threshold"].tolist()[:5] == [0.6] * 5
+    assert pd.isna(table["threshold"][5])
+    assert table["support"].tolist() == rows[:, :6].sum(axis=0).tolist()
+    assert table["predicted"].tolist() == rows[:, 12:].sum(axis=0).tolist()
+    metrics = ("precision_macro", "recall_macro", "f1_macro", "f1_macro_half", "map", "auroc")
+    for column, name in zip(MACRO_AT, metrics, strict=True):
+        assert table[column].mean() == pytest.approx(LABELS[name](rows), rel=1e-12)
+        for k in (0, 4):
+            alone = of_class(rows, k)
+            assert table[column][k] == pytest.approx(LABELS[name](alone), rel=1e-12)
+            interval = group_interval(LABELS[name], (alone,), groups)
+            assert (table[f"{column}_low"][k], table[f"{column}_high"][k]) == pytest.approx(interval, rel=1e-9)
+        assert table[[column, f"{column}_low", f"{column}_high"]].loc[5].isna().all()
+    assert table["ece"][:5].mean() == pytest.approx(LABELS["ece"](rows))
+    assert table["expected_f1"].notna().tolist() == [True] * 5 + [False]
+
+
+def test_the_table_of_one_group_has_no_intervals() -> None:
+    table = class_table(ROWS, spec(3), ["a"] * 4)
+    assert table["f1"].tolist()[:2] == [1, 0.5]
+    assert table[[name for name in table if str(name).endswith(("_low", "_high"))]].isna().all(axis=None)
+
+
+# Which classes go with which ----------------------------------------------------------------------------------------
+
+
+def test_confusion_by_hand() -> None:
+    true = np.array([[1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 0, 0]])
+    decided = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [1, 1, 0, 0]])
+    found = confusion(np.concatenate([true, decided, decided], axis=1))
+    # Of five images of class 0 two are found, one taken for 1, one for 1 and 2, one for nothing; of two of class 1 one
+    # is found, although 0 is wrong there, and one taken for 2.
+    assert found[0].tolist() == pytest.approx([2 / 5, 1.5 / 5, 0.5 / 5, 0])
+    assert found[1].tolist() == pytest.approx([0, 1 / 2, 1 / 2, 0])
+    assert np.isnan(found[2:]).all()
+
+
+def test_confusion_shares_out_what_was_missed() -> None:
+    rows = example(300)
+    found = confusion(rows)[:5]
+    assert np.diag(found) == pytest.approx(class_table(rows, spec(6), np.zeros(300))["recall"][:5])
+    assert (found >= 0).all()
+    assert (found.sum(axis=1) <= 1 + 1e-12).all()
+
+
+def test_cooccurrence_by_hand() -> None:
+    found = cooccurrence([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    assert found[:2].tolist() == [[1, 2 / 3, 0], [1, 1, 0]]
+    assert np.isnan(found[2]).all()
