@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import subprocess
@@ -18,7 +19,9 @@ from visionlab.config import build, conf_dir
 from visionlab.errors import ConfigError
 
 DENSE = [target for target, entry in losses.LOSSES.items() if entry.dense]
-NUMBERS = [target for target in losses.LOSSES if target not in DENSE]
+LABELS = [target for target, entry in losses.LOSSES.items() if entry.labels]  # see test_losses_labels.py
+MAPS = [target for target in losses.LOSSES if target not in LABELS]
+NUMBERS = [target for target in MAPS if target not in DENSE]
 SHAPE = (3, 2, 34, 33)
 
 
@@ -58,7 +61,7 @@ def test_configurations_and_registry_agree() -> None:
         node.pop("defaults", None)
         loss, entry = build(node), losses.LOSSES[node["_target_"]]
         assert isinstance(loss, losses.Loss)
-        assert (loss.takes, loss.dense, loss.smallest) == (entry.takes, entry.dense, entry.smallest)
+        assert (loss.takes, loss.dense, loss.labels, loss.smallest) == dataclasses.astuple(entry)
         assert getattr(losses, node["_target_"].rpartition(".")[2]) is not None
     assert set(losses.__all__) >= {target.rpartition(".")[2] for target in losses.LOSSES}
 
@@ -70,7 +73,7 @@ def test_the_registry_comes_without_torch() -> None:
         _ = losses.L2
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 def test_gradients_are_those_of_the_value(target: str) -> None:
     input, true = pair(target)
     input.requires_grad_()
@@ -78,7 +81,7 @@ def test_gradients_are_those_of_the_value(target: str) -> None:
         assert torch.autograd.gradcheck(lambda x, v=valid: make(target)(x, true, v), (input,), fast_mode=True)
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 def test_everything_valid_is_as_no_mask(target: str) -> None:
     input, true = pair(target, dtype=torch.float32)
     loss = make(target)
@@ -88,7 +91,7 @@ def test_everything_valid_is_as_no_mask(target: str) -> None:
         assert loss(input, true, torch.ones(shape, dtype=torch.bool)).item() == pytest.approx(plain.item(), abs=1e-6)
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 def test_what_is_not_valid_has_no_influence(target: str) -> None:
     input, true = pair(target)
     loss, valid = make(target), mask()
@@ -103,7 +106,7 @@ def test_what_is_not_valid_has_no_influence(target: str) -> None:
         assert (other.grad[~valid] == 0).all() and (other.grad[valid] != 0).any()
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 def test_nothing_valid_is_zero(target: str) -> None:
     input, true = pair(target, dtype=torch.float32)
     input.requires_grad_()
@@ -113,7 +116,7 @@ def test_nothing_valid_is_zero(target: str) -> None:
     assert input.grad is not None and (input.grad == 0).all()
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 def test_one_valid_pixel(target: str) -> None:
     input, true = pair(target, dtype=torch.float32)
     if losses.LOSSES[target].takes == "logits":
@@ -129,7 +132,7 @@ def test_one_valid_pixel(target: str) -> None:
         assert (loss > 0) == (x.grad[place] != 0) == (not target.endswith("GradientLoss"))
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 @pytest.mark.parametrize("inputs", ["equal", "constant", "zero", "one", "negated", "huge"])
 def test_degenerate_inputs_have_finite_gradients(target: str, inputs: str) -> None:
     near, true = pair(target, dtype=torch.float32)
@@ -149,7 +152,7 @@ def test_degenerate_inputs_have_finite_gradients(target: str, inputs: str) -> No
         assert start.grad is not None and start.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("target", [target for target, entry in losses.LOSSES.items() if entry.takes != "logits"])
+@pytest.mark.parametrize("target", [target for target in MAPS if losses.LOSSES[target].takes != "logits"])
 def test_equal_is_zero(target: str) -> None:
     _, true = pair(target, dtype=torch.float32)
     x = true.clone().requires_grad_()
@@ -161,7 +164,7 @@ def test_equal_is_zero(target: str) -> None:
         assert x.grad.abs().max() < 1e-7
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 def test_single_precision_under_autocast(target: str) -> None:
     input, true = pair(target, dtype=torch.float32)
     rounded = input.bfloat16()
@@ -175,7 +178,7 @@ def test_single_precision_under_autocast(target: str) -> None:
     assert rounded.grad is not None and rounded.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("target", losses.LOSSES)
+@pytest.mark.parametrize("target", MAPS)
 def test_wrong_shapes_are_refused(target: str) -> None:
     loss = make(target)
     with pytest.raises(ValueError, match=r"expected equal shapes, found \(2, 1, 40, 40\) and \(2, 40, 40\)"):

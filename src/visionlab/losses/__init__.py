@@ -18,11 +18,13 @@ class Entry:
         takes: what its input is: ``values`` on the target's scale, ``probabilities`` in 0..1, or ``logits`` before the
             sigmoid. The loss has the same in its attribute ``takes``.
         dense: whether it needs maps, B x C x H x W; the others take B x K as well.
+        labels: whether it needs labels of whole images, B x K of 0 and 1.
         smallest: least height and width of the maps.
     """
 
     takes: Literal["values", "probabilities", "logits"]
     dense: bool = False
+    labels: bool = False
     smallest: int = 1
 
 
@@ -32,6 +34,9 @@ LOSSES: dict[str, Entry] = {
     "visionlab.losses.elementwise.huber": Entry("values"),
     "visionlab.losses.elementwise.BCELoss": Entry("logits"),
     "visionlab.losses.elementwise.FocalLoss": Entry("logits"),
+    "visionlab.losses.labels.AsymmetricLoss": Entry("logits"),
+    "visionlab.losses.labels.SoftF1Loss": Entry("probabilities", labels=True),
+    "visionlab.losses.labels.LovaszLabelLoss": Entry("logits", labels=True),
     "visionlab.losses.overlap.DiceLoss": Entry("probabilities", dense=True),
     "visionlab.losses.overlap.LovaszLoss": Entry("logits", dense=True),
     "visionlab.losses.structural.SSIMLoss": Entry("values", dense=True),
@@ -49,6 +54,7 @@ _EXPORTS = {
 
 __all__ = [
     "LOSSES",
+    "AsymmetricLoss",
     "BCELoss",
     "DenseDepthLoss",
     "DiceLoss",
@@ -58,9 +64,11 @@ __all__ = [
     "GradientLoss",
     "L1MSSSIMLoss",
     "Loss",
+    "LovaszLabelLoss",
     "LovaszLoss",
     "MSSSIMLoss",
     "SSIMLoss",
+    "SoftF1Loss",
     "huber",
     "l1",
     "mse",

@@ -23,20 +23,29 @@ class Loss(nn.Module):
 
     takes: ClassVar[Literal["values", "probabilities", "logits"]] = "values"
     dense: ClassVar[bool] = False
+    labels: ClassVar[bool] = False
     smallest: ClassVar[int] = 1
+
+    def set_counts(self, positives: torch.Tensor, total: int) -> None:
+        """Tell the loss what the training split holds; only losses with class weights make use of it.
+
+        Args:
+            positives: images of each class, K values.
+            total: images.
+        """
 
     def forward(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:
         """Return the loss.
 
         Args:
-            input: B x C x H x W maps, or B x K numbers where the loss isn't ``dense``.
+            input: B x C x H x W maps where the loss isn't for ``labels``, or B x K numbers where it isn't ``dense``.
             target: of the same shape.
             valid: bool, broadcastable to the target; what is False there has no influence on the value or on any
                 gradient. None: everything counts. If nothing is valid, the loss is 0 and so are its gradients.
 
         Raises:
             ValueError: the shapes differ (torch would broadcast them and compare what doesn't belong together), there
-                is no element, or the maps are no maps or too small.
+                is no element, the maps are no maps or too small, or the labels are not B x K.
         """
         shape = tuple(input.shape)
         if input.shape != target.shape:
@@ -46,6 +55,8 @@ class Loss(nn.Module):
         if self.dense and (input.ndim != 4 or min(shape[2:]) < self.smallest):
             size = f" with sides of at least {self.smallest} pixels" if self.smallest > 1 else ""
             raise ValueError(f"{type(self).__name__}: expected B x C x H x W{size}, found {shape}")
+        if self.labels and input.ndim != 2:
+            raise ValueError(f"{type(self).__name__}: expected labels B x K, found {shape}")
         dtype = torch.promote_types(input.dtype, torch.float32)
         with torch.autocast(input.device.type, enabled=False):
             input, target = input.to(dtype), target.to(dtype)

@@ -50,17 +50,32 @@ class LovaszLoss(Loss):
     dense: ClassVar[bool] = True
 
     def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
-        errors, labels = (1 - input * (2 * target - 1)).flatten(2), target.flatten(2)
-        if valid is not None:  # last in the order, where they change the weight of none before them, and cost nothing
-            errors = errors.masked_fill(~valid.flatten(2), -torch.inf)
-        errors, order = errors.sort(dim=2, descending=True)
-        labels = labels.gather(2, order)
-        count = labels.sum(dim=2, keepdim=True)
-        # If the pixels up to the k-th are wrong, IoU is kept / union. Each weighs by how much IoU falls with it;
-        # written out, as differences of neighbouring values of IoU would lose most digits in float32.
-        kept = count - labels.cumsum(dim=2)
-        union = count + (1 - labels).cumsum(dim=2)
-        weight = torch.where(labels > 0, 1 / union, kept / (union * (union - 1).clamp(min=1)))
-        # Without an object the first wrong pixel takes IoU from 1 to 0 and the others nothing.
-        weight = torch.where((count == 0) & (union == 1), 1.0, weight)
-        return mean((errors.relu() * weight).sum(dim=2), any_valid(valid))
+        known = None if valid is None else valid.flatten(2)
+        return mean(lovasz_hinge(input.flatten(2), target.flatten(2), known), any_valid(valid))
+
+
+def lovasz_hinge(input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+    """Return the Lovász hinge of each set of elements, which lie along the last dimension.
+
+    Args:
+        input: logits, ... x N.
+        target: 0 or 1, of the same shape.
+        valid: of the same shape; what is False there counts for nothing.
+
+    Returns:
+        One value a set, of the shape without the last dimension.
+    """
+    errors = 1 - input * (2 * target - 1)
+    if valid is not None:  # last in the order, where they change the weight of none before them, and cost nothing
+        errors = errors.masked_fill(~valid, -torch.inf)
+    errors, order = errors.sort(dim=-1, descending=True)
+    labels = target.gather(-1, order)
+    count = labels.sum(dim=-1, keepdim=True)
+    # If the elements up to the k-th are wrong, IoU is kept / union. Each weighs by how much IoU falls with it;
+    # written out, as differences of neighbouring values of IoU would lose most digits in float32.
+    kept = count - labels.cumsum(dim=-1)
+    union = count + (1 - labels).cumsum(dim=-1)
+    weight = torch.where(labels > 0, 1 / union, kept / (union * (union - 1).clamp(min=1)))
+    # Without an object the first wrong element takes IoU from 1 to 0 and the others nothing.
+    weight = torch.where((count == 0) & (union == 1), 1.0, weight)
+    return (errors.relu() * weight).sum(dim=-1)

@@ -1,4 +1,4 @@
-"""Networks by name: dense ones and the image backbones of timm. Importing this does not import torch."""
+"""Networks by name: our own and the image backbones of timm. Importing this does not import torch."""
 
 from __future__ import annotations
 
@@ -39,8 +39,10 @@ NETWORKS: dict[str, Entry] = {
     "atrous_shuffle": Entry("visionlab.models.atrous_shuffle.AtrousShuffle", "dense"),
     "dense_unet": Entry("visionlab.models.dense_unet.DenseUNet", "dense", inputs=2, outputs=2),
     "fpn": Entry("visionlab.models.segmentation.SegmentationNetwork", "dense"),
+    "inception_resnet_v2_flat": Entry("visionlab.models.flat_head.FlatHeadNetwork", "image"),
     "resnet_shuffle": Entry("visionlab.models.resnet_shuffle.ResNetShuffle", "dense"),
     "shuffle_unet": Entry("visionlab.models.shuffle_unet.ShuffleUNet", "dense"),
+    "small_cnn": Entry("visionlab.models.small_cnn.SmallCNN", "image"),
     "unet": Entry("visionlab.models.segmentation.SegmentationNetwork", "dense"),
 }
 _TIMM = Entry("visionlab.models.image.ImageNetwork", "image")
@@ -66,7 +68,8 @@ def lookup(name: str) -> Entry:
 
 def of_kind(kind: str) -> list[str]:
     """Return names of networks of a kind: this project's, for images some of timm's."""
-    return [name for name, entry in NETWORKS.items() if entry.kind == kind] or ["resnet18", "resnet34", "resnet50"]
+    of_timm = ["resnet18", "resnet34", "resnet50"] if kind == "image" else []
+    return [*of_timm, *(name for name, entry in NETWORKS.items() if entry.kind == kind)]
 
 
 def check_options(name: str, options: Mapping[str, Any]) -> None:
@@ -111,7 +114,7 @@ def build(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.
         name: see :func:`lookup`.
         in_channels: C of the images (B, C, H, W).
         out_channels: K of the output, (B, K) or (B, K, H, W).
-        options: keyword arguments of the network's class, e.g. ``pretrained``, ``hidden``, ``dropout``, ``encoder``.
+        options: keyword arguments of the network's class, e.g. ``pretrained``, ``pool``, ``hidden``, ``encoder``.
 
     Raises:
         ConfigError: there is no network of that name, or it doesn't take an option or these numbers of channels.

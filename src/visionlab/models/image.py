@@ -3,34 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import timm
 import torch
 from torch import nn
 
-from visionlab.models.weights import loading, refuse_gaps, timm_options
+from visionlab.errors import ConfigError, UsageError
+from visionlab.models.freezing import Freezable
+from visionlab.models.weights import brief, loading, refuse_gaps, timm_options
+
+# timm's names of them; None: what the backbone does by itself.
+_POOLS = {"avg": None, "max": "max", "avgmax": "catavgmax"}
 
 
-class ImageNetwork(nn.Module):
+class ImageNetwork(Freezable):
     """A timm backbone, pooled, then fully connected layers: (B, C, H, W) -> (B, K).
 
     Args:
         name: of the backbone in timm, e.g. ``resnet34`` (with 1 channel in and 1 out 21,278,913 weights).
-        in_channels: C, any number; pretrained first layers are adapted by timm (summed or repeated over channels).
+        in_channels: C, any number. Pretrained first layers are adapted by timm: summed for one channel, else repeated
+            in turn and scaled by 3 / C, so that of four channels the fourth starts with the weights of the first.
         out_channels: K.
         pretrained: start from the published weights that timm fetches (needs the network).
         weights: a local file of weights of this backbone (``.safetensors``, or ``.pth`` of plain tensors) instead.
+        pool: how the last features become a vector: ``avg`` is what the backbone does by itself (convolutional ones
+            take the average over the image), ``max`` the largest value, ``avgmax`` the averages followed by the largest
+            values, twice as many features.
         hidden: widths of fully connected layers between pooling and output, each followed by ReLU and dropout.
         dropout: probability, 0..1, before each fully connected layer.
         freeze: train the fully connected layers only; the backbone keeps its weights and its running statistics.
 
     Raises:
+        ConfigError: the backbone cannot pool so, as most transformers.
         UsageError: pretrained weights cannot be fetched, or the file does not hold weights of this backbone.
     """
 
     kind: ClassVar[str] = "image"
     divisor: ClassVar[int] = 1
+    trunk: ClassVar[str] = "backbone"
 
     def __init__(
         self,
@@ -40,12 +51,23 @@ class ImageNetwork(nn.Module):
         *,
         pretrained: bool = False,
         weights: str | None = None,
+        pool: Literal["avg", "max", "avgmax"] = "avg",
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         freeze: bool = False,
     ) -> None:
         super().__init__()
-        self.backbone = _backbone(name, in_channels, pretrained, weights)
+        try:
+            self.backbone = make_backbone(name, in_channels, pretrained, weights, _POOLS[pool])
+        except (AssertionError, TypeError, UsageError) as error:
+            # timm asserts which pooling it has, or does not know the argument.
+            cause = error.__cause__ if isinstance(error, UsageError) else error
+            if pool == "avg" or not isinstance(cause, AssertionError | TypeError):
+                raise
+            reason = f" ({brief(cause).rstrip('.')})" if str(cause) else ""
+            raise ConfigError(
+                f"model.pool: timm's {name} cannot pool by {pool}{reason}; set model.pool=avg or choose another model"
+            ) from error
         # Some backbones widen after pooling and say so by head_hidden_size.
         width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)  # type: ignore[arg-type]
         layers: list[nn.Module] = []
@@ -53,28 +75,26 @@ class ImageNetwork(nn.Module):
             layers += [nn.Dropout(dropout), nn.Linear(width, size), nn.ReLU(inplace=True)]
             width = size
         self.head = nn.Sequential(*layers, nn.Dropout(dropout), nn.Linear(width, out_channels))
-        self.frozen = freeze
-        if freeze:
-            self.backbone.requires_grad_(False)
-            self.train(self.training)
-
-    def train(self, mode: bool = True) -> ImageNetwork:
-        super().train(mode)
-        if self.frozen:
-            # Batch normalisation would otherwise go on adapting its running statistics.
-            self.backbone.eval()
-        return self
+        self.set_frozen(freeze)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = self.head(self.backbone(image))
         return output
 
 
-def _backbone(name: str, in_channels: int, pretrained: bool, weights: str | None) -> nn.Module:
+def make_backbone(name: str, in_channels: int, pretrained: bool, weights: str | None, pool: str | None) -> nn.Module:
+    """Return a backbone of timm without classifier.
+
+    Args:
+        name, in_channels, pretrained, weights: see :class:`ImageNetwork`.
+        pool: timm's ``global_pool``; ``""`` gives the features as they are, None is the backbone's own.
+
+    Raises:
+        UsageError: pretrained weights cannot be fetched, or the file does not hold weights of this backbone.
+    """
     with loading(name, pretrained, weights):
-        backbone: nn.Module = timm.create_model(
-            name, in_chans=in_channels, num_classes=0, **timm_options(name, pretrained, weights)
-        )
+        options = timm_options(name, pretrained, weights) | ({} if pool is None else {"global_pool": pool})
+        backbone: nn.Module = timm.create_model(name, in_chans=in_channels, num_classes=0, **options)
         if weights is not None:
             refuse_gaps(backbone, weights)
         return backbone

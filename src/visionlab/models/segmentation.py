@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import segmentation_models_pytorch as smp
 import torch
@@ -11,6 +11,7 @@ from torch import nn
 
 from visionlab.errors import ConfigError
 from visionlab.models.blocks import DenseNetwork
+from visionlab.models.freezing import Freezable
 from visionlab.models.weights import brief, loading, read, refuse_gaps, timm_options
 
 _BUILDERS = {"unet": smp.Unet, "fpn": smp.FPN}
@@ -21,7 +22,7 @@ _MOST_CHANNELS = 1024
 _UNUSED = ("_conv_head", "_bn1", "conv_head", "bn2")
 
 
-class SegmentationNetwork(DenseNetwork):
+class SegmentationNetwork(Freezable, DenseNetwork):
     """An encoder, one or more decoders and their heads: (B, C, H, W) -> (B, K, H, W), no activation.
 
     U-Net: Ronneberger et al. 2015; FPN: Lin et al. 2017, with the segmentation head of Kirillov et al. 2019
@@ -42,6 +43,8 @@ class SegmentationNetwork(DenseNetwork):
         ConfigError: the encoder does not give the features that the decoder needs, or takes other numbers of channels.
         UsageError: pretrained weights cannot be fetched, or the file does not hold weights of this encoder.
     """
+
+    trunk: ClassVar[str] = "encoder"
 
     def __init__(
         self,
@@ -72,17 +75,7 @@ class SegmentationNetwork(DenseNetwork):
             for head in self.heads:
                 nn.init.normal_(head[0].weight, std=0.01)  # type: ignore[index]
         self.stride = int(model.encoder.output_stride)
-        self.frozen = freeze
-        if freeze:
-            self.encoder.requires_grad_(False)
-            self.train(self.training)
-
-    def train(self, mode: bool = True) -> SegmentationNetwork:
-        super().train(mode)
-        if self.frozen:
-            # Batch normalisation would otherwise go on adapting its running statistics.
-            self.encoder.eval()
-        return self
+        self.set_frozen(freeze)
 
     def predict(self, image: torch.Tensor) -> torch.Tensor:
         features = self.encoder(image)
