@@ -73,7 +73,7 @@ def test_ranks_share_an_epoch_without_overlap() -> None:
     def positions(rank: int, world: int, train: bool) -> list[int]:
         batches = EpochBatches(23, 4, seed=1, train=train, rank=rank, world=world)
         assert len(list(batches)) == len(batches)
-        return [position for batch in batches for _, position in batch]
+        return [position for batch in batches for _, position, _ in batch]
 
     ranks = [positions(rank, 3, False) for rank in range(3)]
     assert sorted(position for rank in ranks for position in rank) == list(range(23)), (
@@ -86,6 +86,36 @@ def test_ranks_share_an_epoch_without_overlap() -> None:
 
 def test_a_split_smaller_than_a_batch_is_one_batch() -> None:
     assert [len(batch) for batch in EpochBatches(3, 16, seed=0, train=True)] == [3]
+
+
+def test_epochs_of_a_fixed_number_are_drawn_with_replacement() -> None:
+    def keys(epoch: int, rank: int = 0, world: int = 1) -> list[tuple[int, int, int]]:
+        batches = EpochBatches(5, 4, seed=1, train=True, samples=40, rank=rank, world=world)
+        batches.set_epoch(epoch)
+        assert len(batches) == 40 // (4 * world)
+        return [key for batch in batches for key in batch]
+
+    drawn = keys(0)
+    assert len(drawn) == 40 == len(set(drawn)), "each draw of a sample is told from the others"
+    assert drawn == keys(0) != keys(1), "it depends on the epoch only"
+    assert max(again for _, _, again in drawn) == max(np.bincount([position for _, position, _ in drawn])) - 1
+    assert sorted(keys(0, 0, 2) + keys(0, 1, 2)) == sorted(drawn), "ranks share the draw"
+    assert len(list(EpochBatches(5, 4, seed=1, train=False, samples=40))) == 2, "validation: each sample once"
+
+
+def test_weights_say_how_often_samples_are_drawn() -> None:
+    weights = np.array([0.5, 0.25, 0.25, 0.0])
+    batches = EpochBatches(4, 10, seed=0, train=True, samples=4000, weights=weights)
+    drawn = np.bincount([position for batch in batches for _, position, _ in batch], minlength=4) / 4000
+    assert drawn == pytest.approx(weights, abs=0.03) and drawn[3] == 0
+    assert len(EpochBatches(4, 2, seed=0, train=True, weights=weights)) == 2, "as many as there are, unless said"
+
+
+def test_a_sample_drawn_again_is_augmented_in_another_way(focus_root: Path) -> None:
+    dataset = data_module(focus_root).loader("train", train=True).dataset
+    first, again, other = (dataset[(0, 3, n)]["image"] for n in (0, 1, 2))
+    assert not (torch.equal(first, again) and torch.equal(first, other))
+    assert torch.equal(first, dataset[(0, 3, 0)]["image"])
 
 
 def test_augmentation_depends_on_its_seed_only() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import progress as show_progress
-from visionlab.data.files import Problem
+from visionlab.data.files import Problem, problem_of
 from visionlab.data.images import Image, header, read
 from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
@@ -91,9 +91,7 @@ def _check(folder: Path, path: str) -> dict[str, Any] | Problem:
         stored = header(folder / path).stored
         image = read(folder / path)
     except DataError as error:
-        # The message begins with the whole path, which stands in its own field here.
-        what, _, advice = str(error).removeprefix(f"{folder / path}: ").rpartition("; ")
-        return Problem(path, what or advice, advice if what else "mend or remove it")
+        return problem_of(error, path, folder / path)
     height, width, channels = image.shape
     shape = {"height": height, "width": width, "channels": channels, "dtype": image.dtype.name, "stored": stored}
     return {**shape, **facts(image)}

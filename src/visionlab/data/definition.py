@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,20 +10,24 @@ import numpy as np
 import pandas as pd
 
 from visionlab.data.files import Problem, Scan
-from visionlab.data.readers import Like, Reader
+from visionlab.data.readers import ImageReader, Like, Reader
 from visionlab.data.splits import Splits
 
 
 class Definition:
     """A data set: literals, ``index``, and for maps ``reader``.
 
-    The literals: ``task``; ``targets``, target name -> columns of numbers in the index; ``maps``, target name -> kind
-    of map (``mask`` or ``depth``), whose files the index names in ``<target>_path``.
+    The literals: ``task``; ``targets``, target name -> columns of numbers in the index, of which an instance may choose
+    some; ``kinds``, target name -> kind of head for those that are no quantities (``multilabel``: columns of 0 and 1);
+    ``maps``, target name -> kind of map (``mask`` or ``depth``), whose files the index names in ``<target>_path``;
+    ``stains``, names of the files that hold one channel each, where a sample has several.
     """
 
     task: ClassVar[str]
-    targets: ClassVar[dict[str, tuple[str, ...]]] = {}
+    targets: Mapping[str, tuple[str, ...]] = {}
+    kinds: Mapping[str, str] = {}
     maps: ClassVar[dict[str, str]] = {}
+    stains: ClassVar[tuple[str, ...]] = ()
 
     def index(self, root: Path) -> pd.DataFrame:
         """Return one row a sample: ``id``, ``group``, ``path`` and the target columns.
@@ -35,6 +39,18 @@ class Definition:
     def reader(self, name: str, like: Like) -> Reader:
         """Return how the files of a map are read; ``like`` says the sizes of their images."""
         raise NotImplementedError
+
+    def image_reader(self, table: pd.DataFrame) -> Reader:
+        """Return how the images of an index are read, whose files the column ``path`` names."""
+        return ImageReader()
+
+    def ids(self, target: str) -> list[int]:
+        """Return the number that each column of a target of labels has in the data set."""
+        return list(range(len(self.targets[target])))
+
+    def sample_weights(self) -> np.ndarray[Any, Any] | None:
+        """Return how often each training sample is drawn, N shares, once it is set up; None: all alike."""
+        return None
 
     def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Refuse images by their height and width, given for each row of the index."""

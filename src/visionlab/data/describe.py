@@ -28,7 +28,10 @@ def index_table(data: ImageDataModule) -> pd.DataFrame:
 
 
 def card(data: ImageDataModule) -> dict[str, Any]:
-    """Return the data card as plain data: counts, sizes, depths; of each split its groups, intensities, targets."""
+    """Return the data card as plain data: counts, sizes, depths; of each split its groups, intensities, targets.
+
+    Labels are counted: ``labels`` is {target: {class: {split: images}}}.
+    """
     table = index_table(data)
     shapes = (table["height"].astype(str) + "x" + table["width"].astype(str)).value_counts()
     return {
@@ -43,12 +46,14 @@ def card(data: ImageDataModule) -> dict[str, Any]:
         "preprocess": data.preprocess.sentence(),
         "notes": notes(data, table),
         "splits": {split: _split(data, split, table) for split, rows in data.rows.items() if len(rows)},
+        "labels": {target: _counts(data, target) for target in _labels(data)},
     }
 
 
 def _files(data: ImageDataModule) -> list[str]:
     """Return every file of the data set that is used, once."""
-    columns = ["path", *(f"{name}_path" for name in (*data.inputs[1:], *data.stored_maps))]
+    stains = [stain for stain in data.stains if f"{stain}_path" in data.table]
+    columns = ["path", *(f"{name}_path" for name in (*data.inputs[1:], *data.stored_maps, *stains))]
     return sorted({path for column in columns for path in data.table[column]})
 
 
@@ -88,10 +93,24 @@ def _split(data: ImageDataModule, split: str, table: pd.DataFrame) -> dict[str, 
     }
 
 
+def _labels(data: ImageDataModule) -> list[str]:
+    """Return the targets whose columns are labels."""
+    return [target for target in data.targets if data.kinds.get(target) == "multilabel"]
+
+
+def _counts(data: ImageDataModule, target: str) -> dict[str, dict[str, int]]:
+    sums = {split: data.values(target, split).sum(axis=0) for split, rows in data.rows.items() if len(rows)}
+    return {
+        column: {split: int(found[place]) for split, found in sums.items()}
+        for place, column in enumerate(data.targets[target])
+    }
+
+
 def _numbers(data: ImageDataModule) -> list[str]:
-    """Return the columns of the index that say what is to be learnt."""
+    """Return the columns of the index that say what is to be learnt and have a range."""
     maps = [f"{name}_{fact}" for name in data.stored_maps for fact in _MAP_FACTS[data.maps[name]] if fact != "known"]
-    return [column for columns in data.targets.values() for column in columns] + maps
+    labels = _labels(data)
+    return [column for name, columns in data.targets.items() if name not in labels for column in columns] + maps
 
 
 def _spread(values: pd.Series) -> dict[str, float]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -43,6 +44,12 @@ class Problem:
         return f"{self.path}: {self.what}; {self.advice}"
 
 
+def problem_of(error: DataError, path: str, full: str | Path) -> Problem:
+    """Return an error about one file, whose message begins with ``full``, as the problem of ``path``."""
+    what, _, advice = str(error).removeprefix(f"{full}: ").rpartition("; ")
+    return Problem(path, what or advice, advice if what else "mend or remove it")
+
+
 class Scan(NamedTuple):
     """What a data set's folder holds: the index of its usable files, and a problem for each of the others."""
 
@@ -75,6 +82,32 @@ class Listing:
 def suffix(name: str) -> str:
     """Return what follows the last dot of a file name, in lower case and without the dot (empty if there is none)."""
     return name.rpartition(".")[2].lower() if "." in name else ""
+
+
+def csv_lines(path: Path, beside: Path, key: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and cells of each line of a comma-separated table that is not empty.
+
+    Args:
+        path: of the table.
+        beside: folder whose tables are suggested if there is none.
+        key: of the configuration that names it, for messages.
+
+    Raises:
+        DataError: it cannot be read, or is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            for cells in reader:
+                if any(cells):
+                    yield reader.line_num, cells
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected a table in UTF-8, found other bytes; save it as CSV UTF-8") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: not a comma-separated table ({error})") from None
+    except OSError as error:
+        hint = nearest(path.name, [entry.name for entry in beside.glob("*.csv")])
+        raise DataError(f"{key}: {path} cannot be read ({error.strerror or error}).{hint}") from None
 
 
 def list_files(root: str | Path, suffixes: Collection[str]) -> Listing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ class FocusDataModule(ImageDataModule):
     """Microscope images and their distance from the focal plane; groups are fields of view (unique image names)."""
 
     task: ClassVar[str] = "focus"
-    targets: ClassVar[dict[str, tuple[str, ...]]] = {"distance": ("distance",)}
+    targets: Mapping[str, tuple[str, ...]] = {"distance": ("distance",)}
 
     def index(self, root: Path) -> pd.DataFrame:
         """See :func:`index`."""

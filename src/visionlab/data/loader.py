@@ -16,7 +16,7 @@ from visionlab.data.stored import Stored, joined
 from visionlab.data.transforms import Augment
 from visionlab.seeds import derive
 
-Key = tuple[int, int]  # (epoch, position in the split)
+Key = tuple[int, int, int]  # (epoch, position in the split, how often it came before in this epoch)
 
 
 class ImageDataset(Dataset[dict[str, Any]]):
@@ -50,11 +50,12 @@ class ImageDataset(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        epoch, position = key if isinstance(key, tuple) else (0, key)
+        epoch, position, again = key if isinstance(key, tuple) else (0, key, 0)
         row = int(self.rows[position])
         across, down, seed = 0.5, 0.5, 0
         if self.augment is not None:
-            seed = derive(self.seed, "sample", epoch, row)
+            # Drawn again within an epoch, a sample is augmented in another way.
+            seed = derive(self.seed, "sample", epoch, row, *([again] if again else []))
             across, down = np.random.default_rng(seed).random(2)
         images = [stored.image(row, across, down) for stored in self.images]
         maps = [stored.map(row, across, down) for stored in self.maps.values()]
@@ -66,14 +67,37 @@ class ImageDataset(Dataset[dict[str, Any]]):
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """Batches of (epoch, position): shuffled by (seed, epoch), shared out over ranks, startable at any batch.
+    """Batches of samples: shuffled by (seed, epoch), shared out over ranks, startable at any batch.
 
     Training leaves out the last incomplete batch (another one each epoch, as the order changes), so that every rank
     takes as many steps and batch normalisation never sees a single image; a split smaller than one batch is one batch.
+
+    Args:
+        count: samples of the split.
+        batch_size: samples of a batch, on each rank.
+        seed: of the run.
+        train: whether to shuffle.
+        samples: of an epoch in training, drawn with replacement; None: each once.
+        weights: how often each sample is drawn in training, ``count`` shares; then with replacement, too.
+        rank, world: which share is taken, of how many.
     """
 
-    def __init__(self, count: int, batch_size: int, *, seed: int, train: bool, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        *,
+        seed: int,
+        train: bool,
+        samples: int | None = None,
+        weights: np.ndarray[Any, Any] | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
         self.count, self.batch_size, self.seed, self.train = count, batch_size, seed, train
+        self.replaced = train and (samples is not None or weights is not None)
+        self.drawn = (samples or count) if self.replaced else count
+        self.weights = weights
         self.rank, self.world = rank, world
         self.epoch = 0
         self.start = 0
@@ -91,19 +115,37 @@ class EpochBatches(Sampler[list[Key]]):
         if not self.train:
             mine = len(range(self.rank, self.count, self.world))
             return math.ceil(mine / self.batch_size)
-        return max(1, self.count // (self.batch_size * self.world))
+        return max(1, self.drawn // (self.batch_size * self.world))
 
     def __iter__(self) -> Iterator[list[Key]]:
-        order = np.arange(self.count)
+        order, again = np.arange(self.count), np.zeros(self.drawn, int)
         if self.train:
-            order = np.random.default_rng(derive(self.seed, "order", self.epoch)).permutation(self.count)
+            rng = np.random.default_rng(derive(self.seed, "order", self.epoch))
+            if self.replaced:
+                order = rng.choice(self.count, self.drawn, p=self.weights)
+                again = _occurrence(order)
+            else:
+                order = rng.permutation(self.count)
+        mine = slice(self.rank, None, self.world)
         # Epoch and start are taken now, not at the first batch: an iterator may be made and thrown away unused.
-        return self._batches(order[self.rank :: self.world], self.epoch, self.start)
+        return self._batches(order[mine], again[mine], self.epoch, self.start)
 
-    def _batches(self, mine: np.ndarray[Any, Any], epoch: int, start: int) -> Iterator[list[Key]]:
+    def _batches(
+        self, mine: np.ndarray[Any, Any], again: np.ndarray[Any, Any], epoch: int, start: int
+    ) -> Iterator[list[Key]]:
         for batch in range(start, len(self)):
-            chosen = mine[batch * self.batch_size : (batch + 1) * self.batch_size]
-            yield [(epoch, int(position)) for position in chosen]
+            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield [(epoch, int(p), int(n)) for p, n in zip(mine[part], again[part], strict=True)]
+
+
+def _occurrence(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return for each value how many equal ones stand before it."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    result = np.empty(len(values), int)
+    result[order] = np.arange(len(values)) - np.repeat(first, np.diff(np.r_[first, len(values)]))
+    return result
 
 
 class ResumableLoader(DataLoader[dict[str, Any]]):

@@ -49,6 +49,7 @@ class ImageDataModule(Definition, pl.LightningDataModule):
             pair mean, deviation on the 0..1 scale.
         batch_size: images a step and device.
         num_workers: processes that load.
+        samples_per_epoch: images of an epoch of training, drawn with replacement; None: each once.
         val_fraction, test_fraction: shares of the groups, 0..1.
         folds, fold: grouped cross-validation; fold 0..folds-1 is the test split.
         fraction: share of the training and validation groups to use, 0..1; the test split stays whole.
@@ -69,6 +70,7 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         normalize: Literal["dataset", "image"] | list[float],
         batch_size: int,
         num_workers: int,
+        samples_per_epoch: int | None,
         val_fraction: float,
         test_fraction: float,
         folds: int | None,
@@ -88,7 +90,7 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         self.channels, self.fit = channels, fit
         self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.normalize: str | list[float] = normalize
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.batch_size, self.num_workers, self.samples_per_epoch = batch_size, num_workers, samples_per_epoch
         self._split = {
             "val_fraction": val_fraction,
             "test_fraction": test_fraction,
@@ -101,6 +103,8 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         self.cache_dir = cache_dir
         # What the network sees of each sample, in the order of its channels.
         self.inputs: tuple[str, ...] = (IMAGE,)
+        # Stains of the image's channels, for pictures in their colours; empty: a plain image.
+        self.channel_names: tuple[str, ...] = ()
         # Set where other splits than the configured ones are wanted: groups of all samples -> splits.
         self.chosen_splits: Callable[[Sequence[str]], Splits] | None = None
         # The maps that are read; by default all that there are.
@@ -189,7 +193,7 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         preprocess = Preprocess(self.channels, self.height, self.width, self.fit, dtype="uint8")
         folder = cache_dir(self.cache_dir) / "images"
         store = partial(store_column, self.table, root=self.root, folder=folder)
-        image = store("path", preprocess, self.task, lambda like: ImageReader(), None)
+        image = store("path", preprocess, self.task, lambda like: self.image_reader(self.table), None)
         self.cache, self.preprocess = image.cache, image.cache.preprocess
         like = image.like()
         self.check_sizes([on_disk for on_disk, _ in like])
@@ -229,6 +233,11 @@ class ImageDataModule(Definition, pl.LightningDataModule):
     def in_channels(self) -> int:
         """Channels of all inputs together, what the network takes."""
         return self.channels * len(self.inputs)
+
+    @property
+    def file_channels(self) -> int:
+        """Channels wanted of each image file; one where every file holds one of an image's stains."""
+        return 1 if self.channel_names else self.channels
 
     # Facts for heads, checkpoint and report ----------------------------------------------------------------------
 
@@ -292,7 +301,16 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         numbers = {name: self.values(name, split) for name in self.targets}
         augment = self.augment if train else None
         dataset = ImageDataset(self.images, self.stored_maps, numbers, rows, ids, augment, self.seed)
-        batches = EpochBatches(len(rows), self.batch_size, seed=self.seed, train=train, rank=rank, world=world)
+        batches = EpochBatches(
+            len(rows),
+            self.batch_size,
+            seed=self.seed,
+            train=train,
+            samples=self.samples_per_epoch,
+            weights=self.sample_weights() if train else None,
+            rank=rank,
+            world=world,
+        )
         return ResumableLoader(dataset, batches, self.num_workers, pin_memory=torch.cuda.is_available())
 
     def train_dataloader(self) -> ResumableLoader:

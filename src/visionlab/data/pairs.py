@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import progress
-from visionlab.data.files import Problem
+from visionlab.data.files import Problem, problem_of
 from visionlab.data.images import header, read
 from visionlab.data.maps import Mask, Size, read_depth, read_mask, same_view
 from visionlab.data.parallel import in_parallel
@@ -98,14 +98,14 @@ def _check(
             row.mask = None if constant else about["hash"]
             row.problems += [*_too_small(path, sizes[path]), *constant]
         except DataError as error:
-            row.problems.append(_problem(error, folder, path))
+            row.problems.append(problem_of(error, path, folder / path))
     if path := files.get("depth_path"):
         try:
             depth, about = read_depth(folder / path, invalid)
             sizes[path] = (depth.shape[0], depth.shape[1])
             row.depth = about["dtype"]
         except DataError as error:
-            row.problems.append(_problem(error, folder, path))
+            row.problems.append(problem_of(error, path, folder / path))
     if path := files.get("background_path"):
         background = backgrounds[path]
         if not isinstance(background, Problem):
@@ -122,14 +122,8 @@ def _background(folder: Path, path: str) -> Size | Problem:
     try:
         image = read(folder / path)
     except DataError as error:
-        return _problem(error, folder, path)
+        return problem_of(error, path, folder / path)
     return image.shape[0], image.shape[1]
-
-
-def _problem(error: DataError, folder: Path, path: str) -> Problem:
-    # The message begins with the whole path, which stands in its own field here.
-    what, _, advice = str(error).removeprefix(f"{folder / path}: ").rpartition("; ")
-    return Problem(path, what or advice, advice if what else "mend or remove it")
 
 
 def _too_small(path: str, size: Size) -> Iterator[Problem]:

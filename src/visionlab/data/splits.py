@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,15 +73,11 @@ def make_splits(
 
     Raises ``ConfigError`` for a number out of its range, ``DataError`` if there are too few groups.
     """
-    _check_numbers(val_fraction, test_fraction, folds, fold, fraction)
+    check_numbers(val_fraction, test_fraction, folds, fold, fraction)
     names = sorted(set(groups))
     shuffled = [names[i] for i in np.random.default_rng(derive(seed, "split")).permutation(len(names))]
     if folds is not None and fold is not None:
-        if folds > len(names):
-            raise DataError(
-                f"data.folds={folds} needs as many groups, found {len(names)} ({_some(names)}); use fewer folds or add"
-                " groups"
-            )
+        check_folds(folds, names)
         parts = [shuffled[i::folds] for i in range(folds)]
         test = parts[fold]
         # Starting behind the test fold gives each fold other validation groups.
@@ -95,22 +91,27 @@ def make_splits(
     n_val = min(n_val, max(1, len(rest) - 1)) if n_val else 0
     val, train = rest[:n_val], rest[n_val:]
     if not train:
-        raise DataError(
-            f"too few groups to split: {len(names)} found ({_some(names)}), which gives {len(test)} for test,"
-            f" {len(val)} for validation and none for training; add images of other groups"
-            f"{'' if folds else ', or set data.test_fraction=0'}"
-        )
+        raise too_few_groups(names, len(test), len(val), folds)
     kept_train, kept_val = train[: _count(fraction, len(train))], val[: _count(fraction, len(val))]
     unused = train[len(kept_train) :] + val[len(kept_val) :]
-    source = (
-        f"{len(names)} groups shuffled with seed {seed}, {how}: {len(kept_train)} train, {len(kept_val)} validation,"
-        f" {len(test)} test"
+    return drawn_splits(
+        f"{len(names)} groups shuffled with seed {seed}, {how}", kept_train, kept_val, test, unused, fraction
     )
+
+
+def drawn_splits(
+    how: str,
+    train: Collection[str],
+    val: Collection[str],
+    test: Collection[str],
+    unused: Collection[str],
+    fraction: float,
+) -> Splits:
+    """Return the splits with sorted names, and a sentence of ``how`` they were drawn with the numbers of groups."""
+    source = f"{how}: {len(train)} train, {len(val)} validation, {len(test)} test"
     if fraction < 1:
         source += f" (data.fraction={fraction:g} of train and validation, {len(unused)} unused)"
-    return Splits(
-        tuple(sorted(kept_train)), tuple(sorted(kept_val)), tuple(sorted(test)), tuple(sorted(unused)), source
-    )
+    return Splits(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)), tuple(sorted(unused)), source)
 
 
 def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
@@ -153,9 +154,10 @@ def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
     return Splits(splits.train, splits.val, splits.test, unused, splits.source)
 
 
-def _check_numbers(
+def check_numbers(
     val_fraction: float, test_fraction: float, folds: int | None, fold: int | None, fraction: float
 ) -> None:
+    """Raise ``ConfigError`` for a number out of its range."""
     for key, value in (("data.val_fraction", val_fraction), ("data.test_fraction", test_fraction)):
         if not 0 <= value < 1:
             raise ConfigError(f"{key}={value}: expected at least 0 and less than 1")
@@ -173,6 +175,24 @@ def _check_numbers(
             raise ConfigError(f"data.folds={folds}: expected 2 or more")
         if not 0 <= fold < folds:
             raise ConfigError(f"data.fold={fold}: expected 0 to {folds - 1} (data.folds={folds})")
+
+
+def check_folds(folds: int, names: Sequence[str]) -> None:
+    """Raise ``DataError`` if there are fewer groups than folds."""
+    if folds > len(names):
+        raise DataError(
+            f"data.folds={folds} needs as many groups, found {len(names)} ({_some(names)}); use fewer folds or add"
+            " groups"
+        )
+
+
+def too_few_groups(names: Sequence[str], n_test: int, n_val: int, folds: int | None) -> DataError:
+    """Return the error for a split that leaves nothing to train on."""
+    return DataError(
+        f"too few groups to split: {len(names)} found ({_some(names)}), which gives {n_test} for test,"
+        f" {n_val} for validation and none for training; add images of other groups"
+        f"{'' if folds else ', or set data.test_fraction=0'}"
+    )
 
 
 def _count(fraction: float, total: int) -> int:

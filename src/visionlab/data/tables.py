@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from visionlab.data.files import Problem, suffix
+from visionlab.data.files import Problem, csv_lines, suffix
 from visionlab.data.layouts import MAPS, SUFFIXES, Rows
 from visionlab.errors import DataError, nearest
 
@@ -24,7 +22,7 @@ def read_table(root: Path, table: str) -> Rows:
     Raises ``DataError`` if the table cannot be read, lacks a column or holds no row.
     """
     path = root / Path(table).expanduser()
-    lines = _lines(path, root)
+    lines = csv_lines(path, root, "data.table")
     _, header = next(lines, (0, []))
     names = [name.strip() for name in header]
     _check_header(path, names)
@@ -54,24 +52,6 @@ def read_table(root: Path, table: str) -> Rows:
     columns = ["id", "path", *(f"{name}_path" for name in SUFFIXES if name in places and name != "image")]
     columns += [name for name in ("group", "foreground") if name in places]
     return Rows({name: [row[name] for row in found] for name in columns}, problems)
-
-
-def _lines(path: Path, root: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the number and cells of each line that is not empty."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            for cells in reader:
-                if any(cells):
-                    yield reader.line_num, cells
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: expected a table in UTF-8, found other bytes; save it as CSV UTF-8") from None
-    except csv.Error as error:
-        raise DataError(f"{path}: not a comma-separated table ({error})") from None
-    except OSError as error:
-        beside = [entry.name for entry in root.glob("*.csv")]
-        hint = nearest(path.name, beside)
-        raise DataError(f"data.table: {path} cannot be read ({error.strerror or error}).{hint}") from None
 
 
 def _check_header(path: Path, names: list[str]) -> None:

@@ -25,6 +25,7 @@ __all__ = ["SETS", "SampleSet", "write"]
 SETS = {
     "focus": "visionlab.samples.focus:FocusSet",
     "depth_mask": "visionlab.samples.depth_mask:DepthMaskSet",
+    "protein_atlas": "visionlab.samples.protein_atlas:ProteinAtlasSet",
     "cutouts": "visionlab.samples.cutouts:CutoutSet",
 }
 """Task -> where its generator stands (``module:class``), imported when asked for.
@@ -63,7 +64,9 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
         root: a folder that does not exist yet or is empty.
         seed: a whole number, at least 0.
         size: parameters of the set: those of :class:`visionlab.samples.focus.FocusSet`,
-            :class:`visionlab.samples.depth_mask.DepthMaskSet` or :class:`visionlab.samples.cutouts.CutoutSet`.
+            :class:`visionlab.samples.depth_mask.DepthMaskSet`,
+            :class:`visionlab.samples.protein_atlas.ProteinAtlasSet` or
+            :class:`visionlab.samples.cutouts.CutoutSet`.
 
     Raises:
         UsageError: the task, a size parameter or its value is unknown or out of range.
