@@ -67,6 +67,15 @@ def depth_mask_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def atlas_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A generated protein atlas set of 140 images of 48 x 48 pixels in four files each, and 6 without labels."""
+    from visionlab import samples
+
+    size = {"images": 140, "test_images": 6, "image_size": 48}
+    return samples.write("protein_atlas", tmp_path_factory.mktemp("data") / "protein_atlas", **size)
+
+
+@pytest.fixture(scope="session")
 def tiny_run(focus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on ``focus_root``."""
     return train(tmp_path_factory.mktemp("runs") / "tiny", f"data.root={focus_root}")
@@ -90,6 +99,12 @@ def two_input_run(depth_mask_root: Path, tmp_path_factory: pytest.TempPathFactor
     return dense.train(folder, depth_mask_root, *settings, "heads.mask.weight=2", "balance=uncertainty")
 
 
+@pytest.fixture(scope="session")
+def atlas_run(atlas_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on ``atlas_root``: 28 labels."""
+    return train_labels(tmp_path_factory.mktemp("runs") / "atlas", atlas_root)
+
+
 @pytest.fixture
 def write_png() -> Callable[[Path, object], None]:
     """Return a function that writes an array as PNG."""
@@ -110,6 +125,17 @@ def train(folder: Path, *overrides: str) -> Path:
     return run(compose([*TINY, *overrides]), folder, "python -m visionlab.train (a test)")
 
 
+def train_labels(folder: Path, root: Path, *overrides: str) -> Path:
+    """Train on a set of labels in this process into ``folder`` with the tiny settings and these."""
+    from visionlab.config import compose
+    from visionlab.runner import run
+
+    settings = [*(text for text in TINY if text != "task=focus"), "task=protein_atlas", "optimizer.lr=5e-3"]
+    return run(
+        compose([*settings, f"data.root={root}", *overrides]), folder, "python -m visionlab.train (a test of labels)"
+    )
+
+
 def chosen(group: str, choice: str) -> list[str]:
     """Return the overrides that choose a file of conf/, with the task that it is for where the default's isn't."""
     from visionlab import models
@@ -121,6 +147,8 @@ def chosen(group: str, choice: str) -> list[str]:
         return ["task=depth_mask", f"model={choice}", *inputs]
     if group == "loss":
         entry = LOSSES[content("loss", "loss", choice)["_target_"]]
+        if entry.labels:
+            return ["task=protein_atlas", f"loss={choice}"]
         if entry.takes != "values":
             return ["task=depth_mask", f"heads.mask.loss={choice}"]
         return ["task=depth_mask", f"loss={choice}"] if entry.dense else [f"loss={choice}"]

@@ -21,20 +21,25 @@ CHOICES = [
 # What a choice needs that has no sensible default.
 NEEDS = {("model", "timm"): ["model.name=test_resnet"]}
 
+SIDES = {"inception_resnet_v2": 80, "inception_resnet_v2_flat": 80, "small_cnn": 64}
+
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
-def test_choice_trains_for_a_step(group: str, choice: str, focus_root: Path, depth_mask_root: Path) -> None:
+def test_choice_trains_for_a_step(
+    group: str, choice: str, focus_root: Path, depth_mask_root: Path, atlas_root: Path
+) -> None:
     overrides = [*chosen(group, choice), *NEEDS.get((group, choice), [])]
-    dense = compose(overrides).module == "dense"
+    task = compose(overrides).task
     small = [text for text in TINY if not text.startswith(("task=", "model"))]
-    network = ["model=shuffle_unet"] if dense else ["model=timm", "model.name=test_resnet"]
+    network = ["model=shuffle_unet"] if task == "depth_mask" else ["model=timm", "model.name=test_resnet"]
     network = [] if group in ("model", "experiment") else network
     if choice == "ddp":
         overrides.append("trainer.devices=1")
-    root = f"data.root={depth_mask_root if dense else focus_root}"
-    whole = compose([*small, *network, *overrides, root])
+    root = {"focus": focus_root, "depth_mask": depth_mask_root, "protein_atlas": atlas_root}[task]
+    whole = compose([*small, *network, *overrides, f"data.root={root}"])
     cfg = list(each_stage(whole).values())[-1]
-    cfg.data.batch_size, cfg.data.image_size = 4, 32
+    # Some networks shrink images so much that of 32 pixels nothing is left.
+    cfg.data.batch_size, cfg.data.image_size = 4, SIDES.get(cfg.model.name, 32)
     data = assembly.make_data(cfg)
     data.setup()
     module = assembly.make_module(cfg, data)

@@ -16,6 +16,7 @@ DATA = '''
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -28,7 +29,7 @@ class BrightnessDataModule(ImageDataModule):
     """Images named <plate>_<brightness>_<contrast>.png; groups are plates."""
 
     task: ClassVar[str] = "brightness"
-    targets: ClassVar[dict[str, tuple[str, ...]]] = {"light": ("brightness", "contrast")}
+    targets: Mapping[str, tuple[str, ...]] = {"light": ("brightness", "contrast")}
 
     def index(self, root: Path) -> pd.DataFrame:
         rows = []

@@ -24,11 +24,16 @@ _SUBMODULES = ("data", "losses", "metrics", "models", "modules", "reports", "sam
 __all__ = ["__version__", "data", "load", "losses", "metrics", "models", "modules", "reports", "samples", "train"]
 
 
-def load(run_or_checkpoint: Any, *, device: str = "auto") -> Any:
-    """Return the ``Predictor`` of a run folder or checkpoint; see :func:`visionlab.inference.load`."""
+def load(
+    run_or_checkpoint: Any, *more: Any, device: str = "auto", tta: str | None = None, tta_merge: str = "mean"
+) -> Any:
+    """Return the ``Predictor`` of a run folder or checkpoint, of several their ``Ensemble``.
+
+    See :func:`visionlab.inference.load`.
+    """
     from visionlab.inference import load as load_predictor
 
-    return load_predictor(run_or_checkpoint, device=device)
+    return load_predictor(run_or_checkpoint, *more, device=device, tta=tta, tta_merge=tta_merge)
 
 
 def __getattr__(name: str) -> Any:

@@ -68,6 +68,8 @@ def make_model(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -
         options = {key: head[key] for key in ("metrics", "weight")}
         options["activation"] = head["activation"] or HEADS[head["kind"]].activations[0]
         options["unit"] = data.unit(name, head["unit"])
+        defaults = HEADS[head["kind"]].options
+        options |= {key: default if head[key] is None else head[key] for key, default in defaults.items()}
         heads.append(head_class(head["kind"]).from_data(name, data, **options))
     options = plain(cfg.model)
     name = options.pop("name")
@@ -131,16 +133,22 @@ def make_module(
     model = model or make_model(cfg, data)
     if cfg.trainer.channels_last:
         model.channels_last()
+    if cfg.model.get("freeze") is not None:
+        # Stages may differ in it.
+        model.network.set_frozen(cfg.model.freeze)  # type: ignore[operator]
     description = {
         "format": FORMAT,
         "version": __version__,
         "task": cfg.task,
         "module": cfg.module,
         "inputs": list(data.inputs),
+        "channels": list(data.channel_names),
         "preprocess": data.preprocess.spec(),
         "data": {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint},
     }
     losses = {name: make_loss(plain(head.loss or cfg.loss)) for name, head in cfg.heads.items()}
+    for head in model.each_head():
+        head.prepare(losses[head.name])
     return build(
         {"_target_": MODULES[cfg.module].target},
         model,

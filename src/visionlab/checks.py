@@ -13,6 +13,7 @@ from visionlab import models, schema, signature
 from visionlab.annotations import accepts, describe, show
 from visionlab.catalog import transform_arguments, transforms
 from visionlab.data.files import IMAGE
+from visionlab.data.labels import choose_classes
 from visionlab.errors import ConfigError, nearest
 from visionlab.head_checks import check_heads, check_losses, own_losses
 from visionlab.modules import MODULES
@@ -188,6 +189,7 @@ def _check_data(data: Mapping[str, Any], made: bool) -> None:
         raise ConfigError(f"data.fold: expected 0 to {folds - 1} for data.folds={folds}, found {fold}")
     if folds is not None and data["split_file"] is not None:
         raise ConfigError("data.folds and data.split_file: expected one of them, found both")
+    _check_labels(data)
     if folds is None and data["val_fraction"] + data["test_fraction"] >= 1:
         raise ConfigError(
             "data.val_fraction and data.test_fraction: expected less than 1 together, so that some is left to train "
@@ -198,6 +200,21 @@ def _check_data(data: Mapping[str, Any], made: bool) -> None:
     if data["root"] != "sample" and not made:
         _check_path("data.root", data["root"], "a folder, or 'sample' for a small generated set", Path.is_dir)
     _check_path("data.split_file", data["split_file"], "a file", Path.is_file)
+
+
+def _check_labels(data: Mapping[str, Any]) -> None:
+    """Check the settings of data sets whose images have several files and whose targets are classes."""
+    stains = signature.literal(data["_target_"], "stains")
+    if stains:
+        # Not above: it takes the readers of images with it.
+        from visionlab.data.channels import parse
+
+        parse(data["channels"], stains)
+    if "class_group" in data:
+        names = data["class_names"]
+        if names is None:
+            names = next(iter(signature.literal(data["_target_"], "targets").values()))
+        choose_classes(names, data["classes"], data["class_group"])
 
 
 def _check_augment(augment: Mapping[str, Any], data: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ VERBS = {
     "train": "train, test and report; -m sweeps",
     "resume": "go on with an interrupted run, exactly where it stopped",
     "prepare": "check, index, split and cache a data set",
+    "benchmark": "images a second by batch size and network, loading and step apart",
     "evaluate": "metrics with intervals on a split or another labelled folder",
     "predict": "images, folders, patterns -> csv",
     "report": "the report again, or several runs side by side",

@@ -55,7 +55,13 @@ def compose_run(overrides: Sequence[str], *, root: str = "train", multirun: bool
 
     composed = _compose(overrides, root)
     cfg = expand(without_hydra(composed))
-    check(cfg, multirun=multirun, preparing=root == "prepare")
+    for name, one in each_model(cfg).items():
+        try:
+            check(one, multirun=multirun, preparing=root == "prepare")
+        except ConfigError as error:
+            if not name:
+                raise
+            raise ConfigError(f"benchmark.models: {name}: {error}") from error
     try:
         return cfg, Path(str(composed.hydra.run.dir))
     except OmegaConfBaseException as error:
@@ -101,6 +107,23 @@ def choice(key: str, group: str, name: str) -> dict[str, Any]:
     for base in content.pop("defaults", []):
         result |= choice(key, group, base) if base != "_self_" else {}
     return result | content
+
+
+def each_model(cfg: DictConfig) -> dict[str, DictConfig]:
+    """Return {name: the configuration with that network} for ``benchmark.models``; else ``cfg`` alone, called ``""``.
+
+    Raises:
+        ConfigError: there is no such file in ``conf/model/``, or nothing to measure.
+    """
+    if cfg.benchmark is not None and not cfg.benchmark.batch_sizes:
+        raise ConfigError("benchmark.batch_sizes: expected at least one, e.g. [8,32,128]; found none")
+    if cfg.benchmark is None or not cfg.benchmark.models:
+        return {"": cfg}
+    found = {}
+    for name in map(str, cfg.benchmark.models):
+        found[name] = cfg.copy()
+        OmegaConf.update(found[name], "model", choice("benchmark.models", "model", name), merge=False)
+    return found
 
 
 def _weight(key: str, value: Any) -> float:

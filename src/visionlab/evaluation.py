@@ -33,6 +33,9 @@ _MODELS_OWN = (
     "data.fit",
     "data.inputs",
     "data.normalize",
+    "data.classes",
+    "data.class_group",
+    "data.class_names",
     "data.folds",
     "data.fold",
 )
@@ -59,6 +62,7 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
     predictor = load(checkpoint, device=device)
     splits = {"data.split_file": str(folder / "splits.json"), "data.folds": None, "data.fold": None}
     data = assembly.make_data(_config(folder, predictor, splits))
+    _refuse_other_classes(predictor, data)
     data.setup()
     if predictor.description["data"]["fingerprint"] != data.fingerprint:
         LOG.warning(
@@ -109,6 +113,7 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
     # Without a training split there is nothing to take the intensities' scale from; the network has its own.
     data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": "image"}, overrides))
     data.chosen_splits = _all_as_test
+    _refuse_other_classes(predictor, data)
     data.setup()
     _refuse_other_kind(predictor, data)
     _refuse_other_unit(predictor, data)
@@ -130,7 +135,7 @@ def _config(folder: Path, predictor: Predictor, data: dict[str, Any], overrides:
         "init_from": None,
         "augment.joint": [],
         "augment.image": [],
-        "data.channels": preprocess.channels,
+        "data.channels": list(predictor.description["channels"]) or preprocess.channels,
         "data.image_size": [preprocess.height, preprocess.width],
         "data.fit": preprocess.fit,
     }
@@ -165,6 +170,16 @@ def _refuse_occupied(out: Path) -> None:
 
 def _all_as_test(groups: Sequence[str]) -> Splits:
     return Splits((), (), tuple(sorted(set(groups))), (), "all groups are the test set")
+
+
+def _refuse_other_classes(predictor: Predictor, data: ImageDataModule) -> None:
+    for head in predictor.heads:
+        columns = list(data.targets.get(head.name, head.columns))
+        if columns != list(head.columns):
+            raise DataError(
+                f"heads.{head.name}: expected {', '.join(head.columns)} as in the checkpoint, found "
+                f"{', '.join(columns)} in the run's config.yaml; it was changed since"
+            )
 
 
 def _refuse_other_kind(predictor: Predictor, data: ImageDataModule) -> None:

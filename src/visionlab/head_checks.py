@@ -10,7 +10,7 @@ from visionlab.annotations import show
 from visionlab.errors import ConfigError, nearest
 from visionlab.losses import LOSSES
 from visionlab.metrics import METRICS
-from visionlab.modules import HEADS, MODULES
+from visionlab.modules import CALIBRATIONS, HEADS, MODULES, THRESHOLDS, HeadEntry
 from visionlab.ranges import AT_LEAST_0, check_choice
 
 Plain = dict[str, Any]
@@ -25,30 +25,29 @@ def check_heads(plain: Plain) -> None:
     check_choice("module", plain["module"], list(MODULES))
     target = plain["data"]["_target_"]
     numbers = signature.literal(target, "targets") or {}
-    maps = signature.literal(target, "maps") or {}
+    kinds = dict.fromkeys(numbers, "regression") | (signature.literal(target, "kinds") or {})
+    kinds |= signature.literal(target, "maps") or {}
     if not plain["heads"]:
-        raise ConfigError(f"heads: expected at least one of {', '.join([*numbers, *maps])}; found none")
+        raise ConfigError(f"heads: expected at least one of {', '.join(kinds)}; found none")
     for name, head in plain["heads"].items():
-        _check_head(name, head, plain["module"], list(numbers), maps)
+        _check_head(name, head, plain["module"], kinds)
     if not any(head["weight"] for head in plain["heads"].values()):
         raise ConfigError("heads: expected a weight above 0 in at least one, found 0 in all: nothing would be learnt")
     _check_monitor(plain)
 
 
-def _check_head(name: str, head: Plain, module: str, numbers: list[str], maps: dict[str, str]) -> None:
+def _check_head(name: str, head: Plain, module: str, kinds: dict[str, str]) -> None:
+    """Check a head; ``kinds`` are those of the data's targets."""
     key = f"heads.{name}"
-    targets = [*numbers, *maps]
-    if name not in targets:
-        listed = ", ".join(targets) or "none"
-        raise ConfigError(f"{key}: expected a target of the data, {listed}; found '{name}'.{nearest(name, targets)}")
+    if name not in kinds:
+        listed = ", ".join(kinds) or "none"
+        raise ConfigError(f"{key}: expected a target of the data, {listed}; found '{name}'.{nearest(name, kinds)}")
     check_choice(f"{key}.kind", head["kind"], list(HEADS))
     entry = HEADS[head["kind"]]
-    wanted = maps.get(name, "regression")
-    if head["kind"] != wanted:
-        raise ConfigError(f"{key}.kind: expected {wanted}, which this target of the data is; found {head['kind']}")
-    if entry.dense != (MODULES[module].kind == "dense"):
-        fitting = next(other for other, found in MODULES.items() if (found.kind == "dense") == entry.dense)
-        raise ConfigError(f"module: expected {fitting} for {key}.kind={head['kind']}, found {module}")
+    if head["kind"] != kinds[name]:
+        raise ConfigError(f"{key}.kind: expected {kinds[name]}, which this target of the data is; found {head['kind']}")
+    if entry.module != module:
+        raise ConfigError(f"module: expected {entry.module} for {key}.kind={head['kind']}, found {module}")
     if head["activation"] is not None:
         check_choice(f"{key}.activation", head["activation"], entry.activations)
     if not head["metrics"]:
@@ -57,6 +56,25 @@ def _check_head(name: str, head: Plain, module: str, numbers: list[str], maps: d
         check_choice(f"{key}.metrics", metric, list(METRICS[head["kind"]]))
     if not AT_LEAST_0[1](head["weight"]):
         raise ConfigError(f"{key}.weight: expected {AT_LEAST_0[0]}, found {head['weight']}")
+    _check_decisions(key, head, entry)
+
+
+def _check_decisions(key: str, head: Plain, entry: HeadEntry) -> None:
+    """Check what only heads of labels have: how thresholds and calibration are found."""
+    for option in ("thresholds", "calibration"):
+        if head[option] is not None and option not in entry.options:
+            raise ConfigError(f"{key}.{option}: only heads of labels have it, found it on one of kind {head['kind']}")
+    thresholds, calibration = head["thresholds"], head["calibration"]
+    if isinstance(thresholds, int | float) and not isinstance(thresholds, bool):
+        if not 0 < thresholds < 1:
+            raise ConfigError(f"{key}.thresholds: expected a score above 0 and below 1, found {thresholds}")
+    elif thresholds is not None:
+        if not isinstance(thresholds, str):
+            names = ", ".join(THRESHOLDS)
+            raise ConfigError(f"{key}.thresholds: expected one of {names}, or a number, found {show(thresholds)}")
+        check_choice(f"{key}.thresholds", thresholds, THRESHOLDS)
+    if calibration is not None:
+        check_choice(f"{key}.calibration", calibration, CALIBRATIONS)
 
 
 def _check_monitor(plain: Plain) -> None:
@@ -99,6 +117,10 @@ def check_losses(plain: Plain) -> None:
     for name, head in plain["heads"].items():
         for key, node in list(own_losses(plain, name)) or [("loss", plain["loss"])]:
             _check_pair(key, node["_target_"], name, head, side)
+            if node.get("class_weights", "none") != "none" and head["kind"] != "multilabel":
+                raise ConfigError(
+                    f"{key}.class_weights: only labels have classes to weigh, heads.{name} is of kind {head['kind']}"
+                )
     balance = plain["balance"]
     for argument in ("raised", "by"):
         if argument in balance:
@@ -120,8 +142,16 @@ def _check_pair(key: str, target: str, name: str, head: Plain, side: int) -> Non
     short = target.rpartition(".")[2]
     activation = head["activation"] or HEADS[kind].activations[0]
     if loss.dense and not HEADS[kind].dense:
-        raise ConfigError(f"{key}: {short} compares maps, but heads.{name} gives numbers; choose l1, mse or huber")
-    if loss.takes != "values" and kind != "mask":
+        gives, instead = ("labels", "bce or focal") if kind == "multilabel" else ("numbers", "l1, mse or huber")
+        raise ConfigError(f"{key}: {short} compares maps, but heads.{name} gives {gives}; choose {instead}")
+    if kind == "multilabel" and target.endswith((".l1", ".huber")):
+        raise ConfigError(
+            f"{key}: {short} is smallest where a class that is mostly absent is never given (its median is 0); choose "
+            f"bce, focal or asymmetric for heads.{name}"
+        )
+    if loss.labels and kind != "multilabel":
+        raise ConfigError(f"{key}: {short} is for labels of whole images, but heads.{name} is of kind {kind}")
+    if loss.takes != "values" and kind not in ("mask", "multilabel"):
         raise ConfigError(
             f"{key}: {short} needs targets of 0 and 1, but those of heads.{name} (kind {kind}) are numbers of any "
             "size, on which it diverges; choose l1, mse, l1_msssim, ... for it, e.g. heads."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +58,8 @@ def hydra_app(task_function: Task, *, root: str = "train") -> None:
             total = len(jobs)
         elif not arguments.shell_completion:
             config.compose(overrides, root=root)
-        failures, done = _run_hydra(task_function, root, total)
+        with _readable(root) if arguments.help else contextlib.nullcontext():
+            failures, done = _run_hydra(task_function, root, total)
         if len(done) > 1 and root == "train":
             _compare(done)
         if len(failures) == 1 and total == 1:
@@ -92,6 +96,19 @@ def call(task_function: Task, overrides: Sequence[str]) -> Any:
     finally:
         LOG.removeHandler(handler)
         handler.close()
+
+
+@contextlib.contextmanager
+def _readable(root: str) -> Iterator[None]:
+    """Wrap the long lines of Hydra's help, which lists all choices of a group in one, and leave out other commands'."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        for line in text.getvalue().splitlines():
+            if root == "prepare" or not line.startswith("make: "):
+                print(textwrap.fill(line, 120, subsequent_indent="    ") if len(line) > 120 else line)
 
 
 def _compare(folders: Sequence[Path]) -> None:

@@ -71,7 +71,7 @@ def _check(data: ImageDataModule, root: Path) -> tuple[list[Problem], int]:
     found = data.scan(root)
     table = data.choose(found.table, root) if len(found.table) else found.table
     report = check_files(table, root, known=found.problems)
-    problems = [*report.problems, *_other_channels(report.table, root, data.channels), *_other_kind(report.table)]
+    problems = [*report.problems, *_other_channels(report.table, root, data.file_channels), *_other_kind(report.table)]
     problems += data.check_more(table, root)
     return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
 
@@ -127,7 +127,8 @@ def _head(data: ImageDataModule, name: str, head: DictConfig) -> dict[str, Any]:
     about = {"kind": head.kind, "unit": data.unit(name, head.unit)}
     if name in data.maps:
         return {**about, "columns": [name]}
-    return {**about, "columns": list(data.targets[name]), "step": data.step(name)}
+    about |= {"columns": list(data.targets[name])}
+    return about | ({"ids": data.ids(name)} if name in data.kinds else {"step": data.step(name)})
 
 
 def _training(command: str, splits: Path) -> str:

@@ -25,6 +25,7 @@ RANGES: dict[str, Rule] = {
     "data.image_size": ("at least 8 pixels", lambda value: value >= 8),
     "data.batch_size": AT_LEAST_1,
     "data.num_workers": AT_LEAST_0,
+    "data.samples_per_epoch": AT_LEAST_1,
     "data.val_fraction": BETWEEN,
     "data.test_fraction": BELOW_1,
     "data.folds": ("at least 2", lambda value: value >= 2),
@@ -38,6 +39,10 @@ RANGES: dict[str, Rule] = {
     "loss.alpha": ("a number of 0 to 1", lambda value: 0 <= value <= 1),
     "loss.gamma": AT_LEAST_0,
     "loss.pos_weight": ABOVE_0,
+    "loss.label_smoothing": BELOW_1,
+    "loss.clip": BELOW_1,
+    "loss.gamma_positive": AT_LEAST_0,
+    "loss.gamma_negative": AT_LEAST_0,
     "loss.smooth": ABOVE_0,
     "loss.data_range": ABOVE_0,
     "balance.factor": AT_LEAST_1,
@@ -72,6 +77,8 @@ RANGES: dict[str, Rule] = {
     "callbacks.checkpoint.every_minutes": ABOVE_0,
     "callbacks.images.count": AT_LEAST_0,
     "callbacks.images.every_n_epochs": AT_LEAST_1,
+    "benchmark.batch_sizes": AT_LEAST_1,
+    "benchmark.seconds": ABOVE_0,
 }
 
 CHOICES: dict[str, tuple[str, ...]] = {

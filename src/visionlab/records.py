@@ -6,6 +6,7 @@ import contextlib
 import json
 import platform
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,14 +21,16 @@ from visionlab.data.module import ImageDataModule
 from visionlab.data.store import write_json, write_text
 from visionlab.errors import DataError
 from visionlab.inference import Predictor, load
-from visionlab.inference.splits import describe_heads, evaluate_split
+from visionlab.inference.decisions import fit_heads
+from visionlab.inference.files import find_checkpoint
+from visionlab.inference.splits import FITTED_ON, Rows, describe_heads, evaluate_split, measure_split
 from visionlab.models.summary import parameters, receptive_field
 from visionlab.modules.task_model import TaskModel
 from visionlab.reports.html import write_report
 from visionlab.reports.style import save
 from visionlab.reports.text import count, digits, measure, unit_text
 from visionlab.reports.weights import weight_histograms
-from visionlab.showing import best_worst_figure, example_figure
+from visionlab.showing import example_figure, save_pictures
 
 _PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
 
@@ -146,9 +149,12 @@ class RunRecord:
     def finish(self, data: ImageDataModule, logger: TensorBoardLogger, device: str) -> None:
         """Test the best checkpoint and write predictions, metrics, plots, hyper-parameters and report."""
         predictor = load(self.folder)
+        rows = measure_split(predictor, data, FITTED_ON)
+        fit_heads(find_checkpoint(self.folder), predictor, rows)
+        self.about["heads"] = describe_heads(predictor.heads)
         # With data.test_fraction=0 there is no test split.
         splits = tuple(split for split in ("val", "test") if len(data.rows[split]))
-        metrics = evaluate_into(self.folder, predictor, data, splits)
+        metrics = evaluate_into(self.folder, predictor, data, splits, {FITTED_ON: rows})
         if self.cfg.logger.histograms:
             arrays = {
                 name: value.detach().flatten().cpu().numpy()
@@ -173,20 +179,32 @@ def say(metrics: dict[str, Any], data_name: str) -> None:
     for name, entry in metrics.items():
         unit = unit_text(entry["unit"])
         baseline = "undefined" if entry["baseline"] is None else f"{digits(entry['baseline'])} {unit}".strip()
-        groups = count(entry["groups"], "group")
-        LOG.info("%s on %s: %s (95%% interval over %s), baseline %s", name, data_name, measure(entry), groups, baseline)
+        interval = f" (95% interval over {count(entry['groups'], 'group')})" if entry["low"] is not None else ""
+        LOG.info("%s on %s: %s%s, baseline %s", name, data_name, measure(entry), interval, baseline)
 
 
-def evaluate_into(folder: Path, predictor: Predictor, data: ImageDataModule, splits: tuple[str, ...]) -> dict[str, Any]:
-    """Evaluate these splits; write ``predictions/``, ``metrics.json`` and pictures of the best and worst."""
+def evaluate_into(
+    folder: Path,
+    predictor: Predictor,
+    data: ImageDataModule,
+    splits: tuple[str, ...],
+    known: Mapping[str, Rows] | None = None,
+) -> dict[str, Any]:
+    """Evaluate these splits; write ``predictions/``, ``metrics.json`` and the pictures of single samples.
+
+    Args:
+        folder: a run folder.
+        predictor: with thresholds, where it has any, fitted already.
+        data: set up.
+        splits: the last one is the one that pictures are made of.
+        known: split -> rows of :func:`measure_split`, where they were measured already.
+    """
     path = folder / "metrics.json"
     metrics: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     for split in splits:
-        metrics |= evaluate_split(predictor, data, split, folder)
+        metrics |= evaluate_split(predictor, data, split, folder, (known or {}).get(split))
     write_json(path, metrics)
-    picture = folder / "plots" / "best_worst.png"
-    if splits[-1] == "test" or not picture.is_file():
-        save(best_worst_figure(folder, predictor, data, splits[-1]), picture)
+    save_pictures(folder, predictor, data, splits[-1])
     return metrics
 
 

@@ -43,6 +43,9 @@ class HeadConfig:
     # null: the loss of the run; else the name of a file in conf/loss/, several with their weights {bce: 1, dice: 0.5},
     # or a mapping as in such a file. Not typed so, for Hydra can't set an optional mapping from the command line.
     loss: Any = None
+    # Of heads of labels only; null: the usual one. A name, or a number for all classes.
+    thresholds: Any = None
+    calibration: str | None = None
 
 
 @dataclass
@@ -56,6 +59,7 @@ class StageConfig:
     batch_size: int | None = None
     epochs: int | None = None
     lr: float | None = None
+    freeze: bool | None = None
     augment: Any = None
     loss: Any = None
     scheduler: Any = None
@@ -138,6 +142,15 @@ class LoggerConfig:
 
 
 @dataclass
+class BenchmarkConfig:
+    """What is measured."""
+
+    models: list[str] = MISSING
+    batch_sizes: list[int] = MISSING
+    seconds: float = MISSING
+
+
+@dataclass
 class TrainConfig:
     """Everything that a run is made of."""
 
@@ -165,6 +178,8 @@ class TrainConfig:
     summary: bool = MISSING
     # Of `prepare` only: how to make the data set first.
     make: dict[str, Any] | None = None
+    # Of `benchmark` only.
+    benchmark: BenchmarkConfig | None = None
 
 
 def register() -> None:

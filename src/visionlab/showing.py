@@ -1,8 +1,12 @@
-"""Samples of a data module as reports and TensorBoard show them: numbers under images, maps beside them."""
+"""Samples of a data module as reports and TensorBoard show them: numbers under images, maps and labels beside them.
+
+What is shown depends on the kind of a head: ``EXAMPLES`` and ``PICTURES``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,18 @@ import numpy as np
 import pandas as pd
 import torch
 
+from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
+from visionlab.data.store import write_text
+from visionlab.errors import UsageError
 from visionlab.inference import Predictor
+from visionlab.label_pictures import LabelPictures, label_examples
 from visionlab.metrics import METRICS
 from visionlab.modules.heads import Head
 from visionlab.reports.images import best_worst, examples
 from visionlab.reports.maps import MapShown, Shown, best_worst_maps, map_examples
+from visionlab.reports.microscope import composite
+from visionlab.reports.style import save
 from visionlab.reports.text import digits, key_metric, metric_label, with_unit
 
 Array = np.ndarray[Any, Any]
@@ -49,8 +59,20 @@ def shown(
         for name, stored in data.stored_maps.items()
         if name in units
     }
-    inputs = {name: stored.image(row, 0.5, 0.5) for name, stored in zip(data.inputs, data.images, strict=True)}
+    inputs = {name: view(data, row, place) for place, name in enumerate(data.inputs)}
     return Shown(name=str(data.table["id"].iloc[row]), inputs=inputs, maps=maps, scores=scores or {})
+
+
+def view(data: ImageDataModule, row: int, place: int = 0) -> Array:
+    """Return an input of a sample for looking at, H x W x C: several stains as one picture in their colours.
+
+    Args:
+        data: set up.
+        row: of the index.
+        place: of the input among those of the network.
+    """
+    image = data.images[place].image(row, 0.5, 0.5)
+    return composite(image, data.channel_names) if data.channel_names else image
 
 
 def example_figure(data: ImageDataModule, units: Mapping[str, str]) -> Any:
@@ -61,42 +83,114 @@ def example_figure(data: ImageDataModule, units: Mapping[str, str]) -> Any:
         units: head -> its unit.
     """
     target = next(iter(data.targets), None)
-    chosen = [
-        (split, place, int(rows[place]))
-        for split, rows in data.rows.items()
-        for place in _spread(len(rows), 6 if target else 3)
-    ]
-    if target is None:
-        samples = [shown(data, row, units) for _, _, row in chosen]
-        return map_examples(
-            samples,
-            [f"{split}: {sample.name}" for (split, _, _), sample in zip(chosen, samples, strict=True)],
-            caption=f"{data.name}: samples of each split",
-        )
-    images = [data.images[0].image(row, 0.5, 0.5) for _, _, row in chosen]
+    kind = "maps" if target is None else data.kinds.get(target, "regression")
+    return EXAMPLES[kind](data, units)
+
+
+def _map_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
+    chosen = _chosen(data, 3)
+    samples = [shown(data, row, units) for _, _, row in chosen]
+    titles = [f"{split}: {sample.name}" for (split, _, _), sample in zip(chosen, samples, strict=True)]
+    return map_examples(samples, titles, caption=f"{data.name}: samples of each split")
+
+
+def _number_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
+    target = next(iter(data.targets))
+    chosen = _chosen(data, 6)
     titles = [f"{split}: {data.values(target, split)[place, 0]:.4g}" for split, place, _ in chosen]
+    images = [view(data, row) for _, _, row in chosen]
     return examples(images, titles, caption=f"{data.name}: images of each split with {target}")
 
 
-def best_worst_figure(folder: Path, predictor: Predictor, data: ImageDataModule, split: str) -> Any:
-    """Return the samples whose predictions in ``predictions/<split>.csv`` are best and worst."""
+def _label_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
+    return label_examples(data, next(iter(data.targets)), _chosen(data, 6), partial(view, data))
+
+
+def _chosen(data: ImageDataModule, wanted: int) -> list[tuple[str, int, int]]:
+    """Return split, place in it and row of the index of so many samples of each split."""
+    return [
+        (split, int(place), int(rows[place]))
+        for split, rows in data.rows.items()
+        for place in _spread(len(rows), wanted)
+    ]
+
+
+EXAMPLES: dict[str, Callable[[ImageDataModule, Mapping[str, str]], Any]] = {
+    "maps": _map_examples,
+    "regression": _number_examples,
+    "multilabel": _label_examples,
+}
+"""Kind of the head of numbers or labels, or ``maps`` without one -> the figure of a few samples of each split."""
+
+
+def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, split: str) -> None:
+    """Draw the pictures of single samples that a split's predictions call for into ``plots/``.
+
+    Those of another split than ``test`` replace none. For labels, ``predictions/<split>_suspects.csv`` is written too.
+
+    Args:
+        folder: of a run or an evaluation; holds ``predictions/<split>.csv``.
+        predictor: with thresholds, where it has any, fitted already.
+        data: set up.
+        split: its name.
+    """
     table = pd.read_csv(folder / "predictions" / f"{split}.csv", dtype={"id": str})
+    make = dict.fromkeys(PICTURES[head.kind] for head in predictor.heads)
+    for name, draw in (pair for one in make for pair in one(folder, predictor, data, table, split).items()):
+        path = folder / "plots" / f"{name}.png"
+        if split != "test" and path.is_file():
+            continue
+        try:
+            save(draw(), path)
+        except UsageError as error:
+            LOG.info("%s is not drawn: %s", path.name, error)
+
+
+Draws = dict[str, Callable[[], Any]]
+
+
+def _map_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, table: pd.DataFrame, split: str) -> Draws:
     rows = data.rows[split]
-    caption = f"{split}: {data.name}"
-    if predictor.model.dense:
-        order = _by_score(table, predictor.heads)
-        count = min(_ROWS, len(order) // 2)
-        best, worst = order[: max(1, count)], order[::-1][:count]
+    order = _by_score(table, predictor.heads)
+    count = min(_ROWS, len(order) // 2)
+    best, worst = order[: max(1, count)], order[::-1][:count]
+
+    def draw() -> Any:
         return best_worst_maps(
             [predicted_sample(predictor, data, table, int(place), int(rows[place])) for place in best],
             [predicted_sample(predictor, data, table, int(place), int(rows[place])) for place in worst],
-            caption=caption,
+            caption=f"{split}: {data.name}",
         )
-    head = predictor.heads[0]
+
+    return {"best_worst": draw}
+
+
+def _number_pictures(
+    folder: Path, predictor: Predictor, data: ImageDataModule, table: pd.DataFrame, split: str
+) -> Draws:
+    head, rows = predictor.heads[0], data.rows[split]
     column = head.columns[0]
-    windows = _Lazy(lambda place: data.images[0].image(int(rows[place]), 0.5, 0.5))
+    windows = _Lazy(lambda place: view(data, int(rows[place])))
     true, pred = table[f"{column}_true"].to_numpy(), table[f"{column}_pred"].to_numpy()
-    return best_worst(windows, true, pred, table["id"].tolist(), head.unit, caption=caption)
+    ids, caption = table["id"].tolist(), f"{split}: {data.name}"
+    return {"best_worst": lambda: best_worst(windows, true, pred, ids, head.unit, caption=caption)}
+
+
+def _label_pictures(
+    folder: Path, predictor: Predictor, data: ImageDataModule, table: pd.DataFrame, split: str
+) -> Draws:
+    of_split = LabelPictures(predictor, data, table, split, partial(view, data))
+    write_text(folder / "predictions" / f"{split}_suspects.csv", of_split.suspects_table())
+    return of_split.draws()
+
+
+PICTURES: dict[str, Callable[[Path, Predictor, ImageDataModule, pd.DataFrame, str], Draws]] = {
+    "regression": _number_pictures,
+    "mask": _map_pictures,
+    "depth": _map_pictures,
+    "multilabel": _label_pictures,
+}
+"""Kind of a head -> the pictures of single samples, by name, each drawn when called; see :func:`save_pictures`."""
 
 
 def predicted_sample(predictor: Predictor, data: ImageDataModule, table: pd.DataFrame, place: int, row: int) -> Shown:

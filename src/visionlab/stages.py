@@ -12,6 +12,7 @@ _PLACES = {
     "batch_size": "data.batch_size",
     "epochs": "trainer.max_epochs",
     "lr": "optimizer.lr",
+    "freeze": "model.freeze",
     "loss": "loss",
     "scheduler": "scheduler",
     "balance": "balance",

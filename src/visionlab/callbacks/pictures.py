@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from visionlab.modules.heads import Head
 from visionlab.reports.figures import validation_figures
 from visionlab.reports.images import captioned
 from visionlab.reports.maps import map_grid
-from visionlab.showing import shown
+from visionlab.showing import shown, view
+
+_SCORES = 3  # below a picture
 
 
 class Pictures(pl.Callback):
@@ -79,7 +82,8 @@ class Pictures(pl.Callback):
         writer, step = _writer(trainer), trainer.global_step - 1
         for head in pl_module.model.each_head():
             rows = pl_module.validated[head.name]
-            for name, figure in validation_figures(head.kind, rows, head.describe(), self.data.name).items():
+            about = {"name": head.name, **head.describe()}
+            for name, figure in validation_figures(head.kind, rows, about, self.data.name).items():
                 writer.add_figure(f"val/{head.name}/{name}", figure, step)
         if self._decoded:
             writer.add_figure("val/images", self._maps(pl_module), step)
@@ -90,7 +94,7 @@ class Pictures(pl.Callback):
                 writer.add_histogram(f"weights/{name}", parameter.detach().float().cpu(), step)
 
     def _numbers(self, trainer: pl.Trainer, module: TaskModule, writer: Any, step: int) -> None:
-        """Add the shown images with true and predicted numbers under them."""
+        """Add the shown images with true and predicted numbers or labels under them."""
         # Values were gathered rank by rank; each rank took every world_size-th sample.
         count, world = len(self.data.rows["val"]), trainer.world_size
         order = np.concatenate([np.arange(count)[rank::world] for rank in range(world)])
@@ -100,9 +104,9 @@ class Pictures(pl.Callback):
             for position in self.shown:
                 where = np.flatnonzero(order[: len(rows)] == position)
                 if len(where):
-                    image = self.data.images[0].image(int(self.data.rows["val"][position]), 0.5, 0.5)
+                    image = view(self.data, int(self.data.rows["val"][position]))
                     true, pred = np.split(rows[where[0]], 2)
-                    pictures.append(captioned(image, _caption(head, true, pred)))
+                    pictures.append(captioned(image, CAPTIONS[head.kind](head, true, pred)))
             if pictures:
                 writer.add_images(f"val/{head.name}/images", np.stack(pictures), step, dataformats="NHWC")
 
@@ -117,11 +121,26 @@ class Pictures(pl.Callback):
         return map_grid(samples, f"val: {self.data.name}")
 
 
-def _caption(head: Head, true: np.ndarray[Any, Any], pred: np.ndarray[Any, Any]) -> str:
+def _number_caption(head: Head, true: np.ndarray[Any, Any], pred: np.ndarray[Any, Any]) -> str:
     """Return K true and predicted values as the text below a picture."""
     pairs = [f"true {t:.4g} predicted {p:.4g}" for t, p in zip(true, pred, strict=True)]
     named = pairs if len(pairs) == 1 else [f"{c}: {pair}" for c, pair in zip(head.columns, pairs, strict=True)]
     return f"{', '.join(named)} {head.unit}".rstrip()
+
+
+def _label_caption(head: Head, true: np.ndarray[Any, Any], scores: np.ndarray[Any, Any]) -> str:
+    """Return the labels and the highest of the K scores; a comma begins a new line."""
+    names = [column.replace(",", " ") for column in head.columns]
+    given = "; ".join(name for name, has in zip(names, true, strict=True) if has > 0) or "none"
+    highest = np.argsort(-scores, kind="stable")[:_SCORES]
+    return ", ".join([f"true: {given}", *(f"{names[k]} {scores[k]:.2f}" for k in highest)])
+
+
+CAPTIONS: dict[str, Callable[[Head, np.ndarray[Any, Any], np.ndarray[Any, Any]], str]] = {
+    "regression": _number_caption,
+    "multilabel": _label_caption,
+}
+"""Kind of a head that gives no map -> the text below a picture, of as many parts for each picture."""
 
 
 def _writer(trainer: pl.Trainer) -> Any:

@@ -6,11 +6,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from visionlab.inference.ensemble import Ensemble, load
     from visionlab.inference.prediction import Prediction
-    from visionlab.inference.predictor import Predictor, load
+    from visionlab.inference.predictor import Predictor
 
-_EXPORTS = {"Prediction": "prediction", "Predictor": "predictor", "load": "predictor"}
-__all__ = ["Prediction", "Predictor", "load"]
+_EXPORTS = {"Ensemble": "ensemble", "Prediction": "prediction", "Predictor": "predictor", "load": "ensemble"}
+__all__ = ["Ensemble", "Prediction", "Predictor", "load"]
 
 
 def __getattr__(name: str) -> Any:

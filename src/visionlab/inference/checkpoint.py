@@ -10,11 +10,12 @@ from typing import Any
 import torch
 
 from visionlab import models
+from visionlab.data.channels import parse
 from visionlab.data.files import IMAGE
 from visionlab.data.images import MAX_VALUES
-from visionlab.errors import DataError, UserError
+from visionlab.errors import ConfigError, DataError, UserError
 from visionlab.metrics import METRICS
-from visionlab.modules import HEADS
+from visionlab.modules import CALIBRATIONS, HEADS, THRESHOLDS
 from visionlab.modules.task_model import TaskModel
 from visionlab.schema import FITS
 
@@ -55,7 +56,10 @@ _HEAD: dict[str, _Kinds] = {
     "activation": str,
 }
 # What heads of one kind hold beside.
-_OF_KIND: dict[str, dict[str, _Kinds]] = {"regression": {"step": (*_NUMBER, type(None))}}
+_OF_KIND: dict[str, dict[str, _Kinds]] = {
+    "regression": {"step": (*_NUMBER, type(None))},
+    "multilabel": {"ids": list, "thresholds": (str, *_NUMBER), "calibration": str},
+}
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -148,6 +152,16 @@ def _check_description(description: dict[str, Any]) -> None:
     inputs = description["inputs"]
     named = all(isinstance(name, str) for name in inputs) and inputs[:1] == [IMAGE] and len(set(inputs)) == len(inputs)
     _expect(named, "inputs", f"different names, the first {IMAGE}", inputs)
+    # Earlier versions knew only images of one file.
+    stains = description.setdefault("channels", [])
+    right = isinstance(stains, list) and all(isinstance(item, str) for item in stains)
+    _expect(right, "channels", "names of the files that hold a channel each", stains)
+    if right and stains:
+        try:
+            parse(stains)
+        except ConfigError as error:
+            raise ValueError(f"channels: {error}") from error
+    _expect(len(stains) in (0, preprocess["channels"]), "channels", f"{preprocess['channels']} or none", stains)
     found = preprocess["channels"] * len(inputs)
     _expect(found == network["in_channels"], "preprocess.channels", "as many as the network takes", found)
     values = preprocess["channels"] * preprocess["height"] * preprocess["width"]
@@ -172,12 +186,25 @@ def _check_description(description: dict[str, Any]) -> None:
         _expect(all(isinstance(c, str) for c in head["columns"]), f"{key}.columns", "names", head["columns"])
         if HEADS[head["kind"]].dense:
             _expect(head["columns"] == [name], f"{key}.columns", f"['{name}'], one map", head["columns"])
+        if "ids" in _OF_KIND.get(head["kind"], {}):
+            _check_labels(head, key)
         metrics = METRICS[head["kind"]]
         known = all(isinstance(name, str) and name in metrics for name in head["metrics"])
         _expect(known, f"{key}.metrics", f"some of {', '.join(metrics)}", head["metrics"])
         columns += head["columns"]
     several = "as many different columns as the network has channels out"
     _expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)
+
+
+def _check_labels(head: dict[str, Any], key: str) -> None:
+    """Check what only heads of labels hold."""
+    ids, method = head["ids"], head["thresholds"]
+    numbers = all(isinstance(item, int) and not isinstance(item, bool) for item in ids)
+    right = numbers and len(set(ids)) == len(ids) == len(head["columns"])
+    _expect(right, f"{key}.ids", "a different whole number for each column", ids)
+    _expect(not isinstance(method, str) or method in THRESHOLDS, f"{key}.thresholds", ", ".join(THRESHOLDS), method)
+    right = head["calibration"] in CALIBRATIONS
+    _expect(right, f"{key}.calibration", f"one of {', '.join(CALIBRATIONS)}", head["calibration"])
 
 
 def _check_types(node: dict[str, Any], kinds: dict[str, _Kinds], where: str) -> None:

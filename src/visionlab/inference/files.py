@@ -54,6 +54,28 @@ def find_checkpoint(run: str | Path) -> Path:
     )
 
 
+def split_runs(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Return the checkpoints of the leading words that name runs, at least one, and the other words: the images.
+
+    Raises:
+        UsageError: the first is no run, or nothing else is named.
+    """
+    runs = [words[0], *itertools.takewhile(_is_run, words[1:])]
+    checkpoints = [find_checkpoint(run) for run in runs]
+    if len(runs) == len(words):
+        raise UsageError(f"Missing argument INPUT: expected images, a folder or a pattern after {runs[-1]}")
+    return checkpoints, list(words[len(runs) :])
+
+
+def _is_run(word: str) -> bool:
+    path = Path(word).expanduser()
+    if path.is_file():
+        return path.suffix == ".ckpt"
+    own = ("checkpoints", "best.ckpt", "last.ckpt", "multirun.yaml")
+    # With these two it is a run that has no checkpoint yet, which is said.
+    return any((path / name).exists() for name in own) or all((path / n).is_file() for n in ("config.yaml", "run.json"))
+
+
 def find_images(inputs: Sequence[str]) -> list[Path]:
     """Return the files meant by paths, folders (all depths) and patterns, each once, in the order given.
 
@@ -167,8 +189,8 @@ def output_names(files: Sequence[Path]) -> list[str]:
     return list(found)
 
 
-def prepare_output(out: Path) -> None:
-    """Make the folder for predictions.
+def prepare_output(out: Path, option: str = "--out") -> None:
+    """Make a folder for predictions, named by ``option``.
 
     Raises:
         UsageError: it cannot be one that is written into.
@@ -179,11 +201,11 @@ def prepare_output(out: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise UsageError(f"--out {out}: expected a folder that can be written, found: {error.strerror}") from error
+        raise UsageError(f"{option} {out}: expected a folder that can be written, found: {error.strerror}") from error
 
 
 def write_predictions(
-    results: Iterable[tuple[Path, Prediction | DataError]], out: Path, write_maps: Callable[[Prediction], None]
+    results: Iterable[tuple[Path, Prediction | DataError]], out: Path, *writers: Callable[[Prediction], None]
 ) -> tuple[int, int]:
     """Write ``predictions.csv`` (path, name, value, unit) and, if there are any, ``failed.csv`` (path, reason).
 
@@ -192,7 +214,7 @@ def write_predictions(
     Args:
         results: each image with its prediction or its error.
         out: the folder.
-        write_maps: called with each prediction, to write its maps.
+        writers: called with each prediction, to write its maps or note its labels.
 
     Returns:
         How many files were predicted and how many failed.
@@ -209,12 +231,13 @@ def write_predictions(
             for path, result in results:
                 if isinstance(result, DataError):
                     LOG.warning("%s", result)
-                    failed.append((_printable(path), _printable(str(result).removeprefix(f"{path}: "))))
+                    failed.append((printable(path), printable(str(result).removeprefix(f"{path}: "))))
                     continue
                 good += 1
-                write_maps(result)
+                for write in writers:
+                    write(result)
                 for name, value in result.values.items():
-                    writer.writerow([_printable(path), name, f"{value:.7g}", result.units[name]])
+                    writer.writerow([printable(path), name, f"{value:.7g}", result.units[name]])
         part.replace(out / "predictions.csv")
         (out / "failed.csv").unlink(missing_ok=True)
         if failed:
@@ -228,6 +251,6 @@ def write_predictions(
     return good, len(failed)
 
 
-def _printable(text: object) -> str:
+def printable(text: object) -> str:
     """Return a text as it is, or escaped where a file name holds bytes that are no UTF-8."""
     return str(text).encode("utf-8", "backslashreplace").decode()

@@ -50,17 +50,18 @@ class MapWriter:
     def __init__(
         self, heads: Sequence[Head], names: Mapping[str, str], out: Path, depth_format: Literal["png", "tif"]
     ) -> None:
-        self.heads, self.names, self.out, self.depth_format = heads, names, out, depth_format
-        self.steps = {head.name: _step(head) for head in heads if isinstance(head, DepthHead)}
+        self.heads = [head for head in heads if isinstance(head, MaskHead | DepthHead)]
+        self.names, self.out, self.depth_format = names, out, depth_format
+        self.steps = {head.name: _step(head) for head in self.heads if isinstance(head, DepthHead)}
         self._clipped: set[str] = set()
-        if any(isinstance(head, MaskHead | DepthHead) for head in heads):
+        if self.heads:
             # They may be the labels of a data set.
-            others = [name for name in (*(head.name for head in heads), "overlay") if (out / name).exists()]
+            others = [name for name in (*(head.name for head in self.heads), "overlay") if (out / name).exists()]
             if others and not (out / _ABOUT).is_file():
                 raise UsageError(
                     f"--out {out}: found '{others[0]}' there, not from an earlier prediction; give another folder"
                 )
-            self._begin({head.name: self._about(head) for head in heads})
+            self._begin({head.name: self._about(head) for head in self.heads})
 
     def _begin(self, about: dict[str, Any]) -> None:
         path = self.out / _ABOUT

@@ -3,48 +3,63 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from visionlab.data.channels import STAINS, Channels, read_plane, unlike
+from visionlab.data.files import IMAGE, suffix
 from visionlab.data.images import read
 from visionlab.data.preprocess import Preprocess
-from visionlab.errors import DataError
+from visionlab.errors import DataError, UsageError, nearest
+from visionlab.inference.files import SUFFIXES
 
 Array = np.ndarray[Any, Any]
 Source = str | os.PathLike[str] | Array
+Sources = Mapping[str, Source | Mapping[str, Source]]
 
 
 @dataclass(frozen=True)
 class Prediction:
     """What was predicted for one image.
 
-    Each value and map is also an attribute: ``prediction.distance``, ``prediction.mask``.
+    Each map, tuple of labels and value is also an attribute, looked for in this order: ``prediction.mask``,
+    ``prediction.labels`` (the classes of a head called ``labels``), ``prediction.distance``, ``prediction.Cytosol``.
 
     Attributes:
-        values: name of the quantity -> value, in the unit of the training files.
+        values: name of the quantity -> value, in the unit of the training files; name of the class -> its score, 0..1.
         units: name of the quantity, and of the map -> its unit, empty if it has none.
-        path: the file, or None for an array.
+        path: the file (of several, that of the first stain that is needed), or None for an array.
         maps: name of the head -> H x W float32 in the size of the image: the probability of the foreground for masks,
             a distance for depth.
+        decided: name of the head -> the classes that the image has, by their scores and the thresholds of the head.
     """
 
     values: Mapping[str, float]
     units: Mapping[str, str]
     path: str | None = None
     maps: Mapping[str, Array] = field(default_factory=dict)
+    decided: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         # Looked up in __dict__: copying asks for attributes before there are any.
-        values, maps = self.__dict__.get("values", {}), self.__dict__.get("maps", {})
-        if name in maps:
-            return maps[name]
-        if name in values:
-            return float(values[name])
-        raise AttributeError(f"no predicted value '{name}'; there are: {', '.join([*maps, *values])}")
+        named = [self.__dict__.get(key, {}) for key in ("maps", "decided", "values")]
+        for found in named:
+            if name in found:
+                return found[name]
+        there = ", ".join(key for found in named for key in found)
+        raise AttributeError(f"no predicted value '{name}'; there are: {there}")
+
+
+class Opened(NamedTuple):
+    """An image as it was given, H x W x C, and its file, if it was one."""
+
+    image: Array
+    path: str | None
 
 
 @dataclass(frozen=True)
@@ -62,42 +77,135 @@ class Ready:
     path: str | None
 
 
-def make_ready(sources: Mapping[str, Source], preprocess: Preprocess, whole: bool) -> Ready:
-    """Return the inputs of a sample, prepared as in training.
+@dataclass(frozen=True)
+class Intake:
+    """How a model takes its samples.
 
-    Args:
-        sources: input name -> path or array; the first is the image.
+    Attributes:
+        inputs: names of what it sees of each; the first is the image.
+        spec: of the :class:`Channels` of the image; empty for images of one file.
         preprocess: as in training.
         whole: keep all of the image (for maps), rather than the window that a network for single values takes.
+    """
+
+    inputs: tuple[str, ...]
+    spec: tuple[str, ...]
+    preprocess: Preprocess
+    whole: bool
+
+    @cached_property
+    def channels(self) -> Channels | None:
+        """What the image is made of, or None for images of one file."""
+        return Channels(self.spec) if self.spec else None
+
+
+def prepare(sources: Sources, intakes: Sequence[Intake], stains: Sequence[str]) -> list[Ready]:
+    """Return a sample as each model takes it; what several take alike is read and prepared once.
+
+    Args:
+        sources: input name -> path or array, or for images of several files: {stain: path or array}.
+        intakes: of the models.
+        stains: those that an array or a single file holds as its channels, in this order.
 
     Raises:
         DataError: a file cannot be read, an array is no image, or the inputs are not the same picture.
+        UsageError: a stain is missing, or there is no such stain.
         TypeError: it is something else.
     """
+    opened: dict[tuple[str, ...], Opened] = {}
+    found: dict[Intake, Ready] = {}
+    for intake in dict.fromkeys(intakes):
+        own = {}
+        for name in intake.inputs:
+            channels = intake.channels if name == IMAGE else None
+            way = (name, *(channels.spec if channels else ()))
+            if way not in opened:
+                opened[way] = _open_stained(sources[name], channels, stains) if channels else _open(sources[name])
+            own[name] = opened[way]
+        found[intake] = _fitted(own, intake)
+    return [found[intake] for intake in intakes]
+
+
+def _fitted(opened: Mapping[str, Opened], intake: Intake) -> Ready:
     from visionlab.data.maps import same_view
     from visionlab.data.stored import joined
 
-    found = {name: _open(source) for name, source in sources.items()}
-    (first, path), *_ = found.values()
+    preprocess = intake.preprocess
+    (first, path), *_ = opened.values()
     size = preprocess.size(first.shape[0], first.shape[1], path or "array")
     parts = []
-    for image, where in found.values():
+    for image, where in opened.values():
         if not same_view(first.shape[:2], image.shape[:2]):
             raise DataError(
                 f"{where or 'array'}: {image.shape[0]} x {image.shape[1]} pixels, but its image has {first.shape[0]} x "
                 f"{first.shape[1]}; expected the same picture"
             )
         resized = preprocess.resize(image, where or "array", size)
-        parts.append(preprocess.unit(resized if whole else preprocess.window(resized)))
+        parts.append(preprocess.unit(resized if intake.whole else preprocess.window(resized)))
     return Ready(joined(parts), (first.shape[0], first.shape[1]), path)
 
 
-def _open(source: Source) -> tuple[Array, str | None]:
+def _open(source: Any) -> Opened:
     if isinstance(source, np.ndarray):
-        return _checked(source), None
+        return Opened(_checked(source), None)
     if isinstance(source, str | os.PathLike):
-        return read(Path(source)), str(source)
+        return Opened(read(Path(source)), str(source))
     raise TypeError(f"expected an image's path, a NumPy array or a list of these, found {type(source).__name__}")
+
+
+def _open_stained(source: Any, channels: Channels, stains: Sequence[str]) -> Opened:
+    """Return the channels of a sample.
+
+    Args:
+        source: any one of its files, their path without the stain, {stain: path or array}, or all ``stains`` in one
+            array or file.
+        channels: that are wanted.
+        stains: see :func:`prepare`.
+    """
+    if isinstance(source, Mapping):
+        return _from_mapping(source, channels, stains)
+    if isinstance(source, np.ndarray):
+        planes, path = _checked(source), None
+        if planes.shape[2] != len(stains):
+            wanted = f"H x W x {len(stains)} ({', '.join(stains)})"
+            raise DataError(f"array: expected {wanted}, found shape {source.shape}")
+    elif isinstance(source, str | os.PathLike):
+        path = os.fspath(source)
+        if channels.split(path) is None and not Path(path).is_file() and suffix(path) not in SUFFIXES:
+            # The path without the stain: as good as that of a file.
+            path = f"{path}_{channels.names[0]}.png"
+        if channels.split(path) is not None:
+            files = list(channels.files(path).values())
+            return Opened(channels.read_files(files), str(files[0]))
+        planes = Channels(stains).read(path)
+    else:
+        kinds = "an image's path, a NumPy array, a mapping of stains or a list of these"
+        raise TypeError(f"expected {kinds}, found {type(source).__name__}")
+    places = [stains.index(name) for name in channels.names]
+    return Opened(channels.compose(planes[:, :, places]), path)
+
+
+def _from_mapping(sources: Mapping[str, Any], channels: Channels, stains: Sequence[str]) -> Opened:
+    known = dict.fromkeys((*stains, *STAINS))
+    for name in sources:
+        if name not in known:
+            raise UsageError(f"'{name}': expected stains of {', '.join(known)}.{nearest(str(name), known)}")
+    if missing := [name for name in channels.names if name not in sources]:
+        raise UsageError(f"the model needs {', '.join(channels.names)}: no {', '.join(missing)} was given")
+    planes: list[Array] = []
+    paths: list[str | None] = []
+    for name in channels.names:
+        source = sources[name]
+        path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+        plane = read_plane(path) if path is not None else _open(source).image
+        where = path or f"array '{name}'"
+        if plane.shape[2] != 1:
+            raise DataError(f"{where}: expected one channel, H x W, found {plane.shape[2]}")
+        if planes and (other := unlike(plane.shape[:2], plane.dtype.name, planes[0].shape[:2], planes[0].dtype.name)):
+            raise DataError(f"{where}: {other} '{channels.names[0]}'; expected all stains of a sample alike")
+        planes.append(plane)
+        paths.append(path)
+    return Opened(channels.compose(np.concatenate(planes, axis=2)), paths[0])
 
 
 def _checked(array: Array) -> Array:

@@ -16,11 +16,14 @@ from visionlab.inference.predictor import Predictor
 from visionlab.metrics.summary import summarise
 from visionlab.modules.heads import Head
 
+# The split on whose scores heads fit what they fit after training.
+FITTED_ON = "val"
+
 Rows = dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
 
 def measure_split(predictor: Predictor, data: ImageDataModule, split: str) -> Rows:
-    """Return {head: (rows of the model's predictions, rows of the baseline's)} of a split, N x S each, see ``Head``."""
+    """Return {head: (rows of the model's predictions, of the baseline's)} of a split, N x S each, see ``Head.rows``."""
     parts: dict[str, tuple[list[Any], list[Any]]] = {head.name: ([], []) for head in predictor.heads}
     loader = data.loader(split)
     for batch in progress(loader, len(loader), f"predicting {split}"):
@@ -37,17 +40,39 @@ def predictions_table(heads: Sequence[Head], rows: Rows, data: ImageDataModule, 
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
 
 
+def judged(heads: Sequence[Head], rows: Rows, groups: Sequence[str] | None) -> Rows:
+    """Return what metrics and tables are made of, from the rows of :func:`measure_split`; see ``Head.judge``."""
+    return {
+        head.name: (head.judge(rows[head.name][0], groups), head.judge_baseline(rows[head.name][1])) for head in heads
+    }
+
+
 def describe_heads(heads: Sequence[Head]) -> dict[str, dict[str, Any]]:
     """Return {head: kind, columns, unit, metrics, ...} for ``run.json`` and the metrics."""
     return {head.name: head.describe() for head in heads}
 
 
-def evaluate_split(predictor: Predictor, data: ImageDataModule, split: str, folder: Path) -> dict[str, Any]:
-    """Predict a split, write ``predictions/<split>.csv`` into ``folder`` and return its entries of ``metrics.json``."""
-    rows = measure_split(predictor, data, split)
+def evaluate_split(
+    predictor: Predictor, data: ImageDataModule, split: str, folder: Path, rows: Rows | None = None
+) -> dict[str, Any]:
+    """Predict a split, write ``predictions/<split>.csv`` into ``folder`` and return its entries of ``metrics.json``.
+
+    Args:
+        predictor: with thresholds, where it has any, fitted already.
+        data: set up.
+        split: of the run's own data; only its ``val`` is what thresholds were fitted on.
+        folder: a run folder.
+        rows: of :func:`measure_split`, if they are known already.
+    """
+    rows = rows or measure_split(predictor, data, split)
+    groups = data.table["group"].iloc[data.rows[split]].tolist()
+    rows = judged(predictor.heads, rows, groups if split == FITTED_ON else None)
     table = predictions_table(predictor.heads, rows, data, split)
     write_text(folder / "predictions" / f"{split}.csv", table.to_csv(index=False, float_format="%.7g"))
-    metrics: dict[str, Any] = summarise(
-        rows, describe_heads(predictor.heads), table["group"].tolist(), split, data.name
-    )
+    for head in predictor.heads:
+        details = head.details(rows[head.name][0], groups)
+        if details is not None:
+            path = folder / "predictions" / f"{split}_classes.csv"
+            write_text(path, details.to_csv(index=False, float_format="%.7g"))
+    metrics: dict[str, Any] = summarise(rows, describe_heads(predictor.heads), groups, split, data.name)
     return metrics

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -24,21 +24,40 @@ class HeadEntry:
 
     Attributes:
         target: dotted name of the class.
-        dense: whether it is of a network that gives a map an image.
+        module: name of the LightningModule that trains it.
         activations: what may stand between the network and the decoded values; the first is the default.
+        options: keys of a head's configuration that only heads of this kind have -> their defaults.
     """
 
     target: str
-    dense: bool
+    module: str
     activations: tuple[str, ...]
+    options: dict[str, object] = field(default_factory=dict)
 
+    @property
+    def dense(self) -> bool:
+        """Whether it is of a network that gives a map an image."""
+        return MODULES[self.module].kind == "dense"
+
+
+THRESHOLDS = ("f1", "ratio", "shrunken")
+"""How the thresholds of labels can be found, see :func:`visionlab.metrics.thresholds.fit_thresholds`."""
+CALIBRATIONS = ("none", "temperature", "platt")
+"""How scores of labels can be calibrated, see :func:`visionlab.metrics.calibration.fit_calibration`."""
 
 MODULES = {
     "regressor": Entry("visionlab.modules.regressor.Regressor", "image"),
     "dense": Entry("visionlab.modules.dense.DensePredictor", "dense"),
+    "multilabel": Entry("visionlab.modules.multilabel.MultilabelClassifier", "image"),
 }
 HEADS = {
-    "regression": HeadEntry("visionlab.modules.heads.RegressionHead", False, ("none",)),
-    "mask": HeadEntry("visionlab.modules.dense_heads.MaskHead", True, ("sigmoid", "none")),
-    "depth": HeadEntry("visionlab.modules.dense_heads.DepthHead", True, ("none", "sigmoid")),
+    "regression": HeadEntry("visionlab.modules.heads.RegressionHead", "regressor", ("none",)),
+    "mask": HeadEntry("visionlab.modules.dense_heads.MaskHead", "dense", ("sigmoid", "none")),
+    "depth": HeadEntry("visionlab.modules.dense_heads.DepthHead", "dense", ("none", "sigmoid")),
+    "multilabel": HeadEntry(
+        "visionlab.modules.multilabel_head.MultilabelHead",
+        "multilabel",
+        ("sigmoid",),
+        {"thresholds": "shrunken", "calibration": "none"},
+    ),
 }

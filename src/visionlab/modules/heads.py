@@ -13,6 +13,8 @@ from visionlab.losses.combined import terms
 from visionlab.metrics.summary import measure
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from visionlab.data.module import ImageDataModule
 
 Loss = Callable[..., torch.Tensor]
@@ -32,6 +34,8 @@ class Head(nn.Module):
     """
 
     kind: ClassVar[str]
+    # Whether something (thresholds) is fitted on the validation split once training is done.
+    fits: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -76,6 +80,9 @@ class Head(nn.Module):
         """Return what metrics and reports are told of the head."""
         return {"kind": self.kind, "columns": list(self.columns), "unit": self.unit, "metrics": list(self.metrics)}
 
+    def prepare(self, function: Loss) -> None:
+        """Tell a loss what it has to know of the training split."""
+
     def loss(self, raw: torch.Tensor, target: torch.Tensor, function: Loss) -> torch.Tensor:
         """Return the loss of raw channels for targets in the user's units."""
         raise NotImplementedError
@@ -92,9 +99,30 @@ class Head(nn.Module):
         """Return one row a sample, B x S, from which the metrics of any set of samples can be computed."""
         raise NotImplementedError
 
+    def fit(self, rows: Array) -> None:
+        """Fit, from the rows of the validation split, what is fitted once training is done; see ``fits``."""
+
+    def judge(self, rows: Array, groups: Sequence[str] | None = None) -> Array:
+        """Return the rows that metrics and tables are made of, from those of :meth:`rows`.
+
+        Args:
+            rows: of N samples.
+            groups: N names, if these are the samples that :meth:`fit` was given: what was fitted on a sample must not
+                judge it.
+        """
+        return rows
+
+    def judge_baseline(self, rows: Array) -> Array:
+        """Return the same of the baseline's rows."""
+        return rows
+
     def table(self, rows: Array) -> dict[str, Array]:
-        """Return the columns of the predictions' table, N values each, from the rows of N samples."""
+        """Return the columns of the predictions' table, N values each, from the judged rows of N samples."""
         raise NotImplementedError
+
+    def details(self, rows: Array, groups: Sequence[str]) -> pd.DataFrame | None:
+        """Return a table of its own for each class of a head of classes, from judged rows and the samples' groups."""
+        return None
 
     def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
         """Return {name: value and unit} of one image's decoded values, for a table of predictions."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from visionlab.metrics.bootstrap import FEW_GROUPS
+from visionlab.reports.class_table import label_heads
 from visionlab.reports.data_facts import MAP_FACTS
 from visionlab.reports.facts import STAGE_WORDS, split_metric, state
 from visionlab.reports.run import Run
@@ -16,10 +17,13 @@ from visionlab.reports.text import count, digits, number
 MAP_SLACK = 0.05
 """Single pixels of a map are nearly always beyond those of other maps."""
 
+FEW_IMAGES = 10
+"""Validation images of a class with fewer of which a threshold is little more than a guess."""
+
 
 def caveats(run: Run) -> list[str]:
     """Return one sentence or two for each thing to know, the weightiest first."""
-    checks = (_generated, _unfinished, _leaks, few_groups, _outside, _undefined, _other_data)
+    checks = (_generated, _unfinished, _leaks, few_groups, _outside, _classes, _undefined, _other_data)
     return [
         text
         for check in checks
@@ -96,6 +100,33 @@ def _outside(run: Run) -> Iterator[str]:
                 f"Test values of {name} go from {digits(lowest)} to {digits(highest)}, but training only saw "
                 f"{digits(low)} to {digits(high)}: beyond that the model guesses."
             )
+
+
+def _classes(run: Run) -> Iterator[str]:
+    """Classes of which a head of labels could learn, decide or show nothing, or little."""
+    for head, spec in label_heads(run).items():
+        names, of = spec["columns"], f"of {len(spec['columns'])} classes of {head}"
+        train = dict(zip(names, spec.get("positives") or (), strict=False))
+        if unseen := [name for name, n in train.items() if n == 0]:
+            yield f"{len(unseen)} {of} have no training image and cannot be learnt: {listed(unseen)}."
+        counts = {
+            stage: dict(zip(table["class"].astype(str), table["support"], strict=True))
+            for stage, table in run.classes.items()
+        }
+        few = [name for name, n in counts.get("val", {}).items() if name in names and 0 < n < FEW_IMAGES]
+        if few and spec.get("fitted"):
+            yield (
+                f"The thresholds of {len(few)} {of} rest on fewer than {FEW_IMAGES} validation images each: "
+                f"{listed(few)}. They may lie far from the best."
+            )
+        if absent := [name for name, n in counts.get("test", {}).items() if name in names and n == 0]:
+            yield f"{len(absent)} {of} have no test image; how well they are found is unknown: {listed(absent)}."
+
+
+def listed(names: Sequence[str], limit: int = 6) -> str:
+    """Return names divided by commas, the last of many left out."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
 
 
 def _ranges(run: Run, targets: dict[str, Any]) -> dict[str, tuple[float, float, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,8 @@ from visionlab.reports.facts import data_name
 from visionlab.reports.run import Run
 from visionlab.reports.text import count, decimals, digits, number, size, unit_text
 
+LISTED = 60
+"""Groups of a split that are named; nobody reads more."""
 MAP_FACTS = {"share": "{} share", "min": "smallest {}", "max": "largest {}"}
 """What data_index.csv and the data card hold of maps in ``<head>_<fact>``, in words."""
 
@@ -26,10 +29,15 @@ class Described:
 
 
 def described(run: Run) -> dict[str, Described]:
-    """Return the columns of data_index.csv that describe the targets: the numbers themselves, or facts about maps."""
+    """Return the columns of data_index.csv that describe the targets: the numbers themselves, or facts about maps.
+
+    Labels are none: they are counted (:func:`card`).
+    """
     held = set(run.index.columns) if run.index is not None else set()
     found: dict[str, Described] = {}
     for name, head in run.heads.items():
+        if head.get("kind") == "multilabel":
+            continue
         unit = str(head.get("unit") or "")
         facts = {
             f"{name}_{fact}": Described(words.format(name), "" if fact == "share" else unit)
@@ -60,8 +68,17 @@ def targets(run: Run, column: str) -> dict[str, npt.NDArray[np.float64]]:
     return values
 
 
+def labels(run: Run, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return the labels of data_index.csv of all images that are in a split, N x K."""
+    assert run.index is not None
+    return run.index.loc[run.index["split"] != "", list(columns)].to_numpy(dtype=float) > 0
+
+
 def card(run: Run) -> dict[str, Any] | None:
-    """Return the data card: ``facts`` (name, value), ``splits`` (rows of a table) and ``notes``."""
+    """Return the data card: ``facts`` (name, value), ``splits`` and ``labels`` (tables), ``numbers`` and ``notes``.
+
+    ``numbers`` says whether there are targets that have a range.
+    """
     content = run.card
     if not content:
         return None
@@ -85,7 +102,8 @@ def card(run: Run) -> dict[str, Any] | None:
             {
                 "split": split,
                 "samples": int(part["samples"]),
-                "groups": names,
+                "groups": names[:LISTED],
+                "n_groups": len(names),
                 "pixels": _range(part["images"]),
                 "targets": ranges,
             }
@@ -93,8 +111,22 @@ def card(run: Run) -> dict[str, Any] | None:
     return {
         "facts": [(name, str(value)) for name, value in listed if value not in (None, "")],
         "splits": rows,
+        "numbers": any(row["targets"] for row in rows),
+        "labels": [_label_table(head, counts, content) for head, counts in (content.get("labels") or {}).items()],
         "notes": [str(note) for note in content.get("notes") or ()],
     }
+
+
+def _label_table(head: str, counts: Mapping[str, Mapping[str, int]], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``head``, ``splits`` and ``rows``: of each class its name, images, and of each split count and share."""
+    samples = {split: int(part["samples"]) for split, part in content["splits"].items()}
+    everything = max(sum(samples.values()), 1)
+    rows = []
+    for name, by_split in counts.items():
+        total = sum(int(by_split.get(split, 0)) for split in samples)
+        cells = [(f"{by_split.get(s, 0):,}", f"{total * n / everything:,.1f}") for s, n in samples.items()]
+        rows.append({"name": name, "total": f"{total:,}", "cells": cells})
+    return {"head": head, "splits": list(samples), "rows": rows}
 
 
 def _length(groups: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from visionlab.metrics import METRICS
-from visionlab.metrics.metric import Metric
+from visionlab.metrics.kinds import AnyMetric
 from visionlab.reports.run import SPLITS, Run
 from visionlab.reports.text import (
     digits,
@@ -26,6 +26,8 @@ STATE_WORDS = {
 BASELINES = {
     "mask": "the mean of the training masks at every pixel",
     "depth": "the mean depth of the training images at every pixel",
+    "multilabel": "every label (scored by its share of the training images; for Hamming loss and exact match only "
+    "labels of at least half of them)",
 }
 """Kind of a head -> what its baseline always predicts; for others the mean of the training images."""
 
@@ -141,7 +143,7 @@ def metric_table(run: Run) -> dict[str, Any]:
     }
 
 
-def _metric(run: Run, head: str, metric: str) -> Metric | None:
+def _metric(run: Run, head: str, metric: str) -> AnyMetric | None:
     return METRICS.get(str(run.heads.get(head, {}).get("kind")), {}).get(metric)
 
 

@@ -1,36 +1,36 @@
-"""Which figures there are: of a head, by its kind (``FIGURES``), of training, of data, of several runs."""
+"""Which figures there are: of a head, by its kind (``FIGURES``), of training, of several runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
 from visionlab.reports.dense import Scores, area_scatter, scale_scatter, score_by_group, score_histogram
+from visionlab.reports.label_matrices import taken_for, true_and_predicted
+from visionlab.reports.multilabel import Labelled, calibration_curves, f1_by_class
+from visionlab.reports.precision_recall import precision_recall_curves
 from visionlab.reports.progress import learning_rate_finder, training_curves
 from visionlab.reports.regression import Predictions, error_by_group, error_by_value, error_histogram, scatter
 from visionlab.reports.side_by_side import metric_bars, overlaid_curves
-from visionlab.reports.style import INK, styled
 from visionlab.reports.tables import Part
-from visionlab.reports.text import axis_label, count
+from visionlab.reports.text import count
 
 __all__ = [
     "FIGURES",
     "Drawing",
     "Figures",
+    "Labelled",
     "Part",
     "Predictions",
     "Scores",
     "learning_rate_finder",
     "metric_bars",
     "overlaid_curves",
-    "target_histogram",
     "training_curves",
     "validation_figures",
 ]
@@ -38,16 +38,22 @@ __all__ = [
 Array = npt.NDArray[np.float64]
 
 
+Width = Literal["half", "middle", "page"]
+
+
 @dataclass(frozen=True)
 class Drawing:
     """A figure of a head: the end of its file's name, what it shows in words, the function that draws it, whether it is
-    about groups, and the attribute without which there is nothing to draw."""
+    about groups, the attribute without which there is nothing to draw, whether it is only drawn once training is done,
+    and how wide a report shows it."""
 
     key: str
     words: str
     draw: Callable[[Any], Figure]
     of_groups: bool = False
     needs: str = ""
+    at_end: bool = False
+    width: Width = "half"
 
 
 @dataclass(frozen=True)
@@ -59,11 +65,21 @@ class Figures:
         read_rows: (rows of the metrics' sums, the head's entry of run.json, name of the data) -> the same while
             training, for each column of the head where it has finite values.
         drawings: in the order in which a report shows them.
+        pictures: those of single images that evaluation leaves in ``plots/``: name -> what it shows in words.
+        whole: whether a part is the whole head, not one of its columns.
     """
 
     read: Callable[[Part], Any]
     read_rows: Callable[[Array, Mapping[str, Any], str], dict[str, Any]]
     drawings: tuple[Drawing, ...]
+    pictures: Mapping[str, str]
+    whole: bool = False
+
+    def parts(self, head: str, columns: Sequence[str]) -> dict[str, str]:
+        """Return what the drawings are made of each: name -> where ``metrics.json`` has it, behind the stage."""
+        if self.whole or len(columns) == 1:
+            return {head if self.whole else columns[0]: head}
+        return {column: f"{head}/{column}" for column in columns}
 
     def of(self, shown: Any) -> tuple[Drawing, ...]:
         """Return the drawings that can be made of what :attr:`read` returned."""
@@ -104,6 +120,14 @@ def _scores_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dic
         return {}
 
 
+def _labels_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Labelled]:
+    try:
+        return {"": Labelled.of_rows(rows, spec, data_name)}
+    except ValueError:
+        return {}
+
+
+_BEST_WORST = {"best_worst": "The images that were predicted best and worst."}
 _BY_GROUP = Drawing(
     "by_group", "Each group's images; the interval comes from these differences.", score_by_group, of_groups=True
 )
@@ -125,6 +149,7 @@ FIGURES: dict[str, Figures] = {
                 "by_value", "Where in the range the model is good, and in which direction it errs.", error_by_value
             ),
         ),
+        _BEST_WORST,
     ),
     "mask": Figures(
         Scores.of,
@@ -139,6 +164,7 @@ FIGURES: dict[str, Figures] = {
                 needs="areas",
             ),
         ),
+        _BEST_WORST,
     ),
     "depth": Figures(
         Scores.of,
@@ -153,6 +179,41 @@ FIGURES: dict[str, Figures] = {
                 needs="aligned",
             ),
         ),
+        _BEST_WORST,
+    ),
+    "multilabel": Figures(
+        Labelled.of,
+        _labels_of_rows,
+        (
+            Drawing("f1", "How well each class is found, and what its threshold gains over 0.5.", f1_by_class),
+            Drawing(
+                "calibration",
+                "Whether scores can be read as probabilities: on the line they can, above it they are too low.",
+                calibration_curves,
+                at_end=True,
+            ),
+            Drawing(
+                "precision_recall",
+                "What each class costs: the share of predictions that are right against the share of images found.",
+                precision_recall_curves,
+                width="page",
+            ),
+            Drawing(
+                "together",
+                "Which classes occur together, and whether predictions do so too.",
+                true_and_predicted,
+                at_end=True,
+                width="page",
+            ),
+            Drawing("confusion", "Which classes are taken for which.", taken_for, at_end=True, width="middle"),
+        ),
+        {
+            "most_wrong": "The images whose scores are most wrong, over all classes.",
+            "most_uncertain": "The images whose scores lie nearest to the thresholds.",
+            "label_errors": "Labels that the model contradicts most firmly: they may be wrong, or the model is.",
+            "gradcam": "Where the network looked for a class that it found (Grad-CAM).",
+        },
+        whole=True,
     ),
 }
 """Kind of a head -> its figures."""
@@ -164,42 +225,21 @@ def validation_figures(kind: str, rows: npt.ArrayLike, spec: Mapping[str, Any], 
     Args:
         kind: of the head.
         rows: one row a sample, what the head's metrics are made of: N x 2C true and predicted values in the unit for
-            ``regression``, N x sums of each image for ``mask`` and ``depth`` (:func:`visionlab.metrics.per_image`).
+            ``regression``, N x sums of each image for ``mask`` and ``depth`` (:func:`visionlab.metrics.per_image`),
+            N x 2K labels and scores for ``multilabel``.
             Samples without a finite value are left out.
-        spec: of the head: ``kind``, ``columns``, ``unit``, ``metrics``.
+        spec: of the head: ``name``, ``kind``, ``columns``, ``unit``, ``metrics``.
         data_name: for the line under each figure.
     """
     if kind not in FIGURES:
         return {}
-    given = FIGURES[kind].read_rows(np.asarray(rows, dtype=float), {**spec, "kind": kind}, data_name)
+    figures = FIGURES[kind]
+    given = figures.read_rows(np.asarray(rows, dtype=float), {**spec, "kind": kind}, data_name)
     return {
-        f"{column}_{drawing.key}" if len(spec["columns"]) > 1 else drawing.key: drawing.draw(shown)
+        f"{column}_{drawing.key}" if len(spec["columns"]) > 1 and not figures.whole else drawing.key: drawing.draw(
+            shown
+        )
         for column, shown in given.items()
-        for drawing in FIGURES[kind].of(shown)
-        if not drawing.of_groups
+        for drawing in figures.of(shown)
+        if not (drawing.of_groups or drawing.at_end)
     }
-
-
-@styled
-def target_histogram(
-    values: dict[str, npt.NDArray[np.float64]], column: str, unit: str, step: float | None, caption: str
-) -> Figure:
-    """Distribution of a target in each split, as a share of the split, so that small splits are seen as well."""
-    figure = style.new(7, 1.3 + 1.35 * max(len(values), 1))
-    rows: list[Axes] = list(figure.subplots(len(values), 1, sharex=True, squeeze=False)[:, 0])
-    every = np.concatenate(list(values.values()))
-    low, high = float(every.min()), float(every.max())
-    width = (high - low) / 24 or 1.0
-    if step:
-        # Whole levels in each bar, and levels in its middle: else bars hold 1 and 2 levels in turn.
-        width, low = step * max(1, round(width / step)), low - step / 2
-    edges = low + width * np.arange(int(np.ceil((high - low) / width + 1e-9)) + 1)
-    for axes, (split, data), colour in zip(rows, values.items(), style.PALETTE, strict=False):
-        share = np.full(len(data), 100 / max(len(data), 1))
-        axes.hist(data, bins=edges.tolist(), weights=share, color=colour, edgecolor="white", linewidth=0.6)
-        axes.set_ylabel("% of images", fontsize=10)
-        axes.text(1, 1.02, f"{split} (n = {len(data):,})", transform=axes.transAxes, ha="right", color=INK, fontsize=11)
-        axes.grid(axis="x", visible=False)
-    rows[-1].set_xlabel(axis_label(column, unit))
-    rows[0].set_title(f"Distribution of {column} in each split")
-    return style.finish(figure, caption)

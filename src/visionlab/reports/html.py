@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ import jinja2
 import yaml
 
 from visionlab.data.store import write_text
-from visionlab.reports import data_facts, facts, text
+from visionlab.reports import class_table, data_facts, facts, text
 from visionlab.reports.caveats import caveats
 from visionlab.reports.run import SPLITS, Run, read_run
 
@@ -47,6 +47,8 @@ def write_report(run_dir: Path | str) -> Path:
             state=facts.state(run),
             key_results=facts.key_results(run),
             metrics=facts.metric_table(run),
+            gains=run.attempt("what thresholds gain", lambda: class_table.gains(run)) or [],
+            classes=run.attempt("tables of classes", lambda: class_table.class_tables(run)) or [],
             images=images,
             card=run.attempt("data_card.json", lambda: data_facts.card(run)),
             commands=_commands(run),
@@ -82,8 +84,8 @@ def environment() -> jinja2.Environment:
     return env
 
 
-def picture(path: Path, words: str) -> dict[str, str]:
-    """Return what the template needs of a PNG: ``src`` (a data URI), ``alt`` and ``name``.
+def picture(path: Path, words: str, width: str) -> dict[str, str]:
+    """Return what the template needs of a PNG: ``src`` (a data URI), ``alt`` and ``width``: half, middle or page.
 
     Raises:
         ValueError: not a PNG.
@@ -91,25 +93,26 @@ def picture(path: Path, words: str) -> dict[str, str]:
     content = path.read_bytes()
     if not content.startswith(PNG):
         raise ValueError(f"{path.name} is not a PNG file")
-    return {"src": _data_uri(content), "alt": words, "name": path.name}
+    return {"src": _data_uri(content), "alt": words, "width": width}
 
 
 def png(figure: Figure, words: str) -> dict[str, str]:
     """Return the same of a figure that is not kept as a file."""
     content = io.BytesIO()
     figure.savefig(content, format="png")
-    return {"src": _data_uri(content.getvalue()), "alt": words, "name": ""}
+    return {"src": _data_uri(content.getvalue()), "alt": words, "width": "half"}
 
 
 def _data_uri(content: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _draw(run: Run, name: str, words: str, make: Callable[[], Figure]) -> list[dict[str, str]]:
+def _draw(run: Run, name: str, words: str, make: Callable[[], Figure], width: str = "half") -> list[dict[str, str]]:
     """Draw ``plots/<name>.png``; an empty list, and the reason in ``run.missing``, if that cannot be done."""
     from visionlab.reports.style import save
 
-    shown = run.attempt(f"figure {name}", lambda: picture(save(make(), run.path / "plots" / f"{name}.png"), words))
+    path = run.path / "plots" / f"{name}.png"
+    shown = run.attempt(f"figure {name}", lambda: picture(save(make(), path), words, width))
     return [shown] if shown else []
 
 
@@ -119,7 +122,7 @@ def _ready(run: Run, name: str, words: str) -> list[dict[str, str]]:
     if not path.is_file():
         run.missing[f"plots/{name}.png"] = "drawn from the images at the end of training or evaluation, not from tables"
         return []
-    shown = run.attempt(f"plots/{name}.png", lambda: picture(path, words))
+    shown = run.attempt(f"plots/{name}.png", lambda: picture(path, words, "page"))
     return [shown] if shown else []
 
 
@@ -128,20 +131,23 @@ def _result_figures(run: Run) -> list[dict[str, str]]:
 
     stage = next((split for split in SPLITS if split in run.predictions), "")
     drawn: list[dict[str, str]] = []
-    for head, spec in run.heads.items() if stage else ():
+    pictures: dict[str, str] = {}
+    for head, spec in run.heads.items():
         kind = str(spec.get("kind"))
         if kind not in FIGURES:
             run.missing[f"figures of {head}"] = f"there are none for heads of kind '{kind}'"
             continue
-        for column in spec["columns"]:
-            where = f"{stage}/{head}/" if len(spec["columns"]) == 1 else f"{stage}/{head}/{column}/"
+        pictures |= FIGURES[kind].pictures
+        for name, place in FIGURES[kind].parts(head, spec["columns"]).items() if stage else ():
+            where = f"{stage}/{place}/"
             entries = {key.removeprefix(where): entry for key, entry in run.metrics.items() if key.startswith(where)}
-            part = Part(run.predictions[stage], head, column, spec, stage, entries, run.synthetic)
-            shown = run.attempt(f"figures of {column}", partial(FIGURES[kind].read, part))
+            table, classes = run.predictions[stage], run.classes.get(stage)
+            part = Part(table, head, name, spec, stage, entries, run.synthetic, classes)
+            shown = run.attempt(f"figures of {name}", partial(FIGURES[kind].read, part))
             for drawing in FIGURES[kind].of(shown) if shown is not None else ():
-                name = f"{stage}_{_file_name(column)}_{drawing.key}"
-                drawn += _draw(run, name, drawing.words, partial(drawing.draw, shown))
-    return drawn + _ready(run, "best_worst", "The images that were predicted best and worst.")
+                file = f"{stage}_{_file_name(name)}_{drawing.key}"
+                drawn += _draw(run, file, drawing.words, partial(drawing.draw, shown), drawing.width)
+    return drawn + [ready for name, words in pictures.items() for ready in _ready(run, name, words)]
 
 
 def _file_name(column: str) -> str:
@@ -178,13 +184,35 @@ def data_figures(run: Run) -> list[dict[str, str]]:
     for column, about in data_facts.described(run).items() if run.index is not None else ():
         words = f"Distribution of {about.words} in each split."
         drawn += _draw(run, f"targets_{_file_name(column)}", words, partial(_target_figure, run, column, about))
+    for head, spec in class_table.label_heads(run).items():
+        words = f"Images of each class of {head} in each split."
+        drawn += _draw(run, f"targets_{_file_name(head)}", words, partial(_counts_figure, run, head))
+        words = f"Which classes of {head} occur together, in all splits."
+        together = partial(_together_figure, run, head, spec["columns"])
+        drawn += (
+            _draw(run, f"targets_{_file_name(head)}_together", words, together, "middle")
+            if run.index is not None
+            else []
+        )
     return drawn + _ready(run, "examples", "Examples of each split.")
 
 
 def _target_figure(run: Run, column: str, about: data_facts.Described) -> Figure:
-    from visionlab.reports.figures import target_histogram
+    from visionlab.reports.data_figures import target_histogram
 
     return target_histogram(data_facts.targets(run, column), about.words, about.unit, about.step, facts.data_name(run))
+
+
+def _counts_figure(run: Run, head: str) -> Figure:
+    from visionlab.reports.data_figures import label_counts
+
+    return label_counts(run.card["labels"][head], head, facts.data_name(run))
+
+
+def _together_figure(run: Run, head: str, columns: Sequence[str]) -> Figure:
+    from visionlab.reports.label_matrices import occurring_together
+
+    return occurring_together(data_facts.labels(run, columns), columns, head, facts.data_name(run))
 
 
 def _commands(run: Run) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ class Run:
     index: pd.DataFrame | None = None
     lr_find: pd.DataFrame | None = None
     predictions: dict[str, pd.DataFrame] = field(default_factory=dict)
+    classes: dict[str, pd.DataFrame] = field(default_factory=dict)
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -104,6 +105,11 @@ def read_run(path: Path) -> Run:
         table = _try(run, name, lambda file: _table(file, text=("id", "group", "split", "path")))
         if table is not None:
             run.predictions[split] = table
+        name = f"predictions/{split}_classes.csv"
+        if (path / name).is_file():  # only heads of labels have it
+            table = _try(run, name, lambda file: _table(file, text=("class",)))
+            if table is not None:
+                run.classes[split] = table
     if (path / "lr_find.csv").is_file():
         run.lr_find = _try(run, "lr_find.csv", lambda file: _table(file, text=()))
     run.curves = read_scalars(path)

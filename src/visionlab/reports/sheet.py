@@ -79,7 +79,7 @@ def sheet(sections: Sequence[Section], caption: str, legend: Sequence[Patch] = (
     titles = sum(TITLE for section in sections if section.title)
     height = 0.08 + HEADING + titles + count * row_height + below
     figure = style.new(width, height, fixed=True)
-    page = _Page(figure, width, height)
+    page = Page(figure, width, height)
 
     top = 0.08
     for i, section in enumerate(sections):
@@ -116,7 +116,7 @@ def _lefts(row: Row) -> list[float]:
     return lefts
 
 
-def _headings(page: _Page, row: Row, left: Sequence[float], top: float) -> None:
+def _headings(page: Page, row: Row, left: Sequence[float], top: float) -> None:
     starts = [i for i, panel in enumerate(row) if panel.group is not None]
     for start, stop in zip(starts, [*starts[1:], len(row)], strict=True):
         if row[start].group:
@@ -126,7 +126,7 @@ def _headings(page: _Page, row: Row, left: Sequence[float], top: float) -> None:
         page.text(x, top + 0.34, panel.heading, fontsize=10.5, color=style.SOFT)
 
 
-class _Page:
+class Page:
     """Places things on a figure, in inches from its upper left corner.
 
     All of it on one pair of axes: a pair for each picture would take most of the time that drawing takes.

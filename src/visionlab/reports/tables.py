@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """One column of one head in the table of one split.
+    """One column of one head in the table of one split; of a head of classes all of them.
 
     Attributes:
         table: predictions/<split>.csv.
@@ -23,6 +23,7 @@ class Part:
         stage: ``test``, ``val``.
         metrics: metric -> its entry of metrics.json for this column; may lack any.
         synthetic: whether the data is a generated sample.
+        classes: predictions/<split>_classes.csv, for a head of classes.
     """
 
     table: pd.DataFrame
@@ -32,6 +33,7 @@ class Part:
     stage: str
     metrics: Mapping[str, dict[str, Any]]
     synthetic: bool
+    classes: pd.DataFrame | None = None
 
 
 def table_caption(stage: str, images: int, groups: int, left_out: str, synthetic: bool) -> str:

@@ -21,6 +21,17 @@ LABELS = {
     "delta2": "share within factor 1.25² (δ₂)",
     "delta3": "share within factor 1.25³ (δ₃)",
     "ssim": "structural similarity (SSIM)",
+    "f1_macro": "macro F1",
+    "f1_macro_half": "macro F1 at a threshold of 0.5",
+    "f1_macro_gain": "gain in macro F1 over a threshold of 0.5",
+    "f1_micro": "micro F1",
+    "precision_macro": "macro precision",
+    "recall_macro": "macro recall",
+    "map": "mean average precision (mAP)",
+    "auroc": "macro area under the ROC curve (AUROC)",
+    "hamming": "share of wrong labels (Hamming loss)",
+    "exact_match": "share of images with all labels right",
+    "ece": "macro expected calibration error (ECE)",
 }
 SHORT_LABELS = {
     "mae": "MAE",
@@ -37,10 +48,21 @@ SHORT_LABELS = {
     "delta2": "δ < 1.25²",
     "delta3": "δ < 1.25³",
     "ssim": "SSIM",
+    "f1_macro": "macro F1",
+    "f1_macro_half": "macro F1 at 0.5",
+    "f1_macro_gain": "gain over 0.5",
+    "f1_micro": "micro F1",
+    "precision_macro": "precision",
+    "recall_macro": "recall",
+    "map": "mAP",
+    "auroc": "AUROC",
+    "hamming": "Hamming loss",
+    "exact_match": "exact match",
+    "ece": "ECE",
 }
 ALIGNED = "aligned_"
 """Before the name of a metric: measured after each image's prediction was scaled to the true median."""
-KEY_METRICS = {"regression": "mae", "mask": "iou", "depth": "mae"}
+KEY_METRICS = {"regression": "mae", "mask": "iou", "depth": "mae", "multilabel": "f1_macro"}
 """Kind of a head -> the metric that says most of it."""
 BETTER = {"min": "lower is better", "max": "higher is better", "zero": "nearest 0 is best"}
 

@@ -1,0 +1,24 @@
+"""``python -m visionlab.benchmark task=T model=M``: throughput by batch size, of the loader and of the step apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+
+def _benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
+    from visionlab import benchmarking
+
+    return benchmarking.benchmark(cfg, folder, command)
+
+
+def main() -> None:
+    """Run the command line (``sys.argv``)."""
+    from visionlab.hydra_app import hydra_app
+
+    hydra_app(_benchmark, root="benchmark")
+
+
+if __name__ == "__main__":
+    main()

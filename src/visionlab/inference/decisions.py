@@ -1,0 +1,46 @@
+"""Fitting, once training is done, what heads decide by (thresholds, calibration), and keeping it in the checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from visionlab.callbacks.checkpoints import AtomicCheckpointIO
+from visionlab.console import LOG
+from visionlab.inference.checkpoint import read_checkpoint
+from visionlab.inference.predictor import Predictor
+from visionlab.inference.splits import Rows
+from visionlab.modules.heads import Head
+
+
+def fit_heads(checkpoint: Path, predictor: Predictor, rows: Rows) -> None:
+    """Let the heads that fit something do so on the validation split, and write it into their checkpoint.
+
+    Args:
+        checkpoint: that ``predictor`` was loaded from.
+        predictor: whose heads are changed.
+        rows: of the validation split, see :func:`visionlab.inference.splits.measure_split`.
+    """
+    heads = [head for head in predictor.heads if head.fits]
+    if not heads:
+        return
+    content = read_checkpoint(checkpoint)
+    for head in heads:
+        found, _ = rows[head.name]
+        head.fit(found)
+        for name, value in head.state_dict().items():
+            content["state_dict"][f"model.heads.{head.name}.{name}"] = value.cpu()
+        _say(head, len(found))
+    AtomicCheckpointIO().save_checkpoint(content, checkpoint)
+
+
+def _say(head: Head, count: int) -> None:
+    thresholds = head.describe()["thresholds"]
+    absent = [column for column, value in zip(head.columns, thresholds, strict=True) if value is None]
+    LOG.info(
+        "%s: thresholds fitted on %d validation images for %d of %d classes",
+        *(head.name, count, len(thresholds) - len(absent), len(thresholds)),
+    )
+    if absent:
+        LOG.warning(
+            "%s: no validation image has %s: no threshold, so never predicted", head.name, ", ".join(map(str, absent))
+        )
