@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from visionlab.metrics.calibration import BINS, reliability
+from visionlab.metrics.calibration import BINS, reliability, wilson
 from visionlab.metrics.labels import HALF
 from visionlab.metrics.multilabel import METRICS
 from visionlab.reports import style
@@ -182,7 +182,10 @@ def calibration_curves(s: Labelled) -> Figure:
         upper.plot(mean, np.where(n >= ENOUGH, share, np.nan), label=words, **look)
     mean, share, n = reliability(s.scores.ravel(), s.true.ravel())
     kept = n > 0
-    upper.plot(mean[kept], share[kept], color=BLUE, marker="o", label="all classes")
+    low, high = wilson(share[kept], n[kept])
+    ends = np.maximum([share[kept] - low, high - share[kept]], 0)  # but for rounding it is
+    words = "all classes, with 95% intervals"
+    upper.errorbar(mean[kept], share[kept], ends, color=BLUE, marker="o", elinewidth=1.2, label=words)
     lower.bar((np.arange(BINS) + 0.5) / BINS, n, width=0.92 / BINS, color=BLUE, alpha=0.85)
     style.plain_log(lower, "y")
     upper.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that has the class")
