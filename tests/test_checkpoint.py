@@ -17,9 +17,11 @@ import torch
 
 import visionlab
 from tests import shell
+from tests.untrained import labels, numbers, write_run
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.checkpoint import ORIGIN, read_checkpoint
 from visionlab.inference.files import find_checkpoint
+from visionlab.modules.multilabel_head import MultilabelHead
 
 
 class Malicious:
@@ -236,6 +238,38 @@ def test_descriptions_that_do_not_fit_are_refused(
     change: Callable[[dict[str, Any]], None], expected: str, saved: Callable[..., Path]
 ) -> None:
     assert expected in refusal(saved(change))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (_set("visionlab/heads/labels/ids", [0, 1, 2, 16, 16]), "heads.labels.ids: expected a different number"),
+        (_set("visionlab/heads/labels/ids", [0, 1, 2, 16, -1]), "heads.labels.ids: expected a different number"),
+        # The absent ones of so many classes would be listed.
+        (_set("visionlab/heads/labels/ids", [0, 1, 2, 16, 10**18]), "heads.labels.ids: expected a different number"),
+        (_set("visionlab/heads/labels/ids", [0, 1]), "heads.labels.ids: expected a different number"),
+        (_set("visionlab/heads/labels/thresholds", "best"), "heads.labels.thresholds: expected f1"),
+        (_set("visionlab/heads/labels/calibration", "os.system"), "heads.labels.calibration: expected one of none"),
+        (_set("state_dict/model.heads.labels.thresholds", torch.full((5,), torch.inf)), "labels.thresholds: expected f"),
+        (_set("state_dict/model.heads.labels.calibration", torch.full((5, 2), torch.nan)), "calibration: expected fin"),
+        (_set("state_dict/model.heads.labels.total", torch.tensor(torch.nan)), "heads.labels.total: expected finite"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    change: Callable[[dict[str, Any]], None], expected: str, tmp_path: Path
+) -> None:
+    path = write_run(tmp_path, [labels(thresholds=[0.1, 0.2, float("nan"), 0.4, 0.5])]) / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    change(content)
+    torch.save(content, path)
+    assert expected in refusal(path)
+
+
+def test_labels_need_a_class(tmp_path: Path) -> None:
+    heads = [MultilabelHead("labels", [], ids=[], positives=[], total=1.0), numbers("distance")]
+    assert "heads.labels.columns: expected at least one" in refusal(
+        write_run(tmp_path, heads) / "checkpoints" / "best.ckpt"
+    )
 
 
 def test_a_damaged_checkpoint_ends_the_command_with_a_sentence(

@@ -94,4 +94,11 @@ def test_thresholds_that_are_missing_are_said(
     assert "never fitted" not in caplog.text
     begun = write_run(tmp_path / "begun", [labels()])
     assert shell.run("predict", begun, test, "--out", tmp_path / "out") == 0
-    assert "labels: thresholds were never fitted on validation images, as training did not end; 0.5 st" in caplog.text
+    assert "labels: thresholds and calibration were never fitted on validation images" in caplog.text
+    assert "when training ends; 0.5 stands in for the thresholds" in caplog.text
+    caplog.clear()
+    fixed = labels()
+    fixed.threshold_method = 0.3
+    begun = write_run(tmp_path / "fixed", [fixed])
+    assert shell.run("predict", begun, test, "--out", tmp_path / "out") == 0
+    assert "never fitted" not in caplog.text, "of a given number there is nothing to fit"

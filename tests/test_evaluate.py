@@ -156,6 +156,27 @@ def test_another_checkpoint_does_not_touch_the_results_of_the_best(own: Path) ->
     assert state(own) != before
 
 
+@pytest.mark.usefixtures("no_report")
+def test_what_is_said_of_thresholds_is_of_the_checkpoint_that_is_measured(
+    atlas_run: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = shutil.copytree(atlas_run, tmp_path / "run")
+    about = read(run / "run.json")
+    assert shell.run("evaluate", run, "--device", "cpu") == 0
+    assert "never fitted" not in caplog.text
+    assert read(run / "run.json") == about
+    assert shell.run("evaluate", run / "checkpoints" / "last.ckpt", "--device", "cpu") == 0
+    assert "labels: thresholds and calibration were never fitted on validation images" in caplog.text
+    measured = read(run / "evaluations" / "last_test" / "run.json")["heads"]["labels"]
+    assert not measured["fitted"] and set(measured["thresholds"]) == {0.5}
+    assert read(run / "run.json") == about
+    # As a run that goes on after its end is described until it ends again.
+    text = json.dumps({**about, "heads": {"labels": measured}})
+    (run / "run.json").write_text(text)
+    assert shell.run("evaluate", run, "--device", "cpu") == 0
+    assert read(run / "run.json") == about
+
+
 def test_a_run_without_test_split_has_none_to_measure(
     focus_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -345,6 +345,19 @@ def test_training_images_are_decided_by_the_fitted_thresholds(copy: Path) -> Non
 
 
 @pytest.mark.usefixtures("no_report")
+def test_another_checkpoint_is_measured_with_what_it_holds_itself(copy: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing was fitted for the last one: a half stands in, which is said, and is no nested figure."""
+    assert shell.run("evaluate", copy / "checkpoints" / "last.ckpt", "--split", "val", "--device", "cpu") == 0
+    assert "never fitted on validation images" in caplog.text
+    folder = copy / "evaluations" / "last_val"
+    about = read(folder / "run.json")["heads"]["labels"]
+    assert (about["fitted"], about["thresholds"]) == (False, [0.5] * 28)
+    true, scores, decided = parts(folder, "val")
+    np.testing.assert_array_equal(decided, scores >= 0.5)
+    assert found(folder, "val") == pytest.approx(values(true, scores, decided), abs=2e-5)
+
+
+@pytest.mark.usefixtures("no_report")
 def test_other_data_are_measured_with_the_thresholds_of_the_run(copy: Path, tmp_path: Path) -> None:
     others = samples.write("protein_atlas", tmp_path / "others", seed=7, images=16, test_images=1, image_size=48)
     rows = (others / "train.csv").read_text().splitlines()

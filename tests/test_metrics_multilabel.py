@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -175,7 +176,7 @@ def test_the_baseline_decides_as_suits_each_metric() -> None:
             "f1_macro": (6 / 7 + 2 / 5) / 2,  # always predicted
             "f1_macro_half": (6 / 7 + 2 / 5) / 2,
             "f1_macro_gain": 0,
-            "f1_micro": 2 * 4 / (4 + 8),
+            "f1_micro": 2 * 3 / (4 + 4),  # the second class would cost more than it finds
             "precision_macro": (3 / 4 + 1 / 4) / 2,
             "recall_macro": 1,
             "map": (3 / 4 + 1 / 4) / 2,
@@ -185,6 +186,16 @@ def test_the_baseline_decides_as_suits_each_metric() -> None:
             "ece": (0.05 + 0.15) / 2,
         }
     )
+
+
+def test_no_other_constant_is_a_better_baseline_of_all_labels_together() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        true = rng.random((50, 5)) < rng.random(5) ** 2
+        constants = (np.tile([bool(n >> k & 1) for k in range(5)], (50, 1)) for n in range(1, 32))
+        rows = [np.concatenate([true, np.zeros((50, 5)), decided], axis=1) for decided in constants]
+        found = LABELS["f1_micro"](undecided(true, np.tile(true.mean(axis=0), (50, 1))))
+        assert found == pytest.approx(max(map(LABELS["f1_micro"], rows)), rel=1e-12)
 
 
 def test_wrong_rows() -> None:
@@ -206,12 +217,18 @@ def test_resampled_groups_as_with_weights_on_samples(name: str, n_groups: int, m
     # Several passes, of several resamples each, in some of which the rarest class has no positive.
     monkeypatch.setattr("visionlab.metrics.ranking._WEIGHTS_AT_ONCE", 80 * 7 + 1)
     rows, groups = example(), np.arange(80) % n_groups
-    fast = group_interval(LABELS[name], (rows,), groups, replicates=60)
+    fast = group_interval(as_resampled(name), (rows,), groups, replicates=60)
     if name == "ece":
         assert fast == (None, None)
     else:
         slow = group_interval(LABELS[name].__call__, (rows,), groups, replicates=60)
         assert fast == pytest.approx(slow, rel=1e-9)
+
+
+def as_resampled(name: str) -> Any:
+    """Return a metric whose interval is that of the resamples, not brought back to the value."""
+    one = LABELS[name]
+    return dataclasses.replace(one, within=None)
 
 
 def test_two_groups_by_hand() -> None:
@@ -303,7 +320,7 @@ def test_the_table_has_each_class_as_the_metrics_have_it_alone() -> None:
         for k in (0, 4):
             alone = of_class(rows, k)
             assert table[column][k] == pytest.approx(LABELS[name](alone), rel=1e-12)
-            interval = group_interval(LABELS[name], (alone,), groups)
+            interval = group_interval(as_resampled(name), (alone,), groups)
             assert (table[f"{column}_low"][k], table[f"{column}_high"][k]) == pytest.approx(interval, rel=1e-9)
         assert table[[column, f"{column}_low", f"{column}_high"]].loc[5].isna().all()
     assert table["ece"][:5].mean() == pytest.approx(LABELS["ece"](rows))
@@ -342,3 +359,18 @@ def test_cooccurrence_by_hand() -> None:
     found = cooccurrence([[1, 1, 0], [1, 0, 0], [1, 1, 0], [0, 0, 0]])
     assert found[:2].tolist() == [[1, 2 / 3, 0], [1, 1, 0]]
     assert np.isnan(found[2]).all()
+
+
+def test_an_interval_of_a_mean_over_classes_holds_the_mean() -> None:
+    """24 classes of one image each, always given: resamples leave classes out, and the mean of the others is higher."""
+    labels = np.eye(24)
+    rows = np.concatenate([labels, np.random.default_rng(0).random(labels.shape), np.ones_like(labels)], axis=1)
+    groups = [str(number) for number in range(24)]
+    value = LABELS["f1_macro"](rows)
+    assert value == pytest.approx(2 / 25)
+    resampled, _ = group_interval(as_resampled("f1_macro"), (rows,), groups)
+    assert resampled is not None and resampled > value, "what the resamples alone would say"
+    for name in ("f1_macro", "f1_macro_gain", "precision_macro", "recall_macro", "map", "auroc"):
+        low, high = group_interval(LABELS[name], (rows,), groups)
+        assert low is not None and high is not None
+        assert -1 <= low <= LABELS[name](rows) <= high <= 1, name

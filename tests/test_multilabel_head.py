@@ -101,6 +101,17 @@ def test_validation_is_judged_by_thresholds_of_other_groups() -> None:
     assert np.array_equal(fixed.judge(rows, groups), fixed.judge(rows)), "a given number was not searched"
 
 
+def test_a_given_number_is_not_said_to_be_fitted() -> None:
+    fixed, calibrated = head(thresholds=0.3), head(thresholds=0.3, calibration="platt", metrics=["ece"])
+    assert (fixed.chooses, calibrated.chooses, head().chooses) == (False, True, True)
+    rows = some_rows()
+    while_training = calibrated.measure(rows)
+    for one in (fixed, calibrated):
+        one.fit(rows)
+        assert not one.describe()["fitted"]
+    assert while_training["ece"] < 0.1 < head(metrics=["ece"]).measure(rows)["ece"], "as it will be judged"
+
+
 def test_nested_folds_keep_groups_whole() -> None:
     rows = some_rows(40)
     found = head(thresholds="f1")

@@ -274,7 +274,8 @@ def test_classes_that_there_are_not_are_refused(classes: list[int] | None, group
     [
         ([], "found none"),
         (["a", "b", "a"], "'a' for 0 and 2"),
-        (["a", "group"], "'group' is a column of the index already"),
+        (["a", "group"], "'group' is a column of the tables already"),
+        (["labels", "b"], "'labels' is a column of the tables already"),
         (["a;b"], "without ';'"),
         ([" a"], "found ' a'"),
     ],

@@ -220,6 +220,14 @@ def test_given_thresholds_are_not_called_fitted(run: Path) -> None:
     assert all("given, not fitted" in row["where"] for row in gains(read)[0]["rows"])
 
 
+def test_thresholds_fitted_on_the_only_group_are_not_called_nested(run: Path) -> None:
+    read = read_run(run)
+    read.metrics["val/labels/f1_macro"] |= {"groups": 1}
+    test, val = gains(read)[0]["rows"]
+    assert "flatter" in val["where"] and "nested" not in val["where"]
+    assert "flatter" not in test["where"]
+
+
 def test_what_is_not_known_of_classes_is_said(run: Path) -> None:
     read = read_run(run)
     read.info["heads"]["labels"]["positives"][3] = 0

@@ -20,6 +20,8 @@ from visionlab.data.store import new_folder, write_json, write_text
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.inference import Predictor, load
 from visionlab.inference.files import find_checkpoint
+from visionlab.inference.labels import say_thresholds
+from visionlab.inference.splits import describe_heads
 from visionlab.records import evaluate_into, say
 from visionlab.reports.html import write_report
 from visionlab.reports.style import save
@@ -70,8 +72,12 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
         )
     if not len(data.rows[split]):
         raise UsageError(f"--split {split}: the run has no {split} images")
+    say_thresholds(predictor)
     if out == folder:
+        about = read_json(folder / "run.json")
         metrics = evaluate_into(folder, predictor, data, (split,))
+        # A run that went on after its end has begun them anew.
+        write_json(folder / "run.json", {**about, "heads": describe_heads(predictor.heads)})
         say({name: entry for name, entry in metrics.items() if name.startswith(f"{split}/")}, data.name)
     else:
         command = ["python", "-m", "visionlab.evaluate", str(run), "--split", split]
@@ -118,6 +124,7 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
     _refuse_other_kind(predictor, data)
     _refuse_other_unit(predictor, data)
     _refuse_seen(folder, data)
+    say_thresholds(predictor)
     command = ["python", "-m", "visionlab.evaluate", str(run), *overrides, "--data", str(root)]
     _write_evaluation(out, folder, checkpoint, predictor, data, "test", shlex.join(command))
     write_report(out)
@@ -148,6 +155,8 @@ def _write_evaluation(
     """Write the folder of an evaluation, whole or not at all."""
     about = read_json(run / "run.json")
     about |= {"command": command, "data": data.name, "synthetic": data.synthetic}
+    # Those of this checkpoint: only the best one has fitted thresholds.
+    about |= {"heads": describe_heads(predictor.heads)}
     about |= {"fingerprint": data.fingerprint, "evaluation_of": str(run)}
     status = {"epoch": 0, "step": 0, **read_json(run / "status.json")}
     status |= {"state": "finished", "message": f"{checkpoint} measured on {data.name}", "resume": ""}

@@ -17,8 +17,8 @@ ID, TARGET = "Id", "Target"
 
 _PART = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
-# Columns of an index beside those of the classes.
-_TAKEN = ("id", "group", "path", "set", "split")
+# Columns of an index beside those of the classes; `labels_true` and `labels_pred` of predictions are all together.
+_TAKEN = ("id", "group", "path", "set", "split", "labels")
 
 
 @dataclass
@@ -85,7 +85,7 @@ def _check_names(names: Sequence[str]) -> None:
         if not name.strip() or name != name.strip() or ";" in name:
             raise ConfigError(f"data.class_names: expected a name without ';' or spaces around it, found '{name}'")
         if name in _TAKEN or name.endswith("_path"):
-            raise ConfigError(f"data.class_names: '{name}' is a column of the index already; name class {number} else")
+            raise ConfigError(f"data.class_names: '{name}' is a column of the tables already; name class {number} else")
         if (first := names.index(name)) < number:
             raise ConfigError(f"data.class_names: expected each name once, found '{name}' for {first} and {number}")
 

@@ -22,6 +22,9 @@ from visionlab.schema import FITS
 # Raised when what a checkpoint holds changes so that older code cannot read it.
 FORMAT = 2
 
+# Numbers of classes in a data set stay below; those up to the largest may be listed.
+MAX_CLASSES = 100_000
+
 # Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
 ORIGIN = ("pretrained", "weights", "freeze")
 
@@ -118,6 +121,7 @@ def rebuild(path: Path, content: dict[str, Any]) -> TaskModel:
         _compare(expected, weights)
         model = TaskModel.from_spec(description)
         model.load_state_dict(weights)
+        _check_numbers(model.heads.state_dict())
     except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:
         raise DataError(f"{path}: its description and its weights do not fit together: {_first_line(error)}") from error
     return model.eval()
@@ -199,9 +203,10 @@ def _check_description(description: dict[str, Any]) -> None:
 def _check_labels(head: dict[str, Any], key: str) -> None:
     """Check what only heads of labels hold."""
     ids, method = head["ids"], head["thresholds"]
-    numbers = all(isinstance(item, int) and not isinstance(item, bool) for item in ids)
+    _expect(bool(ids), f"{key}.columns", "at least one class", ids)
+    numbers = all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < MAX_CLASSES for item in ids)
     right = numbers and len(set(ids)) == len(ids) == len(head["columns"])
-    _expect(right, f"{key}.ids", "a different whole number for each column", ids)
+    _expect(right, f"{key}.ids", f"a different number from 0 to {MAX_CLASSES - 1} for each column", ids)
     _expect(not isinstance(method, str) or method in THRESHOLDS, f"{key}.thresholds", ", ".join(THRESHOLDS), method)
     right = head["calibration"] in CALIBRATIONS
     _expect(right, f"{key}.calibration", f"one of {', '.join(CALIBRATIONS)}", head["calibration"])
@@ -253,6 +258,13 @@ def _compare(expected: dict[str, Any], found: dict[str, Any]) -> None:
     ]
     if wrong:
         raise ValueError(f"{len(wrong)} of {len(expected)} tensors differ, the first is {wrong[0]}")
+
+
+def _check_numbers(of_heads: dict[str, torch.Tensor]) -> None:
+    """Check what heads scale, calibrate and decide by; a class without a threshold has NaN there."""
+    for name, values in of_heads.items():
+        finite = values.nan_to_num(0, torch.inf, -torch.inf) if name.endswith(".thresholds") else values
+        _expect(bool(finite.isfinite().all()), f"heads.{name}", "finite numbers", values.tolist())
 
 
 def _shape(tensors: dict[str, Any], name: str) -> str:

@@ -34,7 +34,10 @@ def fit_heads(checkpoint: Path, predictor: Predictor, rows: Rows) -> None:
 
 
 def _say(head: Head, count: int) -> None:
-    thresholds = head.describe()["thresholds"]
+    described = head.describe()
+    if not described["fitted"]:
+        return
+    thresholds = described["thresholds"]
     absent = [column for column, value in zip(head.columns, thresholds, strict=True) if value is None]
     LOG.info(
         "%s: thresholds fitted on %d validation images for %d of %d classes",

@@ -77,9 +77,10 @@ def say_thresholds(predictor: BasePredictor[Any]) -> None:
 
     for head in label_heads(predictor):
         thresholds = head.thresholds.cpu().numpy()
-        if not bool(head.fitted):
+        if head.chooses and not bool(head.fitted):
             LOG.warning(
-                "%s: thresholds were never fitted on validation images, as training did not end; %g stands in for them",
+                "%s: thresholds and calibration were never fitted on validation images, which is done for best.ckpt "
+                "when training ends; %g stands in for the thresholds",
                 *(head.name, UNFITTED if isinstance(head.threshold_method, str) else head.threshold_method),
             )
         undefined = [column for column, value in zip(head.columns, thresholds, strict=True) if np.isnan(value)]

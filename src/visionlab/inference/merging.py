@@ -69,7 +69,8 @@ class JoinedLabels(MultilabelHead):
         if any(head.columns != heads[0].columns for head in heads):
             columns = sorted(number, key=number.__getitem__)
         ids = [number[column] for column in columns]
-        joined = cls.from_spec(heads[0].name, {**heads[0].spec(), "columns": columns, "ids": ids})
+        lacking = [head for head in heads if head.chooses and not bool(head.fitted)]
+        joined = cls.from_spec(heads[0].name, {**(lacking or heads)[0].spec(), "columns": columns, "ids": ids})
         sums, counts = np.zeros(len(columns)), np.zeros(len(columns))
         for head in heads:
             thresholds = head.thresholds.cpu().double().numpy()
@@ -79,7 +80,7 @@ class JoinedLabels(MultilabelHead):
             counts[places] += 1
         means = np.divide(sums, counts, out=np.full(len(columns), np.nan), where=counts > 0)
         joined.thresholds.copy_(torch.from_numpy(means))
-        joined.fitted.fill_(all(bool(head.fitted) for head in heads))
+        joined.fitted.fill_(not lacking)
         return joined
 
 

@@ -3,7 +3,8 @@
 - labels, 0 or 1;
 - scores, 0 to 1, as users get them (calibrated, if there is a calibration);
 - decisions, 0 or 1. ``nan`` means that none was made, as by the baseline, which doesn't look at the image: every metric
-  then takes what suits it best, all labels for F1, precision and recall, else those whose score is at least ``HALF``.
+  then takes what suits it best: all labels for F1, precision and recall of each class, those that the scores make best
+  for F1 of all classes together, else those whose score is at least ``HALF``.
 
 Here are their parts, what is counted of them, and which classes go with which.
 """

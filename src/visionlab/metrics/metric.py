@@ -33,6 +33,8 @@ class Metric:
         terms: the arrays, all of one shape, -> N x K or N x C x K; the last term is above 0 where a sample counts.
         finish: sums of the terms, (..., K), -> values (...).
         interval: whether the bootstrap shows how certain the value is; not where resampling alone makes it worse.
+        within: lowest and highest value that the metric can have, where resampling shifts it (see
+            :func:`visionlab.metrics.bootstrap.intervals`); None where it doesn't.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Metric:
     terms: Callable[..., Array]
     finish: Callable[[Array], Array]
     interval: bool = True
+    within: tuple[float, float] | None = None
 
     def __call__(self, *arrays: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
         """Return the value in the target's unit (or none), ``nan`` where it is undefined.

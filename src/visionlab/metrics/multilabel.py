@@ -39,7 +39,7 @@ def _macro(name: str, score: _Score, decide: Callable[[Labels], Array] = fitted)
         true, found, predicted = np.split(sums[..., :-1], 3, axis=-1)
         return mean_over(score(found, true, predicted), true > 0)
 
-    return Metric(name, "max", False, terms, finish)
+    return Metric(name, "max", False, terms, finish, within=(0, 1))
 
 
 def _gain_terms(rows: Array) -> Array:
@@ -54,8 +54,20 @@ def _gain(sums: Array) -> Array:
 
 def _micro_terms(rows: Array) -> Array:
     labels = parts(rows)
-    true, found, predicted = np.split(tallies(labels, fitted(labels)), 3, axis=1)
+    true, found, predicted = np.split(tallies(labels, fitted(labels, _for_micro(labels.scores))), 3, axis=1)
     return stack(found.sum(axis=1), true.sum(axis=1), predicted.sum(axis=1), np.ones(len(true)))
+
+
+def _for_micro(scores: Array) -> npt.NDArray[np.bool_]:
+    """Return the decisions of the highest F1 of all labels together that scores promise, row by row, N x K.
+
+    Those from half of that F1 on (Lipton, see :func:`visionlab.metrics.calibration.expected_f1`); all labels would be
+    far too many, where most are rare.
+    """
+    highest = -np.sort(-scores, axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        promised = 2 * highest.cumsum(axis=1) / (highest.sum(axis=1, keepdims=True) + np.arange(1, scores.shape[1] + 1))
+    return np.asarray(scores >= promised.max(axis=1, keepdims=True, initial=0) / 2)
 
 
 def _wrong(rows: Array) -> Array:
@@ -100,12 +112,12 @@ METRICS: dict[str, Metric | RankMetric] = {
     for metric in (
         _macro("f1_macro", f1),
         _macro("f1_macro_half", f1, at_half),
-        Metric("f1_macro_gain", "max", False, _gain_terms, _gain),
+        Metric("f1_macro_gain", "max", False, _gain_terms, _gain, within=(-1, 1)),
         Metric("f1_micro", "max", False, _micro_terms, lambda sums: f1(sums[..., 0], sums[..., 1], sums[..., 2])),
         _macro("precision_macro", precision),
         _macro("recall_macro", recall),
-        RankMetric("map", "max", False, _ranked, average_precision),
-        RankMetric("auroc", "max", False, _ranked, auroc),
+        RankMetric("map", "max", False, _ranked, average_precision, within=(0, 1)),
+        RankMetric("auroc", "max", False, _ranked, auroc, within=(0, 1)),
         Metric("hamming", "min", False, _hamming_terms, mean),
         Metric("exact_match", "max", False, _exact_terms, mean),
         Metric("ece", "min", False, _error_terms, _error, interval=False),

@@ -142,6 +142,7 @@ class RankMetric:
         name, better, in_unit: see :class:`~visionlab.metrics.metric.Metric`.
         parts: rows of N samples -> labels, 0 or 1, and scores, N x K each.
         of_class: :func:`average_precision` or :func:`auroc`.
+        within: see :class:`~visionlab.metrics.metric.Metric`.
     """
 
     name: str
@@ -149,6 +150,7 @@ class RankMetric:
     in_unit: bool
     parts: Callable[[npt.ArrayLike], tuple[Array, Array]]
     of_class: Callable[[Ranked], Array]
+    within: tuple[float, float] | None = None
 
     def __call__(self, rows: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
         """Return the value, ``nan`` where it is undefined or a score isn't finite.

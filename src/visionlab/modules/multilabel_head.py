@@ -79,6 +79,11 @@ class MultilabelHead(Head):
         ):
             self.register_buffer(key, value)
 
+    @property
+    def chooses(self) -> bool:
+        """Whether :meth:`fit` has anything to choose: thresholds, a calibration, or both."""
+        return isinstance(self.threshold_method, str) or self.calibration_method != "none"
+
     @classmethod
     def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> MultilabelHead:
         labels = data.values(name, "train")
@@ -111,7 +116,8 @@ class MultilabelHead(Head):
             **super().describe(),
             "ids": list(self.ids),
             "thresholds": [None if np.isnan(value) else float(value) for value in self._numbers(self.thresholds)],
-            "fitted": bool(self.fitted),
+            # A given number is none, though a calibration may be fitted to it.
+            "fitted": bool(self.fitted) and isinstance(self.threshold_method, str),
             "method": self.threshold_method,
             "calibration": self._numbers(self.calibration).tolist(),
             "positives": self._numbers(self.positives).astype(int).tolist(),
@@ -189,8 +195,7 @@ class MultilabelHead(Head):
                 groups is judged by what the others give (nested folds), so that the result doesn't flatter.
         """
         labels, scores = np.split(rows, 2, axis=1)
-        chosen = isinstance(self.threshold_method, str) or self.calibration_method != "none"
-        if groups is None or not (bool(self.fitted) and chosen):
+        if groups is None or not (bool(self.fitted) and self.chooses):
             final = self.calibrated(scores)
             return np.concatenate([labels, final, self.decide(final)], axis=1)
         return self._nested(labels, scores, nested_folds(groups, labels))
@@ -215,7 +220,7 @@ class MultilabelHead(Head):
         if not np.isfinite(rows).all():
             return dict.fromkeys(self.metrics, float("nan"))
         labels, scores = np.split(rows, 2, axis=1)
-        if isinstance(self.threshold_method, str):
+        if self.chooses:
             return super().measure(self._nested(labels, scores, nested_folds(np.arange(len(rows)).astype(str), labels)))
         return super().measure(self.judge(rows))
 

@@ -72,7 +72,7 @@ def gains(run: Run) -> list[dict[str, Any]]:
             entries[stage] = gain
             rows.append(
                 {
-                    "where": _where(stage, spec),
+                    "where": _where(stage, spec, own.get("groups")),
                     "own": value(own),
                     "half": value(half) if half else "–",
                     "gain": measure(gain) if gain else "–",
@@ -89,9 +89,11 @@ def _fits(spec: Mapping[str, Any]) -> bool:
     return bool(spec.get("fitted")) and isinstance(spec.get("method"), str)
 
 
-def _where(stage: str, spec: Mapping[str, Any]) -> str:
+def _where(stage: str, spec: Mapping[str, Any], groups: int | None) -> str:
     if not _fits(spec):
         return f"{STAGE_WORDS[stage]} images; the thresholds were given, not fitted"
+    if stage == "val" and groups == 1:
+        return "validation images, all of one group, on which the thresholds were fitted themselves: they flatter"
     if stage == "val":
         return "validation images, each fifth of the groups judged by thresholds from the others (nested folds)"
     return f"{STAGE_WORDS[stage]} images, thresholds fitted on validation images"

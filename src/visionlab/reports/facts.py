@@ -26,8 +26,8 @@ STATE_WORDS = {
 BASELINES = {
     "mask": "the mean of the training masks at every pixel",
     "depth": "the mean depth of the training images at every pixel",
-    "multilabel": "every label (scored by its share of the training images; for Hamming loss and exact match only "
-    "labels of at least half of them)",
+    "multilabel": "every label (scored by its share of the training images; for micro F1 only those frequent enough to "
+    "raise it, for Hamming loss and exact match only labels of at least half of the images)",
 }
 """Kind of a head -> what its baseline always predicts; for others the mean of the training images."""
 

@@ -51,7 +51,7 @@ class Cell:
         nuclear: SIDE x SIDE, pixels to the nucleus's rim, positive inside the nucleus, negative outside.
         pole: the centrosome, beside the nucleus.
         nucleoli: x, y and radius, n x 3.
-        microtubules: paths from the pole to the outline.
+        microtubules: paths (5 x 2 each) from beside the nucleus to all around the outline.
         mesh: SIDE x SIDE, 0..1, the endoplasmic reticulum.
     """
 
@@ -151,10 +151,8 @@ class Cell:
         starts = self.pole + rng.random((count, 1)) * (HALF + 0.4 * (ends - HALF) - self.pole)
         way = ends - starts
         bend = np.column_stack([-way[:, 1], way[:, 0]]) * rng.normal(0, 0.2, (count, 1))
-        t = np.linspace(0, 1, 5)[:, None, None]
-        return list(
-            np.swapaxes((1 - t) ** 2 * starts + 2 * t * (1 - t) * (starts + 0.5 * way + bend) + t**2 * ends, 0, 1)
-        )
+        t = np.linspace(0, 1, 5)[:, None]
+        return [s + t * w + 2 * t * (1 - t) * b for s, w, b in zip(starts, way, bend, strict=True)]
 
 
 def field_of_cells(rng: np.random.Generator, side: int, crowded: bool, mitotic: int, pair: bool) -> list[Cell]:

@@ -53,7 +53,7 @@ class ProteinAtlasSet:
     """
 
     seed: int = 0
-    images: int = 2400
+    images: int = 3000
     test_images: int = 60
     image_size: int = 96
     bits: int = 8

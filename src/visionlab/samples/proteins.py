@@ -1,8 +1,8 @@
 """Where a protein is in a cell: one pattern for each of the 28 classes of the Human Protein Atlas challenge.
 
 A pattern is a function of a cell and a random generator; it returns how bright every pixel of the cell's patch is
-(SIDE x SIDE, 0 to about 1). ``PATTERNS`` lists them by class number. They are caricatures after the dictionary of
-proteinatlas.org/learn/dictionary: each shows what tells its class from the others, at a cell's size of 50 pixels.
+(SIDE x SIDE, 0 to about 2). ``PATTERNS`` lists them by class number. They are caricatures: each shows what tells its
+class from the others when a cell is some 50 pixels wide. The smallest are the brightest, since blur takes from them.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def endoplasmic_reticulum(cell: Cell, rng: np.random.Generator) -> Array:
 
 def golgi_apparatus(cell: Cell, rng: np.random.Generator) -> Array:
     """Ribbons that follow the nucleus's rim on the side of the pole."""
-    ribbon = np.exp(-(((cell.nuclear + 3.0) / 1.8) ** 2)) * _near(cell, cell.pole, 5.5)
-    return 1.1 * ribbon * (0.55 + 0.45 * strokes(_worms(rng, cell.places(rng, 16, ribbon), 6, 0.8), 1))
+    ribbon = np.exp(-(((cell.nuclear + 3.0) / 1.8) ** 2)) * _near(cell, cell.pole, 9)
+    return 1.3 * ribbon * (0.6 + 0.4 * strokes(_worms(rng, cell.places(rng, 16, ribbon), 6, 0.8)))
 
 
 def peroxisomes(cell: Cell, rng: np.random.Generator) -> Array:
@@ -103,12 +103,14 @@ def peroxisomes(cell: Cell, rng: np.random.Generator) -> Array:
 
 
 def endosomes(cell: Cell, rng: np.random.Generator) -> Array:
-    places = cell.places(rng, 20, cell.cytoplasm & (cell.depth > 2), apart=3.5)
-    return 1.1 * dots(places, rng.uniform(0.6, 1.8, len(places)))
+    places = cell.places(rng, 22, cell.cytoplasm & (cell.depth > 2), apart=3.5)
+    return 1.1 * dots(places, rng.uniform(0.5, 1.4, len(places)))
 
 
 def lysosomes(cell: Cell, rng: np.random.Generator) -> Array:
-    return dots(cell.places(rng, 13, _near(cell, cell.pole, 7), apart=2.5), rng.uniform(1.4, 2.0))
+    """Large and round, in a cap over the nucleus's side of the pole."""
+    places = cell.places(rng, 14, _near_nucleus(cell, 4) * _near(cell, cell.pole, 10), apart=3.5)
+    return 1.1 * dots(places, rng.uniform(1.6, 2.3, len(places)))
 
 
 def intermediate_filaments(cell: Cell, rng: np.random.Generator) -> Array:
@@ -129,10 +131,10 @@ def actin_filaments(cell: Cell, rng: np.random.Generator) -> Array:
 
 def focal_adhesion_sites(cell: Cell, rng: np.random.Generator) -> Array:
     """Short thick streaks at the edge that point to the middle."""
-    starts = cell.places(rng, 16, cell.inside & (cell.depth > 1) & (cell.depth < 3.5), apart=5)
+    starts = cell.places(rng, 20, cell.inside & (cell.depth > 1) & (cell.depth < 3.5), apart=5)
     ways = HALF - starts
     ways = ways / (np.hypot(*ways.T)[:, None] + 1e-6)
-    return strokes([np.array([s, s + 5.0 * w]) for s, w in zip(starts, ways, strict=True)], 1.8) * cell.cytoplasm
+    return strokes([np.array([s, s + 6.0 * w]) for s, w in zip(starts, ways, strict=True)], 2.2) * cell.cytoplasm
 
 
 def microtubules(cell: Cell, rng: np.random.Generator) -> Array:
@@ -153,23 +155,23 @@ def microtubule_ends(cell: Cell, rng: np.random.Generator) -> Array:
 def cytokinetic_bridge(cell: Cell, rng: np.random.Generator) -> Array:
     if cell.bridge is None:
         return np.zeros((SIDE, SIDE), np.float32)
-    return 1.1 * np.maximum(strokes([cell.bridge], 2), dots(cell.bridge[1:2], 1.5))
+    return 1.2 * np.maximum(strokes([cell.bridge], 2.5), dots(cell.bridge[1:2], 2.0))
 
 
 def mitotic_spindle(cell: Cell, rng: np.random.Generator) -> Array:
-    return 1.1 * spindle(cell) if cell.kind == "mitotic" else np.zeros((SIDE, SIDE), np.float32)
+    return 1.2 * spindle(cell) if cell.kind == "mitotic" else np.zeros((SIDE, SIDE), np.float32)
 
 
 def microtubule_organizing_center(cell: Cell, rng: np.random.Generator) -> Array:
-    """A spot at the pole, and the first part of what grows from it."""
-    ways = rng.uniform(0, 2 * np.pi, 9)
-    rays = strokes([np.array([cell.pole, cell.pole + 8 * np.array([np.cos(w), np.sin(w)])]) for w in ways], 0.8)
-    return np.maximum(1.1 * dots(cell.pole[None], 2.0), 0.6 * rays * cell.inside)
+    """A spot at the pole, and the first part of the microtubules that grow from it."""
+    ways = rng.uniform(0, 2 * np.pi, 12)
+    rays = strokes([np.array([cell.pole, cell.pole + 11 * np.array([np.cos(w), np.sin(w)])]) for w in ways])
+    return np.maximum(1.2 * dots(cell.pole[None], 2.5), 0.7 * rays * cell.inside)
 
 
 def centrosome(cell: Cell, rng: np.random.Generator) -> Array:
     pair = np.array([cell.pole, cell.pole + rng.choice([-2.5, 2.5], 2)])
-    return 1.8 * dots(pair[: rng.integers(1, 3)], 0.8)
+    return 2.0 * dots(pair[: rng.integers(1, 3)], 0.9)
 
 
 def lipid_droplets(cell: Cell, rng: np.random.Generator) -> Array:
@@ -193,8 +195,8 @@ def mitochondria(cell: Cell, rng: np.random.Generator) -> Array:
 
 def aggresome(cell: Cell, rng: np.random.Generator) -> Array:
     """One clump that dents into the nucleus's neighbourhood."""
-    lumps = cell.pole + rng.normal(0, 1.6, (5, 2))
-    return 1.0 * dots(lumps, rng.uniform(2.4, 3.8, 5)) * cell.inside
+    lumps = cell.pole + rng.normal(0, 1.7, (6, 2))
+    return 1.1 * dots(lumps, rng.uniform(3.0, 4.2, 6)) * cell.inside
 
 
 def cytosol(cell: Cell, rng: np.random.Generator) -> Array:
@@ -208,16 +210,16 @@ def cytoplasmic_bodies(cell: Cell, rng: np.random.Generator) -> Array:
 
 def rods_and_rings(cell: Cell, rng: np.random.Generator) -> Array:
     free = cell.inside & (cell.depth > 5)
-    places = cell.places(rng, int(rng.integers(3, 6)), free, apart=10)
+    places = cell.places(rng, int(rng.integers(4, 7)), free, apart=9)
     rings = len(places) // 2
-    rods = strokes(_worms(rng, places[rings:], 12, 0.03, 2), 2)
-    return 1.1 * np.maximum(rods, dots(places[:rings], 3.4, hollow=True)) * cell.inside
+    rods = strokes(_worms(rng, places[rings:], 14, 0.03, 2), 2)
+    return 1.2 * np.maximum(rods, dots(places[:rings], 3.6, hollow=True)) * cell.inside
 
 
 def spindle(cell: Cell) -> Array:
-    """Return the spindle of a mitotic cell: fibres from two poles to the chromosomes between them, 0..1."""
+    """Return the spindle of a mitotic cell: fibres from two poles to the chromosomes between, 0..1."""
     way, across = np.array([np.cos(cell.axis), np.sin(cell.axis)]), np.array([-np.sin(cell.axis), np.cos(cell.axis)])
-    poles = [HALF + s * 8.0 * way for s in (-1, 1)]
+    poles = [HALF + s * 9.0 * way for s in (-1, 1)]
     fibres = [np.array([pole, HALF + t * across]) for pole in poles for t in np.linspace(-5.5, 5.5, 6)]
     return np.maximum(0.8 * strokes(fibres), dots(np.array(poles), 1.5))
 

@@ -37,7 +37,7 @@ OFFSET = 0.01  # share of white that is taken away from every pixel, as most of 
 def stained(rng: np.random.Generator, side: int, labels: Sequence[int]) -> dict[str, Array]:
     """Return a field of cells whose protein has these labels: side x side for every stain, 0 to about 1.5."""
     crowded = CELL_JUNCTIONS in labels or rng.random() < 0.4
-    mitotic = int(rng.integers(1, 3)) if MITOTIC_SPINDLE in labels else int(rng.random() < 0.1)
+    mitotic = int(rng.integers(1, 4)) if MITOTIC_SPINDLE in labels else int(rng.random() < 0.1)
     pair = CYTOKINETIC_BRIDGE in labels or rng.random() < 0.1
     cells = field_of_cells(rng, side, crowded, mitotic, pair)
     strengths = {label: rng.uniform(0.75, 1.1) for label in labels}
@@ -94,7 +94,9 @@ def photograph(rng: np.random.Generator, light: dict[str, Array], bits: int) -> 
     images = {}
     for stain, plane in light.items():
         exposure, background = EXPOSURES[stain] * rng.lognormal(0, 0.25), rng.uniform(0, 0.02)
-        electrons = rng.poisson(WHITE * (exposure * plane + background)) + rng.normal(0, READ_NOISE, plane.shape)
+        electrons = WHITE * (exposure * plane + background)
+        # Photons are so many that their noise is as good as normal, and then no other than the camera's.
+        electrons += np.sqrt(electrons + READ_NOISE**2) * rng.standard_normal(plane.shape, np.float32)
         grey = np.clip(np.rint((electrons / WHITE - OFFSET) * white), 0, white)
         images[stain] = grey.astype(np.uint8 if bits == 8 else np.uint16)
     return images
