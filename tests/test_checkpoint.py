@@ -250,7 +250,7 @@ def test_descriptions_that_do_not_fit_are_refused(
         (_set("visionlab/heads/labels/ids", [0, 1]), "heads.labels.ids: expected a different number"),
         (_set("visionlab/heads/labels/thresholds", "best"), "heads.labels.thresholds: expected f1"),
         (_set("visionlab/heads/labels/calibration", "os.system"), "heads.labels.calibration: expected one of none"),
-        (_set("state_dict/model.heads.labels.thresholds", torch.full((5,), torch.inf)), "labels.thresholds: expected f"),
+        (_set("state_dict/model.heads.labels.thresholds", torch.full((5,), torch.inf)), "thresholds: expected fin"),
         (_set("state_dict/model.heads.labels.calibration", torch.full((5, 2), torch.nan)), "calibration: expected fin"),
         (_set("state_dict/model.heads.labels.total", torch.tensor(torch.nan)), "heads.labels.total: expected finite"),
     ],

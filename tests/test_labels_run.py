@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -458,6 +459,7 @@ def test_killed_and_resumed_with_drawn_samples_equals_uninterrupted(atlas_root: 
         *("data.classes=[25,21,0]", "data.samples_per_epoch=20", "data.sampling=balanced"),
         *("heads.labels.calibration=platt", "loss.class_weights=log"),
     )
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     train_labels(tmp_path / "whole", atlas_root, *settings)
     folder = tmp_path / "run"
     command = [sys.executable, "-c", textwrap.dedent(KILLER), str(folder), "batch-8", "SIGKILL", *settings]
@@ -494,8 +496,12 @@ def test_the_real_images_train_and_predict(tmp_path: Path) -> None:
         assert name not in absent or (value is None and positives == 0)
         assert name not in absent or name in log
     assert read(tmp_path / "run" / "metrics.json")["test/labels/f1_macro"]["classes"] <= 20
-    names = ["000a9596-bbc4-11e8-b2bc-ac1f6b6435d0", "001bcdd2-bbb2-11e8-b2ba-ac1f6b6435d0"]
-    files = [root / "train" / f"{names[0]}_blue.png", root / "train" / f"{names[1]}_*.png"]
+    names = [
+        "000a9596-bbc4-11e8-b2bc-ac1f6b6435d0",
+        "001bcdd2-bbb2-11e8-b2ba-ac1f6b6435d0",
+        "02b13740-bbc5-11e8-b2bc-ac1f6b6435d0",
+    ]
+    files = [root / "train" / f"{name}_{stain}.png" for name, stain in zip(names, ("blue", "*", "red"), strict=True)]
     assert shell.run("predict", tmp_path / "run", *files, "--out", tmp_path / "out") == 0
     labels = pd.read_csv(tmp_path / "out" / "labels.csv", keep_default_na=False)
     assert labels["id"].tolist() == names

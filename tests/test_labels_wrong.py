@@ -136,6 +136,17 @@ def test_copies_of_samples_in_two_splits_are_refused(tmp_path: Path, capsys: pyt
     assert "train/copys" in said["train"]
 
 
+def test_classes_that_no_validation_image_has_are_refused_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (f"data.root={write_set(tmp_path / 'data')}", "data.classes=[7,9]", f"hydra.run.dir={tmp_path / 'run'}")
+    assert shell.run("train", *SMALL, *words) == 1
+    said = capsys.readouterr().err
+    assert "error: heads.labels: expected a validation image of at least one class that is learnt" in said
+    assert "found none of Golgi apparatus, Endosomes" in said
+    assert not (tmp_path / "run").exists()
+
+
 def refused(root: Path, runs: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
     """Train and prepare, which must end with status 1, one error and nothing trained; return what each said."""
     said = {}

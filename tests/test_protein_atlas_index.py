@@ -118,7 +118,7 @@ def test_a_sample_of_three_of_four_channels_is_a_problem(tmp_path: Path) -> None
         "table",
         "train/c_blue.tif: there is train/c_blue.png as well; keep one of the two",
     ]
-    with pytest.raises(DataError, match=r"(?s)2 problems, beside 1 samples.*no b_yellow\.png\n.*as well\nmend them"):
+    with pytest.raises(DataError, match=r"(?s)2 problems, beside 1 sample .*b_yellow\.png; add .*as well; keep one.*\nmend"):
         index(tmp_path)
     assert index(tmp_path, "red").shape[0] == 3
 

@@ -497,6 +497,16 @@ def test_runs_tested_on_different_groups_have_no_best(runs: Path, tmp_path: Path
     assert '<td class="num best">' not in page
 
 
+def test_runs_of_other_classes_have_no_best(runs: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(runs, tmp_path / "runs")
+    about = json.loads((copy / "0_resnet34" / "run.json").read_text())
+    about["heads"]["distance"]["columns"] = ["other"]
+    write_json(copy / "0_resnet34" / "run.json", about)
+    page = compare([copy / "0_resnet34", copy / "1_resnet18"]).read_text(encoding="utf-8")
+    assert "different columns of distance" in page
+    assert '<td class="num best">' not in page
+
+
 def command(*arguments: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["visionlab.report", *arguments])

@@ -142,7 +142,9 @@ def test_a_submission_has_the_order_that_is_wanted(
     assert ("2 predicted images left out" in said) == (place != "none")
 
 
-def test_rows_without_a_label_get_the_nearest_if_asked(run: Path, test: Path, tmp_path: Path) -> None:
+def test_rows_without_a_label_get_the_nearest_if_asked(
+    run: Path, test: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "submission.csv"
     assert go(run, test, "--out", tmp_path / "out", "--submission", path) == 0
     before = ids(path)
@@ -156,6 +158,13 @@ def test_rows_without_a_label_get_the_nearest_if_asked(run: Path, test: Path, tm
     for name, row in after.items():
         expected = before[name] or str(number[nearest_class(head, found[name].values)[0]])
         assert row == expected
+    # What is said is of the rows that are wanted.
+    wanted = tmp_path / "wanted.csv"
+    wanted.write_text("Id\n" + "\n".join([next(name for name, row in before.items() if not row)]))
+    capsys.readouterr()
+    arguments = ("--submission", path, "--at-least-one", "--order", wanted)
+    assert go(run, test, "--out", tmp_path / "out", *arguments) == 0
+    assert "(1 rows; 0 without a label; 1 images given the class nearest" in capsys.readouterr().out
 
 
 def test_groups_of_classes_become_one_submission(
@@ -224,7 +233,7 @@ def test_a_submission_is_whole_or_not_there(
         (("--submission", "{test}"), 2, "--submission {test}: expected the name of a new file, found a folder"),
         (("--submission", "{sample}/x.csv"), 2, "--submission {sample}: expected a folder that can be written"),
         (("--submission", "{new}", "--order", "{semicolon}"), 1, "with a column Id, found 'Id;Predicted'"),
-        (("--submission", "{new}", "--order", "{twice}"), 1, "{twice} row 4: expected each Id once, found a again"),
+        (("--submission", "{new}", "--order", "{twice}"), 1, "{twice} line 5: expected each Id once, found a again"),
         (("--submission", "{new}", "--order", "{bare}"), 1, "found a table without rows"),
         (("--submission", "{new}", "--order", "{image}"), 1, "{image}: expected a table with a column Id, found: "),
         (
@@ -248,7 +257,7 @@ def test_wrong_use_of_submissions(
     for name, text in (
         ("sample", "Id,Predicted\na,0\n"),
         ("semicolon", "Id;Predicted\na;0\n"),
-        ("twice", "Id,Predicted\na,0\nb,0\na,0\n"),
+        ("twice", "Id,Predicted\na,0\n\nb,0\na,0\n"),
         ("bare", "Id,Predicted\n"),
     ):
         places[name] = tmp_path / f"{name}.csv"

@@ -174,6 +174,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "task=protein_atlas data.class_names=[a,b,a]": (
         "data.class_names: expected each name once, found 'a' for 0 and 2",
     ),
+    "task=protein_atlas data.class_names=[mean,b]": ("data.class_names: 'mean' is a column of the tables already",),
     "task=protein_atlas data.channels=[rde]": ("data.channels: expected stains of red, green", "'red'"),
     "task=protein_atlas data.channels=4": ("data.channels: expected a list of str, found 4",),
     "task=protein_atlas data.channels=[red/2+yellow/0,green]": ("data.channels: ", "above 0", "'red/2+yellow/0'"),
@@ -215,6 +216,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "optimizer=sgd optimizer.nesterov=true optimizer.momentum=0": ("optimizer.nesterov",),
     "data.image_size=[64,96]": ("data.image_size: expected a square", "D4"),
     "experiment=focus_resnet34_l1 experiment.task=depth_mask": ("experiment: ", "task=depth_mask"),
+    "experiment=protein_atlas_densenet121 task=focus": ("experiment: ", "is for task=protein_atlas, found task=focus"),
     "-m seed=1,2 trainer.strategy=ddp": ("a sweep (-m) can't train on several devices", "trainer.devices=1"),
     "-m seed=1,2 trainer.devices=2": ("a sweep (-m) can't train on several devices", "devices=2"),
     "-m model=resnet18,resnet43": ("model: no choice", "'resnet34'"),

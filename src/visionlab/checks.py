@@ -46,13 +46,8 @@ def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -
     Raises:
         ConfigError: the first mistake found, with its key, what is allowed and the nearest name.
     """
+    _check_experiment(cfg)
     plain = _plain(cfg)
-    experiment = plain["experiment"]
-    if experiment is not None and experiment["task"] != plain["task"]:
-        raise ConfigError(
-            f"experiment: '{experiment['name']}' is for task={experiment['task']}, found task={plain['task']}; "
-            "leave one of them out"
-        )
     if plain["make"] is not None and not preparing:
         raise ConfigError("make: only `python -m visionlab.prepare` makes data; train on what it has made")
     if plain["stages"] and plain["lr_find"]:
@@ -71,6 +66,13 @@ def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -
             if not name:
                 raise
             raise ConfigError(f"stages.{name}: {error}") from error
+
+
+def _check_experiment(cfg: DictConfig) -> None:
+    """Refuse an experiment of another task; first of all, for the values that it sets are of that task's keys."""
+    name, wanted, task = (OmegaConf.select(cfg, key) for key in ("experiment.name", "experiment.task", "task"))
+    if wanted is not None and wanted != task:
+        raise ConfigError(f"experiment: '{name}' is for task={wanted}, found task={task}; leave one of them out")
 
 
 def _check_stage(plain: Plain, multirun: bool) -> None:

@@ -18,7 +18,10 @@ ID, TARGET = "Id", "Target"
 _PART = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 _SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
 # Columns of an index beside those of the classes; `labels_true` and `labels_pred` of predictions are all together.
-_TAKEN = ("id", "group", "path", "set", "split", "labels")
+_TAKEN = (
+    *("id", "group", "path", "set", "split", "labels"),
+    *("height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"),
+)
 
 
 @dataclass

@@ -92,7 +92,7 @@ def index(root: str | Path, sources: Sources) -> pd.DataFrame:
     """
     found, problems = scan(root, sources)
     if problems:
-        lines = listed([f"{problem.path}: {problem.what}" for problem in problems])
+        lines = listed([str(problem) for problem in problems])
         raise DataError(
             f"{root}: {len(problems)} problem{'s' * (len(problems) > 1)}, beside {len(found)} samples that can be "
             f"used:\n{lines}\n"

@@ -54,7 +54,7 @@ class Submission:
         self.ids = _read_order(order) if order is not None else None
         prepare_output(path.parent, "--submission")
         self._rows: dict[str, str] = {}
-        self._filled = 0
+        self._filled: set[str] = set()
 
     def begin(self, predictor: BasePredictor[Any], samples: Sequence[Mapping[str, Path]]) -> None:
         """Check that what is to be predicted makes a submission, before it takes its time.
@@ -85,11 +85,11 @@ class Submission:
 
     def __call__(self, prediction: Prediction) -> None:
         """Add an image."""
-        names = prediction.decided[self.head.name]
+        name, names = sample_id(str(prediction.path), self.channels), prediction.decided[self.head.name]
         if not names and self.at_least_one:
             names = nearest_class(self.head, prediction.values)
-            self._filled += len(names)
-        self._rows[sample_id(str(prediction.path), self.channels)] = numbers(self.head, names)
+            self._filled.update([name] if names else [])
+        self._rows[name] = numbers(self.head, names)
 
     def write(self) -> str:
         """Write the file, whole or not at all, and return what to say of it.
@@ -102,8 +102,8 @@ class Submission:
         rows = [(name, self._rows[name]) for name in wanted]
         write_table(self.path, [("Id", "Predicted"), *rows])
         said = [f"{len(rows)} rows", f"{sum(not row for _, row in rows)} without a label"]
-        if self._filled:
-            said.append(f"{self._filled} images given the class nearest to its threshold")
+        if filled := sum(name in self._filled for name in wanted):
+            said.append(f"{filled} images given the class nearest to its threshold")
         if extra := len(self._rows) - len(rows):
             said.append(f"{extra} predicted images left out, whose Ids are not wanted")
         return f"submission: {self.path} ({'; '.join(said)})"
@@ -157,18 +157,19 @@ def _find_order(inputs: Sequence[str]) -> Path | None:
 def _read_order(path: Path) -> list[str]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [row for row in csv.reader(file) if row]
+            reader = csv.reader(file)
+            rows = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: expected a table with a column Id, found: {error}") from error
-    header = [cell.strip() for cell in rows[0]] if rows else []
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
     if "Id" not in header:
         raise DataError(f"{path}: expected a comma-separated table with a column Id, found '{','.join(header)[:80]}'")
     place = header.index("Id")
-    ids = [row[place].strip() if len(row) > place else "" for row in rows[1:]]
+    ids = [row[place].strip() if len(row) > place else "" for _, row in rows[1:]]
     seen: set[str] = set()
-    for line, name in enumerate(ids, start=2):
+    for (line, _), name in zip(rows[1:], ids, strict=True):
         if not name or name in seen:
-            raise DataError(f"{path} row {line}: expected each Id once, found {f'{name} again' if name else 'none'}")
+            raise DataError(f"{path} line {line}: expected each Id once, found {f'{name} again' if name else 'none'}")
         seen.add(name)
     if not ids:
         raise DataError(f"{path}: expected the Ids of a submission, found a table without rows")

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from visionlab.errors import UserError
+from visionlab.errors import DataError, UserError
 from visionlab.losses.combined import terms
 from visionlab.metrics.calibration import calibrate, fit_calibration
 from visionlab.metrics.multilabel import class_table
@@ -87,6 +87,12 @@ class MultilabelHead(Head):
     @classmethod
     def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> MultilabelHead:
         labels = data.values(name, "train")
+        if not data.values(name, "val").any():
+            raise DataError(
+                f"heads.{name}: expected a validation image of at least one class that is learnt, found none of "
+                f"{', '.join(data.targets[name])}: neither an epoch nor a threshold could be chosen; learn other "
+                "classes, or give other splits (data.val_fraction, data.split_file)"
+            )
         return cls(
             name,
             data.targets[name],

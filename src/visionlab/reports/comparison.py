@@ -149,6 +149,9 @@ def _grounds(runs: Mapping[str, Run]) -> Iterator[str]:
     tests = {tuple(sorted(map(str, run.splits["test"]))) for run in runs.values() if run.splits.get("test")}
     if len(tests) > 1:
         yield "The runs were tested on different groups."
+    for name in dict.fromkeys(name for run in runs.values() for name in run.heads):
+        if len({tuple(run.heads[name]["columns"]) for run in runs.values() if name in run.heads}) > 1:
+            yield f"The runs have learnt different columns of {name}, such as other classes."
 
 
 def _caveats(runs: Mapping[str, Run]) -> Iterator[str]:
