@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import shutil
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,9 @@ def test_a_sample_of_three_of_four_channels_is_a_problem(tmp_path: Path) -> None
         "table",
         "train/c_blue.tif: there is train/c_blue.png as well; keep one of the two",
     ]
-    with pytest.raises(DataError, match=r"(?s)2 problems, beside 1 sample .*b_yellow\.png; add .*as well; keep one.*\nmend"):
+    with pytest.raises(
+        DataError, match=r"(?s)2 problems, beside 1 samples.*b_yellow\.png; add .*as well; keep.*\nmend"
+    ):
         index(tmp_path)
     assert index(tmp_path, "red").shape[0] == 3
 
@@ -183,7 +185,8 @@ def test_a_wrong_row_is_named_by_its_line(tmp_path: Path, row: str, what: str) -
         ("", r"columns Id and Target, found nothing"),
         ("Id,Target,Id\n", r"the column 'Id' stands twice in the header \(Id, Target, Id\); keep one"),
         ("Id,Target\n", "expected a row for each sample below the header, found none"),
-        ('Id,Target\n"a"b,1\n', "not a comma-separated table"),
+        ('"Id,Target"\n"a,1"\n', "divided by commas, found quotes around whole rows; save it"),
+        ('"Id";"Target"\n"a";"1"\n', r"train\.csv: not a comma-separated table \(.*\); save it as CSV with commas"),
     ],
 )
 def test_a_table_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -197,6 +200,8 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
     write(touch(tmp_path, "train/a"), "a,1")
     with pytest.raises(DataError, match=r"data\.table: .*tain\.csv cannot be read .*Did you mean 'train\.csv'"):
         index(tmp_path, table="tain.csv")
+    with pytest.raises(DataError, match=r"data\.table: .*Set data\.root to the folder that holds the table, and data"):
+        index(tmp_path / "train")
     with pytest.raises(DataError, match=r"data\.extra: .*external\.csv cannot be read"):
         index(tmp_path, extra=["external.csv"])
     (tmp_path / "train.csv").write_bytes("Id,Target\nä,1\n".encode("utf-16"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,11 @@ from visionlab.reports.class_table import class_tables, gains
 from visionlab.reports.data import write_data_report
 from visionlab.reports.data_figures import label_counts
 from visionlab.reports.doubts import loss, suspects, uncertainty
-from visionlab.reports.figures import FIGURES, Labelled, Part, validation_figures
+from visionlab.reports.figures import FIGURES, Labelled, Part, metric_bars, validation_figures
 from visionlab.reports.label_matrices import occurring_together, taken_for
 from visionlab.reports.labelled import FALSE, FOUND, MISSED, Tagged, heated, line, looked_at, tagged_images
 from visionlab.reports.microscope import composite
+from visionlab.reports.multilabel import calibration_curves, f1_by_class
 from visionlab.reports.precision_recall import precision_recall
 from visionlab.reports.run import read_run
 from visionlab.reports.style import save
@@ -281,6 +283,10 @@ def test_the_data_report_before_training(run: Path, tmp_path: Path) -> None:
     text = write_data_report(read, [], []).read_text(encoding="utf-8")
     assert cells(text, "Golgi")
     assert text.count("data:image/png;base64,") == 3
+    read.info["heads"]["labels"] |= {"columns": ["Golgi"], "ids": [3]}
+    text = write_data_report(read, [], []).read_text(encoding="utf-8")
+    assert text.count("data:image/png;base64,") == 2
+    assert "occur together" not in text
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
@@ -316,10 +322,10 @@ def test_figures_of_many_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize("classes", [1, 2])
 def test_figures_of_few_classes(tmp_path: Path, classes: int) -> None:
     shown = Labelled.of(part_of(40, classes))
-    for drawing in FIGURES["multilabel"].drawings:
+    for drawing in FIGURES["multilabel"].of(shown):
         figure = drawing.draw(shown)
         assert "generated sample" in titles(figure)
-    assert save(figure, tmp_path / "confusion.png").stat().st_size > 5000
+    assert save(figure, tmp_path / "last.png").stat().st_size > 5000
 
 
 def test_the_commonest_class_is_first_and_keeps_what_is_its_own() -> None:
@@ -335,6 +341,30 @@ def test_the_commonest_class_is_first_and_keeps_what_is_its_own() -> None:
     np.testing.assert_array_equal(swapped.scores, shown.scores)
     assert np.isnan(swapped.f1_ends).all()  # no table of classes, no intervals
     np.testing.assert_allclose(shown.f1_ends[0, 0], part.classes["f1_low"].iloc[0])  # type: ignore[index]
+
+
+def test_a_class_without_threshold_keeps_its_mark_at_a_half_in_sight() -> None:
+    true = np.zeros((20, 1), bool)
+    true[:4] = True
+    scores = np.where(np.arange(20) % 5 < 2, 0.6, 0.2)[:, None]  # F1 of 1/3 at 0.5
+    shown = replace(
+        Labelled.of(part_of(20, 1)), true=true, scores=scores, decided=true & False, thresholds=np.array([np.nan])
+    )
+    (note,) = (text for text in f1_by_class(shown).axes[0].texts if "no threshold" in text.get_text())
+    assert note.get_position()[0] > 0.34
+
+
+def test_one_class_alone_has_no_figures_of_pairs() -> None:
+    shown = Labelled.of(part_of(60, 1))
+    assert [drawing.key for drawing in FIGURES["multilabel"].of(shown)] == ["f1", "calibration", "precision_recall"]
+
+
+def test_counts_of_scores_are_drawn_from_one_image_on() -> None:
+    shown = Labelled.of(part_of(60, 2))
+    even = replace(shown, scores=np.repeat([[0.52, 0.42]], 60, axis=0))  # 60 scores in each of two bins
+    low, high = calibration_curves(even).axes[1].get_ylim()
+    assert low < 1
+    assert high > 60
 
 
 def test_figures_while_training() -> None:
@@ -378,6 +408,17 @@ def test_label_counts_show_splits_without_images() -> None:
     figure = label_counts(counts, "labels", "generated sample")
     assert "hollow: no image, 2 of 2 classes" in titles(figure)
     assert "1,000" in words(figure)
+    spots = [tuple(spot) for drawn in figure.axes[0].collections for spot in np.asarray(drawn.get_offsets())]
+    assert len(set(spots)) == len(spots) == 6  # b's 0 and a's 0 do not hide each other's splits
+    same = label_counts({"a": {"train": 1, "val": 1, "test": 1}}, "labels", "x").axes[0].collections
+    heights = [float(spot[1]) for drawn in same for spot in np.asarray(drawn.get_offsets())]
+    assert len(set(heights)) == 3
+    assert max(map(abs, heights)) < 0.5
+
+
+def test_the_baseline_of_runs_side_by_side_is_no_mean_of_labels() -> None:
+    entry = {"value": 0.5, "low": 0.4, "high": 0.6, "baseline": 0.1}
+    assert "baseline: the same for every image" in words(metric_bars({"a": entry}, "labels/f1_macro", []))
 
 
 # Images ---------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import SHARED
 from visionlab.data.dealing import SIZE_WEIGHT, deal
 from visionlab.data.splits import Splits, make_splits
-from visionlab.data.stratify import label_table, make_stratified_splits
+from visionlab.data.stratify import make_stratified_splits
 from visionlab.errors import ConfigError, DataError
 
 Labels = npt.NDArray[np.int64]
@@ -218,27 +218,6 @@ def test_no_move_or_swap_would_make_a_dealing_better() -> None:
             moved = part.copy()
             moved[i] = p
             assert cost(moved, rows, weight, target) >= best
-
-
-def test_label_table_counts_and_expects() -> None:
-    labels = np.array([[1, 0], [1, 1], [0, 1], [1, 0], [1, 0]])
-    table = label_table(labels, ["train", "train", "val", "", "test"], ["Nucleoli", "Cytosol"])
-    expected = pd.DataFrame(
-        {
-            "class": ["Nucleoli", "Cytosol"],
-            "n": [4, 2],
-            "train": [2, 1],
-            "val": [0, 1],
-            "test": [1, 0],
-            "unused": [1, 0],
-            "train_expected": [1.6, 0.8],
-            "val_expected": [0.8, 0.4],
-            "test_expected": [0.8, 0.4],
-            "unused_expected": [0.8, 0.4],
-        }
-    )
-    pd.testing.assert_frame_equal(table, expected)
-    assert list(label_table(labels, ["train"] * 5, ["a", "b"])) == ["class", "n", "train", "train_expected"]
 
 
 @pytest.mark.shared_data

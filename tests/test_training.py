@@ -315,6 +315,15 @@ def test_a_network_that_does_not_take_the_size_is_named(focus_root: Path, tmp_pa
 def test_batches_too_small_for_batch_normalisation(focus_root: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"data\.batch_size=1: batch normalisation"):
         train(tmp_path / "run", f"data.root={focus_root}", "model.name=resnet18", "data.batch_size=1")
+    with pytest.raises(UsageError, match=r"data\.samples_per_epoch=1: batch normalisation"):
+        train(tmp_path / "other", f"data.root={focus_root}", "model.name=resnet18", "data.samples_per_epoch=1")
+
+
+def test_an_epoch_of_fewer_images_than_devices_is_refused(focus_root: Path, tmp_path: Path) -> None:
+    ranks = ("trainer.devices=2", "trainer.strategy=ddp")
+    with pytest.raises(UsageError, match=r"data\.samples_per_epoch: expected at least 2, .*devices, found 1"):
+        train(tmp_path / "run", f"data.root={focus_root}", "data.samples_per_epoch=1", *ranks)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

@@ -177,6 +177,18 @@ def make_plan(cfg: DictConfig, data: ImageDataModule) -> Plan:
     return Plan(steps, steps * cfg.trainer.max_epochs, cfg.trainer.max_epochs, cfg.mode)
 
 
+def check_epoch(cfg: DictConfig, data: ImageDataModule) -> None:
+    """Refuse an epoch of fewer images than devices, one of which would wait for another without end.
+
+    Raises:
+        UsageError: with the number.
+    """
+    found, devices = data.loader("train", train=True).batches.drawn, world_size(cfg)
+    if found < devices:
+        key = "data.samples_per_epoch" if data.samples_per_epoch else "training images"
+        raise UsageError(f"{key}: expected at least {devices}, one for each of trainer.devices, found {found}")
+
+
 def world_size(cfg: DictConfig) -> int:
     """Return the number of devices that train together."""
     devices = cfg.trainer.devices

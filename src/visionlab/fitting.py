@@ -93,9 +93,10 @@ class Fit:
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
+            size, drawn = self.data.batch_size, self.data.samples_per_epoch
+            cause = f"data.samples_per_epoch={drawn}" if drawn and drawn < size else f"data.batch_size={size}"
             raise UsageError(
-                f"data.batch_size={self.data.batch_size}: batch normalisation needs more than one value a channel; "
-                "use larger batches or images"
+                f"{cause}: batch normalisation needs more than one value a channel; use larger batches or images"
             ) from error
 
     def _callbacks(self) -> list[pl.Callback]:

@@ -151,6 +151,7 @@ def _data_of_stages(configs: dict[str, DictConfig], record: RunRecord) -> dict[s
             modules[name].announced = False
             modules[name].indexed = next(iter(modules.values())).indexed
         modules[name].setup()
+        assembly.check_epoch(cfg, modules[name])
     return modules
 
 

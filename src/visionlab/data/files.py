@@ -104,9 +104,11 @@ def csv_lines(path: Path, beside: Path, key: str) -> Iterator[tuple[int, list[st
     except UnicodeDecodeError:
         raise DataError(f"{path}: expected a table in UTF-8, found other bytes; save it as CSV UTF-8") from None
     except csv.Error as error:
-        raise DataError(f"{path}: not a comma-separated table ({error})") from None
+        raise DataError(f"{path}: not a comma-separated table ({error}); save it as CSV with commas") from None
     except OSError as error:
         hint = nearest(path.name, [entry.name for entry in beside.glob("*.csv")])
+        if not hint and isinstance(error, FileNotFoundError):
+            hint = f" Set data.root to the folder that holds the table, and {key} to its name in it"
         raise DataError(f"{key}: {path} cannot be read ({error.strerror or error}).{hint}") from None
 
 

@@ -16,7 +16,7 @@ from visionlab.errors import ConfigError, DataError, nearest
 ID, TARGET = "Id", "Target"
 
 _PART = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
-_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'"}
+_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'", ",": "quotes around whole rows"}
 # Columns of an index beside those of the classes; `labels_true` and `labels_pred` of predictions are all together.
 _TAKEN = (
     *("id", "group", "path", "set", "split", "labels"),
@@ -169,7 +169,7 @@ def _check_header(path: Path, header: list[str], needed: list[str], group_column
     if not missing:
         return
     for separator, text in _SEPARATORS.items():
-        if any(separator in cell for cell in header):
+        if any(separator in cell for cell in header[:1]):
             raise DataError(
                 f"{path}: expected a table whose cells are divided by commas, found {text}; save it as CSV with commas"
             )

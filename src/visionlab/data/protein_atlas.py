@@ -215,7 +215,7 @@ class ProteinAtlasDataModule(ImageDataModule):
         self._sources = Sources(self.files, names, table, images, extra, group_column)
 
     def index(self, root: Path) -> pd.DataFrame:
-        """See :func:`index`; where all of another folder is tested, the extra tables of the training are not its own."""
+        """See :func:`index`; where all of another folder is tested, the extra tables of the training are not its."""
         return index(root, replace(self._sources, extra=()) if self.chosen_splits else self._sources)
 
     def scan(self, root: Path) -> Scan:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from visionlab.console import LOG
 from visionlab.data.dealing import Counts, deal
@@ -82,28 +81,6 @@ def make_stratified_splits(
     return drawn_splits(
         f"{len(found)} groups dealt by their labels with seed {seed}, {how}", **used, unused=unused, fraction=fraction
     )
-
-
-def label_table(
-    labels: npt.ArrayLike, parts: Sequence[str] | npt.NDArray[np.str_], names: Sequence[str]
-) -> pd.DataFrame:
-    """Return how often each label occurs in each part, one row a label in the order of ``names``.
-
-    Columns: ``class``, ``n`` (all samples), for each part that occurs its count (``train``, ``val``, ``test``,
-    ``unused``), and for each its even share (``train_expected`` ...): n times the part's fraction of all samples.
-
-    Args:
-        labels: N x K of 0/1.
-        parts: N times ``train``, ``val``, ``test``, or ``''`` for unused.
-        names: of the K labels.
-    """
-    has = np.asarray(labels, dtype=np.int64)
-    part_of = np.asarray(parts, dtype=np.str_)
-    there = {part: part_of == ("" if part == "unused" else part) for part in PARTS}
-    there = {part: rows for part, rows in there.items() if rows.any()}
-    n = has.sum(axis=0)
-    columns = {"class": list(names), "n": n} | {part: has[rows].sum(axis=0) for part, rows in there.items()}
-    return pd.DataFrame(columns | {f"{part}_expected": n * rows.mean() for part, rows in there.items()})
 
 
 def _counts(has: Counts, group_of: npt.NDArray[np.intp], n_groups: int) -> Counts:

@@ -55,13 +55,15 @@ def label_counts(counts: Mapping[str, Mapping[str, int]], what: str, caption: st
     axes = figure.subplots()
     at = np.arange(len(order))
     most = 1
-    for split, colour, marker in zip(splits, style.PALETTE, style.MARKERS, strict=False):
+    # One below the other, for many counts of rare classes are the same.
+    below = 0.2 * (np.arange(len(splits)) - (len(splits) - 1) / 2)
+    for split, colour, marker, shift in zip(splits, style.PALETTE, style.MARKERS, below, strict=False):
         n = np.array([counts[name].get(split, 0) for name in order])
         most = max(most, int(n.max()))
         # Nothing has no place on a logarithmic axis but its end.
         for there, face, words in ((n > 0, colour, style.label(split)), (n == 0, "white", "_")):
             look: dict[str, Any] = {"s": 46, "marker": marker, "facecolor": face, "edgecolor": colour, "zorder": 3}
-            axes.scatter(np.maximum(n, 0.4)[there], at[there], label=words, **look)
+            axes.scatter(np.maximum(n, 0.4)[there], at[there] + shift, label=words, **look)
     style.plain_log(axes, "x")
     axes.set_xlim(0.3, most * 2)
     ticks = [10**power for power in range(len(str(most)))]

@@ -187,13 +187,10 @@ def data_figures(run: Run) -> list[dict[str, str]]:
     for head, spec in class_table.label_heads(run).items():
         words = f"Images of each class of {head} in each split."
         drawn += _draw(run, f"targets_{_file_name(head)}", words, partial(_counts_figure, run, head))
-        words = f"Which classes of {head} occur together, in all splits."
-        together = partial(_together_figure, run, head, spec["columns"])
-        drawn += (
-            _draw(run, f"targets_{_file_name(head)}_together", words, together, "middle")
-            if run.index is not None
-            else []
-        )
+        if run.index is not None and len(spec["columns"]) > 1:
+            words = f"Which classes of {head} occur together, in all splits."
+            together = partial(_together_figure, run, head, spec["columns"])
+            drawn += _draw(run, f"targets_{_file_name(head)}_together", words, together, "middle")
     return drawn + _ready(run, "examples", "Examples of each split.")
 
 

@@ -123,6 +123,11 @@ class Labelled:
         """Images of each class, K."""
         return self.true.sum(axis=0)
 
+    @property
+    def pairs(self) -> int | None:
+        """Of classes, how many; None for a single class, of which there is nothing to say beside another."""
+        return math.comb(len(self.classes), 2) or None
+
     def f1(self, decided: Flags) -> Array:
         """Return F1 of each class, K; NaN for those without images."""
         found, all_ = (self.true & decided).sum(axis=0), self.support + decided.sum(axis=0)
@@ -150,7 +155,17 @@ def f1_by_class(s: Labelled) -> Figure:
         words = "no image, so no F1" if n == 0 else "no threshold: never predicted" if math.isnan(threshold) else ""
         over = {"facecolor": "white", "edgecolor": "none", "pad": 1}
         if words:
-            axes.text(0.03, y, words, va="center", fontsize=10, color=SOFT, style="italic", bbox=over)
+            reach = np.nanmax([fitted[y], half[y], 0])
+            axes.text(
+                reach + 0.03 if reach < 0.5 else 0.03,
+                y,
+                words,
+                va="center",
+                fontsize=10,
+                color=SOFT,
+                style="italic",
+                bbox=over,
+            )
         axes.text(1.02, y, f"{n:,}", va="center", fontsize=11, transform=axes.get_yaxis_transform())
     axes.text(1.02, -1, "images", va="center", fontsize=10, color=SOFT, transform=axes.get_yaxis_transform())
     axes.set_yticks(at, [shorten(name, 30) for name in s.classes])
@@ -187,6 +202,8 @@ def calibration_curves(s: Labelled) -> Figure:
     words = "all classes, with 95% intervals"
     upper.errorbar(mean[kept], share[kept], ends, color=BLUE, marker="o", elinewidth=1.2, label=words)
     lower.bar((np.arange(BINS) + 0.5) / BINS, n, width=0.92 / BINS, color=BLUE, alpha=0.85)
+    # From below 1, for one image is something, and counts that are nearly the same shall look so.
+    lower.set(yscale="log", ylim=(0.7, 2 * max(n.max(), 1)))
     style.plain_log(lower, "y")
     upper.set(xlim=(0, 1), ylim=(-0.02, 1.02), ylabel="share that has the class")
     lower.set(xlabel="score", ylabel="number")

@@ -41,7 +41,7 @@ def precision_recall_curves(s: Labelled) -> Figure:
     known = np.flatnonzero(s.support > 0)
     across = math.ceil(max(len(known), 1) / math.ceil(max(len(known), 1) / COLUMNS))
     rows = math.ceil(len(known) / across)
-    width = max(LEFT + across * (WIDE + GAP), 5)
+    width = max(LEFT + across * (WIDE + GAP), 7.5)  # narrower ones would be magnified in a report
     height = TOP + rows * (TITLE + HIGH) + BELOW
     figure = style.new(width, height, fixed=True)
     # All on one pair of axes: a pair for each class would take most of the time that drawing takes.

@@ -75,7 +75,7 @@ def metric_bars(
         if baseline is not None:
             axes.plot([baseline, baseline], [y - 0.36, y + 0.36], color=ORANGE, linewidth=3)
     axes.plot([], [], color=INK, label="95% interval")
-    axes.plot([], [], color=ORANGE, linewidth=3, label="baseline: always the training mean")
+    axes.plot([], [], color=ORANGE, linewidth=3, label="baseline: the same for every image")
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(names)), [f"{shorten(name)}\n{measure(entries[name])}" for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)

@@ -53,7 +53,7 @@ class ProteinAtlasSet:
     """
 
     seed: int = 0
-    images: int = 3000
+    images: int = 2600
     test_images: int = 60
     image_size: int = 96
     bits: int = 8
