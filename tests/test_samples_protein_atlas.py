@@ -302,7 +302,7 @@ def test_every_class_is_seen_in_green(label: int) -> None:
 
 
 def test_green_of_nucleoplasm_lies_in_blue_and_that_of_the_membrane_does_not() -> None:
-    inside = {0: [], 21: []}
+    inside: dict[int, list[float]] = {0: [], 21: []}
     for label, found in inside.items():
         for k in range(4):
             image = photograph(np.random.default_rng(k), stained(np.random.default_rng(k), 96, [label]), 8)
