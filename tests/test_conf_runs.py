@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -48,7 +50,9 @@ def test_choice_trains_for_a_step(
         **options, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=focus_root
     )
     before = [parameter.detach().clone() for parameter in module.parameters()]
-    trainer.fit(module, train_dataloaders=data.loader("train", train=True), val_dataloaders=data.loader("val"))
+    # Ranks are told of each other by variables, which would go on to every process that later tests start.
+    with patch.dict(os.environ):
+        trainer.fit(module, train_dataloaders=data.loader("train", train=True), val_dataloaders=data.loader("val"))
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     assert trainer.global_step == 1

@@ -58,7 +58,7 @@ def test_augmentation_of_values_follows_the_range_of_the_images(tmp_path: Path, 
     changed = data.loader("train", train=True).dataset
     factors = []
     for epoch in range(12):
-        before, after = plain[(epoch, 0)]["image"] * full, changed[(epoch, 0)]["image"] * full
+        before, after = plain[(epoch, 0, 0)]["image"] * full, changed[(epoch, 0, 0)]["image"] * full
         assert after.min() >= 99
         assert after.max() <= 4001
         assert 0.2 < float(after.std() / before.std()) < 1.8, "not washed out, not cut to nothing"

@@ -43,7 +43,11 @@ def targets(head: MapHead) -> torch.Tensor:
     return torch.from_numpy(maps)
 
 
-LOSS_NAMES = sorted(path.stem for path in (conf_dir() / "loss").glob("*.yaml"))
+LOSS_NAMES = [
+    name
+    for name in sorted(path.stem for path in (conf_dir() / "loss").glob("*.yaml"))
+    if not LOSSES[choice("loss", "loss", name)["_target_"]].labels
+]
 PAIRS = [
     (kind, name)
     for kind in ("mask", "depth")
