@@ -79,7 +79,7 @@ def make_files(root: Path, count: int) -> list[str]:
 def loaders(cache: Cache, peer: PillowImages, workers: int) -> tuple[ResumableLoader, DataLoader[torch.Tensor]]:
     """Return our loader and the peer's, both in the order of the files."""
     count = len(cache)
-    stored = Stored(cache, np.arange(count))
+    stored = Stored(cache, np.arange(count), cache.preprocess)
     ours = ImageDataset([stored], {}, {}, range(count), [str(i) for i in range(count)], None, seed=0)
     return (
         ResumableLoader(ours, EpochBatches(count, BATCH, seed=0, train=False), workers, pin_memory=False),

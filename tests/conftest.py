@@ -76,6 +76,48 @@ def atlas_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def nuclei_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three generated embryos of 3 time points with volumes of 12 x 48 x 64 voxels each."""
+    from visionlab import samples
+
+    size = {"sequences": 3, "frames": 3, "planes": 12, "width": 64}
+    return samples.write("celegans_nuclei", tmp_path_factory.mktemp("data") / "nuclei", **size)
+
+
+@pytest.fixture(scope="session")
+def membrane_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three generated embryos of walls, one MATLAB volume each."""
+    from visionlab import samples
+
+    size = {"embryos": 3, "planes": 12, "width": 64}
+    return samples.write("celegans_membrane", tmp_path_factory.mktemp("data") / "membrane", **size)
+
+
+@pytest.fixture(scope="session")
+def lineage_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Generated embryos whose cells are counted by lineage."""
+    from visionlab import samples
+
+    size = {"embryos": 6, "frames": 5, "image_size": 48}
+    return samples.write("celegans_lineage", tmp_path_factory.mktemp("data") / "lineage", **size)
+
+
+@pytest.fixture(scope="session")
+def roots(request: pytest.FixtureRequest) -> Callable[[str], Path]:
+    """Return the function that gives the folder of a task's tiny generated set, made on first use."""
+    names = {"celegans_nuclei": "nuclei", "celegans_membrane": "membrane", "celegans_lineage": "lineage"}
+    names["protein_atlas"] = "atlas"
+    return lambda task: request.getfixturevalue(f"{names.get(task, task)}_root")
+
+
+@pytest.fixture(scope="session")
+def nuclei_run(nuclei_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run on ``nuclei_root``: objects in volumes."""
+    folder = tmp_path_factory.mktemp("runs") / "nuclei"
+    return train_dense("celegans_nuclei", folder, nuclei_root, "heads.nuclei.separate=distance", "data.gap=0")
+
+
+@pytest.fixture(scope="session")
 def tiny_run(focus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on ``focus_root``."""
     return train(tmp_path_factory.mktemp("runs") / "tiny", f"data.root={focus_root}")
@@ -136,6 +178,16 @@ def train_labels(folder: Path, root: Path, *overrides: str) -> Path:
     )
 
 
+def train_dense(task: str, folder: Path, root: Path, *overrides: str) -> Path:
+    """Train a small network of maps in this process into ``folder`` with the tiny settings and these."""
+    from visionlab.config import compose
+    from visionlab.runner import run
+
+    small = [text for text in TINY if not text.startswith(("task=", "model"))]
+    settings = [f"task={task}", "model=atrous_shuffle", *small, f"data.root={root}", *overrides]
+    return run(compose(settings), folder, f"python -m visionlab.train task={task} (a test)")
+
+
 def chosen(group: str, choice: str) -> list[str]:
     """Return the overrides that choose a file of conf/, with the task that it is for where the default's isn't."""
     from visionlab import models
@@ -147,11 +199,10 @@ def chosen(group: str, choice: str) -> list[str]:
         return ["task=depth_mask", f"model={choice}", *inputs]
     if group == "loss":
         entry = LOSSES[content("loss", "loss", choice)["_target_"]]
-        if entry.labels:
-            return ["task=protein_atlas", f"loss={choice}"]
-        if entry.takes != "values":
-            return ["task=depth_mask", f"heads.mask.loss={choice}"]
-        return ["task=depth_mask", f"loss={choice}"] if entry.dense else [f"loss={choice}"]
+        task = "protein_atlas" if entry.labels else "celegans_nuclei" if choice == "bce_dice" else "depth_mask"
+        if task == "depth_mask" and entry.takes != "values":
+            return [f"task={task}", f"heads.mask.loss={choice}"]
+        return [f"task={task}", f"loss={choice}"] if entry.labels or entry.dense else [f"loss={choice}"]
     if group == "balance":
         return ["task=depth_mask", f"balance={choice}"]
     return [f"{group}={choice}"]

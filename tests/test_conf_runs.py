@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,18 +28,16 @@ SIDES = {"inception_resnet_v2": 80, "inception_resnet_v2_flat": 80, "small_cnn":
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES, ids=lambda value: value)
-def test_choice_trains_for_a_step(
-    group: str, choice: str, focus_root: Path, depth_mask_root: Path, atlas_root: Path
-) -> None:
+def test_choice_trains_for_a_step(group: str, choice: str, roots: Callable[[str], Path], tmp_path: Path) -> None:
     overrides = [*chosen(group, choice), *NEEDS.get((group, choice), [])]
     task = compose(overrides).task
     small = [text for text in TINY if not text.startswith(("task=", "model"))]
-    network = ["model=shuffle_unet"] if task == "depth_mask" else ["model=timm", "model.name=test_resnet"]
+    dense = compose(overrides).module == "dense"
+    network = ["model=shuffle_unet"] if dense else ["model=timm", "model.name=test_resnet"]
     network = [] if group in ("model", "experiment") else network
     if choice == "ddp":
         overrides.append("trainer.devices=1")
-    root = {"focus": focus_root, "depth_mask": depth_mask_root, "protein_atlas": atlas_root}[task]
-    whole = compose([*small, *network, *overrides, f"data.root={root}"])
+    whole = compose([*small, *network, *overrides, f"data.root={roots(task)}"])
     cfg = list(each_stage(whole).values())[-1]
     # Some networks shrink images so much that of 32 pixels nothing is left.
     cfg.data.batch_size, cfg.data.image_size = 4, SIDES.get(cfg.model.name, 32)
@@ -47,7 +46,7 @@ def test_choice_trains_for_a_step(
     module = assembly.make_module(cfg, data)
     options = {**assembly.trainer_options(cfg), "max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1}
     trainer = Trainer(
-        **options, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=focus_root
+        **options, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path
     )
     before = [parameter.detach().clone() for parameter in module.parameters()]
     # Ranks are told of each other by variables, which would go on to every process that later tests start.

@@ -209,7 +209,7 @@ def test_an_unknown_device_is_refused(name: str, tiny_run: Path) -> None:
 
 
 def test_too_little_memory_is_said(predictor: Predictor, image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_: object) -> None:
+    def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(predictor.model, "forward", full)

@@ -16,7 +16,7 @@ from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.inference.checkpoint import FORMAT, ORIGIN
 from visionlab.losses.combined import WeightedSum
-from visionlab.modules import HEADS, MODULES
+from visionlab.modules import HEADS, MODULES, instance_channels
 from visionlab.modules.base import Stage, TaskModule
 from visionlab.modules.schedulers import Plan
 from visionlab.modules.task_model import Normalizer, TaskModel, head_class
@@ -91,9 +91,15 @@ def make_model(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -
 def make_network(cfg: DictConfig) -> tuple[nn.Module, int]:
     """Return the network of a configuration, with new weights, and its channels in; no data is looked at."""
     data = make_data(cfg)
-    channels = sum(1 if name in data.maps else len(data.targets[name]) for name in cfg.heads)
+    channels = sum(_channels(data, name, head) for name, head in plain(cfg.heads).items())
     options = {key: value for key, value in plain(cfg.model).items() if key not in (*ORIGIN, "name")}
     return models.build(cfg.model.name, data.in_channels, channels, **options), data.in_channels
+
+
+def _channels(data: ImageDataModule, name: str, head: dict[str, Any]) -> int:
+    if head["kind"] == "instances":
+        return len(instance_channels(name, head["separate"] or str(HEADS["instances"].options["separate"])))
+    return 1 if name in data.maps else len(data.targets[name])
 
 
 def probe(network: nn.Module, name: str, data: ImageDataModule) -> None:
@@ -142,6 +148,7 @@ def make_module(
         "task": cfg.task,
         "module": cfg.module,
         "inputs": list(data.inputs),
+        "neighbours": data.neighbours,
         "channels": list(data.channel_names),
         "preprocess": data.preprocess.spec(),
         "data": {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint},

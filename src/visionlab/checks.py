@@ -176,7 +176,8 @@ def _check_data(data: Mapping[str, Any], made: bool) -> None:
     inputs = data.get("inputs", [IMAGE])
     if inputs[:1] != [IMAGE] or len(set(inputs)) != len(inputs):
         raise ConfigError(f"data.inputs: expected image, and perhaps others after it; found {show(inputs)}")
-    if "split_by" in data and sorted(data["split_by"]) not in (["background"], ["background", "foreground"]):
+    split_by = data.get("split_by")
+    if isinstance(split_by, list) and sorted(split_by) not in (["background"], ["background", "foreground"]):
         raise ConfigError(
             f"data.split_by: expected [background] or [background,foreground], found {show(data['split_by'])}"
         )

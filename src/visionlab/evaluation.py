@@ -34,6 +34,7 @@ _MODELS_OWN = (
     "data.image_size",
     "data.fit",
     "data.inputs",
+    "data.neighbours",
     "data.normalize",
     "data.classes",
     "data.class_group",
@@ -223,7 +224,7 @@ def _refuse_seen(folder: Path, data: ImageDataModule) -> None:
     except (OSError, ValueError, KeyError) as error:
         LOG.warning("%s cannot be read (%s), so nobody knows whether training saw these images", path, error)
         return
-    facts = data.cache.facts
+    facts = data.facts
     # Images of one value are equal without being copies.
     copies = data.table["path"][(facts["hash"].isin(seen) & (facts["min"] < facts["max"])).to_numpy()]
     if len(copies):

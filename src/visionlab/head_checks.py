@@ -9,8 +9,8 @@ from visionlab import signature
 from visionlab.annotations import show
 from visionlab.errors import ConfigError, nearest
 from visionlab.losses import LOSSES
-from visionlab.metrics import METRICS
-from visionlab.modules import CALIBRATIONS, HEADS, MODULES, THRESHOLDS, HeadEntry
+from visionlab.metrics import METRICS, WHILE_TRAINING
+from visionlab.modules import CALIBRATIONS, CELLS, HEADS, MODULES, SEPARATE, THRESHOLDS, HeadEntry
 from visionlab.ranges import AT_LEAST_0, check_choice
 
 Plain = dict[str, Any]
@@ -56,14 +56,30 @@ def _check_head(name: str, head: Plain, module: str, kinds: dict[str, str]) -> N
         check_choice(f"{key}.metrics", metric, list(METRICS[head["kind"]]))
     if not AT_LEAST_0[1](head["weight"]):
         raise ConfigError(f"{key}.weight: expected {AT_LEAST_0[0]}, found {head['weight']}")
-    _check_decisions(key, head, entry)
+    _check_options(key, head, entry)
+    _check_decisions(key, head)
 
 
-def _check_decisions(key: str, head: Plain, entry: HeadEntry) -> None:
-    """Check what only heads of labels have: how thresholds and calibration are found."""
-    for option in ("thresholds", "calibration"):
-        if head[option] is not None and option not in entry.options:
-            raise ConfigError(f"{key}.{option}: only heads of labels have it, found it on one of kind {head['kind']}")
+def _check_options(key: str, head: Plain, entry: HeadEntry) -> None:
+    """Check that a head has no options of other kinds, and what heads of instances have."""
+    for options, whose in ((("thresholds", "calibration"), "labels"), (("separate", "cells"), "instances")):
+        for option in options:
+            if head[option] is not None and option not in entry.options:
+                raise ConfigError(
+                    f"{key}.{option}: only heads of {whose} have it, found it on one of kind {head['kind']}"
+                )
+    for option, choices in (("separate", SEPARATE), ("cells", CELLS)):
+        if head[option] is not None:
+            check_choice(f"{key}.{option}", head[option], choices)
+    if head["cells"] == "enclosed" and head["separate"] not in (None, "none"):
+        raise ConfigError(
+            f"{key}.separate: expected none with cells=enclosed, as walls tell the cells apart; found "
+            f"{head['separate']}"
+        )
+
+
+def _check_decisions(key: str, head: Plain) -> None:
+    """Check how thresholds and calibration of labels are found."""
     thresholds, calibration = head["thresholds"], head["calibration"]
     if isinstance(thresholds, int | float) and not isinstance(thresholds, bool):
         if not 0 < thresholds < 1:
@@ -83,6 +99,8 @@ def _check_monitor(plain: Plain) -> None:
         f"val/{head}/{metric}": METRICS[entry["kind"]][metric].better
         for head, entry in plain["heads"].items()
         for metric in entry["metrics"]
+        # Objects are found once training is done.
+        if entry["kind"] != "instances" or metric in WHILE_TRAINING
     }
     check_choice("monitor", monitor, ["val/loss", *names])
     better = names.get(monitor, "min")
@@ -151,7 +169,7 @@ def _check_pair(key: str, target: str, name: str, head: Plain, side: int) -> Non
         )
     if loss.labels and kind != "multilabel":
         raise ConfigError(f"{key}: {short} is for labels of whole images, but heads.{name} is of kind {kind}")
-    if loss.takes != "values" and kind not in ("mask", "multilabel"):
+    if loss.takes != "values" and kind not in ("mask", "instances", "multilabel"):
         raise ConfigError(
             f"{key}: {short} needs targets of 0 and 1, but those of heads.{name} (kind {kind}) are numbers of any "
             "size, on which it diverges; choose l1, mse, l1_msssim, ... for it, e.g. heads."

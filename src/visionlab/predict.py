@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from visionlab.console import command, progress
 from visionlab.errors import UsageError
+from visionlab.grouped_help import GroupedCommand
 
 if TYPE_CHECKING:
+    from visionlab.inference.base import BasePredictor
     from visionlab.inference.prediction import Prediction
+    from visionlab.inference.submission import Submission
 
 
 class DepthFormat(StrEnum):
@@ -39,8 +42,11 @@ class TtaMerge(StrEnum):
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
+_VIEWS, _LABELS, _DEPTH = "Mirror images", "Models of labels", "Models of depth"
+_STACKS, _OBJECTS = "Volumes, series, videos", "Models of objects (nuclei, cells)"
 
-@app.command()
+
+@app.command(cls=GroupedCommand)
 def predict(
     words: Annotated[
         list[str],
@@ -48,10 +54,11 @@ def predict(
             metavar="RUN... INPUT",
             show_default=False,
             help="RUN: a run folder (its best checkpoint is used) or a .ckpt file; several are merged into one "
-            "prediction. INPUT: Images, folders (searched to the bottom) or quoted patterns such as 'scans/*.tif'.",
+            "prediction. INPUT: Images, volumes, series or videos (PNG, JPEG, TIFF, MATLAB, MP4, AVI, MOV, MKV), "
+            "folders (searched to the bottom) or quoted patterns such as 'scans/*.tif'.",
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for predictions.csv, made if need be.")] = Path(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written, made if need be.")] = Path(
         "predictions"
     ),
     others: Annotated[
@@ -63,24 +70,83 @@ def predict(
             "a folder with the partner of each.",
         ),
     ] = None,
+    batch_size: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Images predicted at once; of objects as many as make up a tile.")
+    ] = 16,
+    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     tta: Annotated[
         Tta | None,
         typer.Option(
+            rich_help_panel=_VIEWS,
             help="Predict mirror images of each image as well and merge: 4 (flips), or 8 with the transposes (all; for "
-            "models of square images)."
+            "models of square images).",
         ),
     ] = None,
     tta_merge: Annotated[
-        TtaMerge | None, typer.Option(help="How the predictions of --tta are merged.  [default: mean]")
+        TtaMerge | None,
+        typer.Option(
+            rich_help_panel=_VIEWS,
+            help="How what is predicted of these is merged; of objects the maps that they are found in.  "
+            "[default: mean]",
+        ),
     ] = None,
+    axes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="AXES",
+            rich_help_panel=_STACKS,
+            help="What the pages of files are that do not tell: ZYX, TYX or TZYX.  [default: ZYX]",
+        ),
+    ] = None,
+    voxel_size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="Z,Y,X",
+            rich_help_panel=_STACKS,
+            help="Micrometres of a voxel in files that do not tell, such as 1.0,0.25,0.25 (of images y,x).",
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            rich_help_panel=_OBJECTS,
+            help="Probability from which on a pixel is foreground, in place of that which was fitted.",
+        ),
+    ] = None,
+    probabilities: Annotated[
+        bool,
+        typer.Option(
+            "--probabilities",
+            rich_help_panel=_OBJECTS,
+            help="Also write probability/<head>/: the foreground's, float32 0..1.",
+        ),
+    ] = False,
+    gif: Annotated[
+        bool,
+        typer.Option(
+            "--gif", rich_help_panel=_OBJECTS, help="Also write overlay/*.gif of volumes (through z) and series."
+        ),
+    ] = False,
+    depth_format: Annotated[
+        DepthFormat,
+        typer.Option(rich_help_panel=_DEPTH, help="Depth as 16-bit PNG (millimetres for metres) or as float TIFF."),
+    ] = DepthFormat.png,
     submission: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Also write Id,Predicted: for each image the numbers of its labels."),
+        typer.Option(
+            metavar="FILE",
+            rich_help_panel=_LABELS,
+            help="Also write Id,Predicted: for each image the numbers of its labels.",
+        ),
     ] = None,
     order: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
+            rich_help_panel=_LABELS,
             help="A table whose column Id says which rows --submission has, in which order; by default "
             "sample_submission.csv in a folder of the inputs or beside it, else all images as they come.",
         ),
@@ -88,14 +154,11 @@ def predict(
     at_least_one: Annotated[
         bool,
         typer.Option(
-            "--at-least-one", help="In --submission, give images without a label the one nearest to its threshold."
+            "--at-least-one",
+            rich_help_panel=_LABELS,
+            help="In --submission, give images without a label the one nearest to its threshold.",
         ),
     ] = False,
-    depth_format: Annotated[
-        DepthFormat, typer.Option(help="Depth as 16-bit PNG (millimetres for metres) or as float TIFF.")
-    ] = DepthFormat.png,
-    batch_size: Annotated[int, typer.Option(metavar="N", min=1, help="Images predicted at once.")] = 16,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
 ) -> None:
     """Predict with trained models and write predictions.csv: path, name, value, unit.
 
@@ -104,10 +167,20 @@ def predict(
     image. Images go through the preprocessing that each model was trained with. Files that cannot be read are listed
     in failed.csv and on the screen; the rest is done, and the exit status is 1.
 
+    Models of objects take images, volumes (ZYX) and series of either (TYX, TZYX), and write <head>/<name>.tif, labels
+    with the shape, axes and voxel size of the file and as few bits as hold their numbers; objects.csv, a row for each
+    object; population.csv and .png, objects over time; overlay/. A folder of t000.tif, t001.tif, ... is one series.
+    The same command again leaves out the files that are done. In memory there are the image and labels of one time
+    point, and what the network needs for a tile (1.2 GB with ResNet-18).
+
+    For other models each plane of a volume, series or video is an image, named a.tif#5; numbers of series are written
+    to population.csv and .png too.
+
     Several models, such as folds, seeds or groups of classes, give the mean of what they have in common (calibrated
-    scores, numbers, maps); the threshold of a class is the mean of theirs.
+    scores, numbers, maps); the threshold of a class, and what objects are found with, is the mean of theirs.
     """
-    from visionlab.inference.files import find_images, output_names, pair, prepare_output, split_runs, write_predictions
+    from visionlab.inference.files import find_images, pair, prepare_output, split_runs, without_labels
+    from visionlab.inference.series import parse_axes, parse_voxel
     from visionlab.inference.submission import Submission
 
     # What was typed is checked before torch is imported and the models loaded.
@@ -115,41 +188,87 @@ def predict(
         raise UsageError("--tta-merge: it goes with --tta")
     if submission is None and (order is not None or at_least_one):
         raise UsageError(f"{'--order' if order is not None else '--at-least-one'}: it goes with --submission")
+    axes = parse_axes(axes)
+    voxel = parse_voxel(voxel_size)
     checkpoints, inputs = split_runs(words)
-    found = pair(find_images(inputs), _named(others or []))
+    named = _named(others or [])
+    found = pair(find_images(inputs, volumes=True), named)
     competition = None if submission is None else Submission(submission, order, inputs, at_least_one=at_least_one)
     prepare_output(out)
 
     from visionlab.data.files import IMAGE
     from visionlab.inference import load
     from visionlab.inference.base import check_inputs
-    from visionlab.inference.labels import LabelTable, say_thresholds
-    from visionlab.inference.maps import MapWriter
-    from visionlab.inference.stained import group
+    from visionlab.inference.objects import instance_heads
+    from visionlab.inference.volume_files import Options, predict_volumes
 
     merge = (tta_merge or TtaMerge.mean).value
     predictor = load(*checkpoints, device=device, tta=tta.value if tta else None, tta_merge=merge)
     check_inputs(predictor.inputs, list(found[0])[1:])
+    if instance_heads(predictor) and competition is None:
+        files = without_labels([sample[IMAGE] for sample in found], inputs)
+        views = f"{tta.value}, {merge}" if tta else None
+        options = Options(axes, voxel, threshold, probabilities=probabilities, gif=gif, tta=views)
+        bad = predict_volumes(predictor, checkpoints, files, out, options)
+        _say_failed(bad, len(files), out)
+    else:
+        _refuse_for_images(predictor, voxel_size=voxel, threshold=threshold, probabilities=probabilities, gif=gif)
+        # Folders are searched for volumes and videos only by models that are made for them.
+        samples = pair(find_images(inputs), named)
+        bad = _predict_images(predictor, samples, out, batch_size, axes, depth_format, competition)
+    if bad:
+        raise typer.Exit(1)
+
+
+def _predict_images(
+    predictor: BasePredictor[Any],
+    found: Sequence[Mapping[str, Path]],
+    out: Path,
+    batch_size: int,
+    axes: str | None,
+    depth_format: DepthFormat,
+    competition: Submission | None,
+) -> int:
+    """Predict images, and planes of stacks as such; return how many failed."""
+    from visionlab.data.files import IMAGE
+    from visionlab.inference.files import output_names, write_predictions
+    from visionlab.inference.labels import LabelTable, say_thresholds
+    from visionlab.inference.maps import MapWriter
+    from visionlab.inference.population import Curves
+    from visionlab.inference.series import as_planes
+    from visionlab.inference.stained import group
+
     samples = group(found, predictor.channels)
+    samples, moments = (samples, {}) if predictor.channels else as_planes(samples, axes)
     files = [sample[IMAGE] for sample in samples]
     if competition is not None:
         competition.begin(predictor, samples)
     say_thresholds(predictor)
     names = dict(zip(map(str, files), output_names(files), strict=True))
-    labels = LabelTable(predictor, out)
+    labels, curves = LabelTable(predictor, out), Curves(predictor, moments, out)
     writers: list[Callable[[Prediction], None]] = [MapWriter(predictor.heads, names, out, depth_format.value), labels]
-    if competition is not None:
-        writers.append(competition)
+    writers += [curves] if competition is None else [curves, competition]
     results = progress(predictor.predict_files(samples, batch_size), len(files), "predicting")
     good, bad = write_predictions(results, out, *writers)
     labels.write()
+    curves.write()
     print(f"{good} images predicted: {out / 'predictions.csv'}")
-    if bad:
-        typer.echo(f"error: {bad} of {len(files)} files could not be predicted; see {out / 'failed.csv'}", err=True)
+    _say_failed(bad, len(files), out)
     if competition is not None:
         print(competition.write())
+    return bad
+
+
+def _say_failed(bad: int, count: int, out: Path) -> None:
     if bad:
-        raise typer.Exit(1)
+        typer.echo(f"error: {bad} of {count} files could not be predicted; see {out / 'failed.csv'}", err=True)
+
+
+def _refuse_for_images(predictor: BasePredictor[Any], **options: object) -> None:
+    for name, value in options.items():
+        if value:
+            heads = ", ".join(f"{head.name} ({head.kind})" for head in predictor.heads)
+            raise UsageError(f"--{name.replace('_', '-')}: it goes with models of objects, found {heads}")
 
 
 def _named(others: list[str]) -> dict[str, Path]:

@@ -18,8 +18,9 @@ from visionlab.console import LOG
 from visionlab.data.checks import check_files
 from visionlab.data.describe import card, index_table
 from visionlab.data.files import Problem
-from visionlab.data.images import read, to_channels
+from visionlab.data.images import to_channels
 from visionlab.data.module import ImageDataModule
+from visionlab.data.planes import read_image
 from visionlab.data.store import write_json, write_text
 from visionlab.errors import DataError, UsageError
 from visionlab.reports.data import write_data_report
@@ -82,7 +83,7 @@ def _other_channels(checked: pd.DataFrame, root: Path, wanted: int) -> Iterator[
     certain = (wanted, 1, 3) if wanted in (1, 3) else (wanted,)
     for path in checked.loc[~checked["channels"].isin(certain), "path"]:
         try:
-            to_channels(read(root / path), wanted)
+            to_channels(read_image(root / path), wanted)
         except DataError as error:
             what, _, advice = str(error).removeprefix("image: ").rpartition("; ")
             yield Problem(path, what, advice)

@@ -150,7 +150,7 @@ class RunRecord:
         """Test the best checkpoint and write predictions, metrics, plots, hyper-parameters and report."""
         predictor = load(self.folder)
         rows = measure_split(predictor, data, FITTED_ON)
-        fit_heads(find_checkpoint(self.folder), predictor, rows)
+        fit_heads(find_checkpoint(self.folder), predictor, data, rows)
         self.about["heads"] = describe_heads(predictor.heads)
         # With data.test_fraction=0 there is no test split.
         splits = tuple(split for split in ("val", "test") if len(data.rows[split]))

@@ -17,8 +17,8 @@ from omegaconf import MISSING
 PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
 ACCELERATORS = ("auto", "cpu", "gpu", "mps")
 STRATEGIES = ("auto", "ddp")
-FITS = ("crop", "pad", "stretch")
-NORMALIZATIONS = ("dataset", "image")
+FITS = ("crop", "pad", "stretch", "native")
+NORMALIZATIONS = ("dataset", "image", "percentile")
 MODES = ("min", "max")
 
 
@@ -46,6 +46,9 @@ class HeadConfig:
     # Of heads of labels only; null: the usual one. A name, or a number for all classes.
     thresholds: Any = None
     calibration: str | None = None
+    # Of heads of instances only; null: the usual one.
+    separate: str | None = None
+    cells: str | None = None
 
 
 @dataclass

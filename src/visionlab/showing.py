@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from visionlab.cell_pictures import instance_draws, instance_examples
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
 from visionlab.data.store import write_text
@@ -72,6 +73,9 @@ def view(data: ImageDataModule, row: int, place: int = 0) -> Array:
         place: of the input among those of the network.
     """
     image = data.images[place].image(row, 0.5, 0.5)
+    if data.neighbours:
+        # The sample itself, without what is seen above and below it.
+        image = image[:, :, data.channels * data.neighbours : data.channels * (data.neighbours + 1)]
     return composite(image, data.channel_names) if data.channel_names else image
 
 
@@ -83,7 +87,10 @@ def example_figure(data: ImageDataModule, units: Mapping[str, str]) -> Any:
         units: head -> its unit.
     """
     target = next(iter(data.targets), None)
-    kind = "maps" if target is None else data.kinds.get(target, "regression")
+    if target is not None:
+        kind = data.kinds.get(target, "regression")
+    else:
+        kind = "instances" if "instances" in data.maps.values() else "maps"
     return EXAMPLES[kind](data, units)
 
 
@@ -106,6 +113,10 @@ def _label_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
     return label_examples(data, next(iter(data.targets)), _chosen(data, 6), partial(view, data))
 
 
+def _instance_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
+    return instance_examples(data, partial(view, data))
+
+
 def _chosen(data: ImageDataModule, wanted: int) -> list[tuple[str, int, int]]:
     """Return split, place in it and row of the index of so many samples of each split."""
     return [
@@ -119,14 +130,16 @@ EXAMPLES: dict[str, Callable[[ImageDataModule, Mapping[str, str]], Any]] = {
     "maps": _map_examples,
     "regression": _number_examples,
     "multilabel": _label_examples,
+    "instances": _instance_examples,
 }
-"""Kind of the head of numbers or labels, or ``maps`` without one -> the figure of a few samples of each split."""
+"""Kind of the head of numbers or labels, or ``maps`` or ``instances`` -> the figure of a few samples of each split."""
 
 
 def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, split: str) -> None:
     """Draw the pictures of single samples that a split's predictions call for into ``plots/``.
 
-    Those of another split than ``test`` replace none. For labels, ``predictions/<split>_suspects.csv`` is written too.
+    Those of another split than ``test`` replace none. For labels, ``predictions/<split>_suspects.csv`` is written too;
+    for instances ``plots/volume.gif`` and ``predictions/<split>_<head>_slices.npz``, which comparisons read.
 
     Args:
         folder: of a run or an evaluation; holds ``predictions/<split>.csv``.
@@ -134,7 +147,7 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
         data: set up.
         split: its name.
     """
-    table = pd.read_csv(folder / "predictions" / f"{split}.csv", dtype={"id": str})
+    table = pd.read_csv(folder / "predictions" / f"{split}.csv", dtype=dict.fromkeys(("id", "frame", "sequence"), str))
     make = dict.fromkeys(PICTURES[head.kind] for head in predictor.heads)
     for name, draw in (pair for one in make for pair in one(folder, predictor, data, table, split).items()):
         path = folder / "plots" / f"{name}.png"
@@ -189,6 +202,7 @@ PICTURES: dict[str, Callable[[Path, Predictor, ImageDataModule, pd.DataFrame, st
     "mask": _map_pictures,
     "depth": _map_pictures,
     "multilabel": _label_pictures,
+    "instances": instance_draws,
 }
 """Kind of a head -> the pictures of single samples, by name, each drawn when called; see :func:`save_pictures`."""
 

@@ -6,12 +6,14 @@ import contextlib
 import io
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytorch_lightning as pl
 import torch
 
+from visionlab.cell_pictures import window_grid, window_view
 from visionlab.data.module import ImageDataModule
 from visionlab.modules.base import TaskModule
 from visionlab.modules.heads import Head
@@ -113,6 +115,14 @@ class Pictures(pl.Callback):
     def _maps(self, module: TaskModule) -> Any:
         """Return a grid of the shown samples with their maps: target, prediction, difference."""
         units = {head.name: head.unit for head in module.model.each_head()}
+        instances = next((head.name for head in module.model.each_head() if head.kind == "instances"), None)
+        if instances is not None:
+            views = [
+                window_view(self.data, row, instances, partial(view, self.data), self._decoded[name][instances])
+                for name, row in self.rows.items()
+                if name in self._decoded
+            ]
+            return window_grid(views, f"val: {self.data.name}")
         samples = [
             shown(self.data, row, units, self._decoded[name])
             for name, row in self.rows.items()

@@ -18,9 +18,11 @@ from filelock import FileLock
 from visionlab.console import LOG, progress
 from visionlab.data.files import listed
 from visionlab.data.parallel import in_parallel
+from visionlab.data.planes import split_plane
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Reader
 from visionlab.data.store import new_folder
+from visionlab.data.volumes import stored_file
 from visionlab.errors import DataError
 
 # Part of the fingerprint: raise it when decoding, resizing or the layout below changes, and old caches are left alone.
@@ -36,7 +38,7 @@ class Cache:
     Attributes:
         folder: where it lies.
         fingerprint: digest of the files (path, size, time of change) and the settings.
-        preprocess: how the images were made; its ``dtype`` is that of the arrays.
+        preprocess: how the images were made; its ``dtype`` is that of the arrays. Windows are not cut here.
         facts: one row a file, with what the reader tells of it: height, width, dtype, content hash, ...
     """
 
@@ -75,12 +77,17 @@ class Cache:
 def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess, reader: Reader) -> str:
     """Digest the files' names, sizes and times of change with the settings that shape the cached arrays."""
     digest = hashlib.blake2b(digest_size=16)
-    spec = {key: value for key, value in preprocess.spec().items() if key != "dtype"}
+    # Found in the files, or done after the cache.
+    left_out = {"dtype", "scale"}
+    if preprocess.fit == "native":
+        # What is kept is the whole image, whatever the windows that are cut of it.
+        left_out |= {"height", "width"}
+    spec = {key: value for key, value in preprocess.spec().items() if key not in left_out}
     about = [LAYOUT, str(root.resolve()), spec, reader.spec()]
     digest.update(json.dumps(about, sort_keys=True).encode())
     for path in paths:
         try:
-            state = (root / path).stat()
+            state = stored_file(split_plane(root / path)[0]).stat()
         except OSError as error:
             raise DataError(f"{root / path}: expected a readable file, found: {error.strerror}") from error
         digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
@@ -93,7 +100,7 @@ def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path
     Several runs and ranks may call this at once: one builds, the others wait and then use the same files.
 
     Args:
-        paths: image files relative to ``root``, in the order of the index.
+        paths: image files, or planes of them, relative to ``root``, in the order of the index.
         root: the data set.
         preprocess: channels and geometry; its ``dtype`` is replaced by the depth that the files have.
         folder: the cache folder.
@@ -124,7 +131,7 @@ def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Pat
         height, width = reader.size(head, number, preprocess)
         values += height * width * preprocess.channels
     _refuse(problems)
-    preprocess = replace(preprocess, dtype=reader.dtype(dtypes))
+    preprocess = replace(preprocess, dtype=reader.dtype(dtypes), scale="dtype")
     need = values * np.dtype(preprocess.dtype).itemsize
     free = shutil.disk_usage(target.parent).free
     if need > free:

@@ -14,8 +14,9 @@ import pandas as pd
 
 from visionlab.console import progress as show_progress
 from visionlab.data.files import Problem, problem_of
-from visionlab.data.images import Image, header, read
+from visionlab.data.images import Image, header
 from visionlab.data.parallel import in_parallel
+from visionlab.data.planes import read_image, split_plane
 from visionlab.errors import DataError
 
 _FACTS = ("height", "width", "channels", "dtype", "stored", "min", "max", "mean", "std", "hash")
@@ -88,8 +89,9 @@ def check_files(
 
 def _check(folder: Path, path: str) -> dict[str, Any] | Problem:
     try:
-        stored = header(folder / path).stored
-        image = read(folder / path)
+        image = read_image(folder / path)
+        # Planes are told the type that they are read as only.
+        stored = image.dtype.name if split_plane(folder / path)[1] is not None else header(folder / path).stored
     except DataError as error:
         return problem_of(error, path, folder / path)
     height, width, channels = image.shape

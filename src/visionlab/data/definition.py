@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -13,13 +13,17 @@ from visionlab.data.files import Problem, Scan
 from visionlab.data.readers import ImageReader, Like, Reader
 from visionlab.data.splits import Splits
 
+if TYPE_CHECKING:
+    from visionlab.data.frames import Frame
+
 
 class Definition:
     """A data set: literals, ``index``, and for maps ``reader``.
 
     The literals: ``task``; ``targets``, target name -> columns of numbers in the index, of which an instance may choose
     some; ``kinds``, target name -> kind of head for those that are no quantities (``multilabel``: columns of 0 and 1);
-    ``maps``, target name -> kind of map (``mask`` or ``depth``), whose files the index names in ``<target>_path``;
+    ``maps``, target name -> kind of map (``mask``, ``depth`` or ``instances``), whose files the index names in
+    ``<target>_path``;
     ``stains``, names of the files that hold one channel each, where a sample has several.
     """
 
@@ -28,6 +32,8 @@ class Definition:
     kinds: Mapping[str, str] = {}
     maps: ClassVar[dict[str, str]] = {}
     stains: ClassVar[tuple[str, ...]] = ()
+    # The index, chosen and split, once it is set up.
+    table: pd.DataFrame
 
     def index(self, root: Path) -> pd.DataFrame:
         """Return one row a sample: ``id``, ``group``, ``path`` and the target columns.
@@ -39,6 +45,21 @@ class Definition:
     def reader(self, name: str, like: Like) -> Reader:
         """Return how the files of a map are read; ``like`` says the sizes of their images."""
         raise NotImplementedError
+
+    def left_out(self) -> np.ndarray[Any, Any] | None:
+        """Return which rows of ``table`` are in no split for what their files hold, which is known now; None: none."""
+        return None
+
+    def frames(self, split: str) -> Iterator[Frame]:
+        """Yield the time points of a split as they are on disk; for data sets with maps of instances."""
+        raise NotImplementedError
+
+    def time_points(self) -> list[tuple[str, ...]]:
+        """Return, for each row of ``table``, all planes of the time point that its image belongs to, itself included.
+
+        Those that are not labelled are among them: images scaled by percentiles are scaled by those of all planes.
+        """
+        return [(path,) for path in self.table["path"]]
 
     def image_reader(self, table: pd.DataFrame) -> Reader:
         """Return how the images of an index are read, whose files the column ``path`` names."""

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from visionlab.data.module import ImageDataModule
+from visionlab.data.planes import split_plane
+from visionlab.data.volumes import stored_file
 
 _FACTS = ["height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"]
 
 # Of each kind of map, the facts that the index lists, and whether they have the map's unit.
-_MAP_FACTS = {"mask": {"share": False}, "depth": {"min": True, "max": True, "known": False}}
+_MAP_FACTS = {
+    "mask": {"share": False},
+    "instances": {"share": False, "objects": False},
+    "depth": {"min": True, "max": True, "known": False},
+}
 
 
 def index_table(data: ImageDataModule) -> pd.DataFrame:
     """Return every indexed sample with its split, what its file holds, and its targets."""
     columns = [column for columns in data.targets.values() for column in columns]
-    parts = [data.table[["id", "group", "split", "path"]], data.cache.facts[_FACTS], data.table[columns]]
+    parts = [data.table[["id", "group", "split", "path"]], data.facts[_FACTS], data.table[columns]]
     table = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
     for name, stored in data.stored_maps.items():
-        facts = stored.cache.facts.iloc[stored.places].reset_index(drop=True)
+        facts = stored.facts
         for fact, factor in _MAP_FACTS[data.maps[name]].items():
             table[f"{name}_{fact}"] = facts[fact] * (stored.scale if factor else 1)
     return table
@@ -40,7 +47,7 @@ def card(data: ImageDataModule) -> dict[str, Any]:
         "synthetic": data.synthetic,
         "n": len(table),
         "groups": int(table["group"].nunique()),
-        "bytes": sum((data.root / path).stat().st_size for path in _files(data)),
+        "bytes": sum(path.stat().st_size for path in _files(data)),
         "dtypes": {str(name): int(count) for name, count in table["dtype"].value_counts().items()},
         "shapes": {str(name): int(count) for name, count in shapes.head(12).items()},
         "preprocess": data.preprocess.sentence(),
@@ -50,11 +57,11 @@ def card(data: ImageDataModule) -> dict[str, Any]:
     }
 
 
-def _files(data: ImageDataModule) -> list[str]:
+def _files(data: ImageDataModule) -> set[Path]:
     """Return every file of the data set that is used, once."""
     stains = [stain for stain in data.stains if f"{stain}_path" in data.table]
     columns = ["path", *(f"{name}_path" for name in (*data.inputs[1:], *data.stored_maps, *stains))]
-    return sorted({path for column in columns for path in data.table[column]})
+    return {stored_file(split_plane(data.root / path)[0]) for column in columns for path in data.table[column].unique()}
 
 
 def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
@@ -66,7 +73,7 @@ def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
     if len(unused):
         found.append(f"{len(unused)} images of {unused.nunique()} groups are in no split")
     enlarged = int(((table["height"] < data.height) | (table["width"] < data.width)).sum())
-    if enlarged and data.fit != "pad":
+    if enlarged and data.fit not in ("pad", "native"):
         found.append(f"{enlarged} images are smaller than {data.height} x {data.width} px and were enlarged")
     if table["dtype"].nunique() > 1:
         found.append("files of 8 and 16 bits are mixed: 8-bit values were multiplied by 257")

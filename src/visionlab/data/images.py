@@ -13,7 +13,18 @@ import numpy as np
 from visionlab.data.formats import HEADERS, MAX_PIXELS, MAX_VALUES, READ_AS, READERS, Header, Image, decoding, kind_of
 from visionlab.errors import DataError
 
-__all__ = ["MAX_PIXELS", "MAX_VALUES", "Header", "Image", "decode", "dtype_range", "header", "read", "to_channels"]
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_VALUES",
+    "Header",
+    "Image",
+    "decode",
+    "dtype_range",
+    "header",
+    "read",
+    "supported",
+    "to_channels",
+]
 
 _RANGES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -57,11 +68,25 @@ def read(path: str | Path) -> Image:
     truncated or damaged, has a side of 0, more than ``MAX_PIXELS`` pixels, several pages or frames, holds NaN or
     infinity, or if its values do not fit the types above.
     """
-    image = _to_supported(decode(path), path)
+    return supported(decode(path), path)
+
+
+def supported(image: Image, path: str | Path, where: str = "") -> Image:
+    """Return a decoded image in the type that ``read`` gives.
+
+    Args:
+        image: as the file stores it, of a type in ``READ_AS``.
+        path: named in messages.
+        where: is added to it for a part of a file, e.g. `` of plane 3``.
+
+    Raises:
+        DataError: it holds NaN or infinity, or values that the type cannot hold exactly.
+    """
+    image = _converted(image, path)
     if image.dtype == np.float32 and not np.isfinite(image).all():
         nans, infinite = int(np.isnan(image).sum()), int(np.isinf(image).sum())
         raise DataError(
-            f"{path}: {nans} values are NaN and {infinite} infinite, of {image.size}; mend or remove the image"
+            f"{path}: {nans} values are NaN and {infinite} infinite, of {image.size}{where}; mend or remove the image"
             " (nothing is filled in)"
         )
     return image
@@ -116,7 +141,7 @@ def _luma(image: Image) -> Image:
     return np.clip(np.rint(gray), 0, dtype_range(image.dtype)).astype(image.dtype)
 
 
-def _to_supported(image: Image, path: str | Path) -> Image:
+def _converted(image: Image, path: str | Path) -> Image:
     stored = image.dtype.name
     if stored in _RANGES:
         return np.ascontiguousarray(image, dtype=stored)  # also brings the bytes into this machine's order

@@ -19,8 +19,9 @@ from filelock import FileLock
 from visionlab.console import LOG
 from visionlab.data.definition import Definition
 from visionlab.data.files import IMAGE, check_folder
+from visionlab.data.limits import limits_of
 from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
-from visionlab.data.preprocess import Preprocess
+from visionlab.data.preprocess import Preprocess, Scale
 from visionlab.data.readers import ImageReader
 from visionlab.data.selection import choose_groups, refuse_leaks
 from visionlab.data.splits import Splits, make_splits, read_splits
@@ -32,6 +33,8 @@ from visionlab.errors import DataError, UsageError
 
 SAMPLE = "sample"
 STAGES = ("train", "val", "test")
+# Of images scaled by percentiles nearly all values are within; what hot pixels are beyond doesn't count.
+_SPAN = (-0.25, 1.5)
 _USE = {"train": "train on", "val": "choose the best epoch by"}
 
 
@@ -44,9 +47,11 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         root: folder of the data, or ``sample`` for the generated set.
         channels: what every image is brought to.
         image_size: height and width in pixels, or one number for both.
-        fit: how other sizes become ``image_size``: ``crop``, ``pad`` or ``stretch``.
-        normalize: ``dataset`` (mean and deviation of the training split, per channel), ``image`` (of each image), or a
-            pair mean, deviation on the 0..1 scale.
+        fit: how other sizes become ``image_size``: ``crop``, ``pad`` or ``stretch``; or ``native``: windows of that
+            size are cut of images at their own scale.
+        normalize: ``dataset`` (mean and deviation of the training split, per channel), ``image`` (of each image),
+            ``percentile`` (1st and 99.8th of each time point become 0 and 1), or a pair mean, deviation on the 0..1
+            scale.
         batch_size: images a step and device.
         num_workers: processes that load.
         samples_per_epoch: images of an epoch of training, drawn with replacement; None: each once.
@@ -66,8 +71,8 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         root: str,
         channels: int,
         image_size: int | list[int],
-        fit: Literal["crop", "pad", "stretch"],
-        normalize: Literal["dataset", "image"] | list[float],
+        fit: Literal["crop", "pad", "stretch", "native"],
+        normalize: Literal["dataset", "image", "percentile"] | list[float],
         batch_size: int,
         num_workers: int,
         samples_per_epoch: int | None,
@@ -103,6 +108,8 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         self.cache_dir = cache_dir
         # What the network sees of each sample, in the order of its channels.
         self.inputs: tuple[str, ...] = (IMAGE,)
+        # How many planes below and above its own are seen of each image of a volume.
+        self.neighbours = 0
         # Stains of the image's channels, for pictures in their colours; empty: a plain image.
         self.channel_names: tuple[str, ...] = ()
         # Set where other splits than the configured ones are wanted: groups of all samples -> splits.
@@ -169,7 +176,9 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         self.splits = self.make_splits(self.table)
         self.table["split"] = self.assign(self.table, self.splits)
         self._decode()
-        refuse_leaks(self.table, self.cache.facts)
+        if (left_out := self.left_out()) is not None:
+            self.table.loc[left_out, "split"] = ""
+        refuse_leaks(self.table, self.facts)
         self.rows = {stage: np.flatnonzero((self.table["split"] == stage).to_numpy()) for stage in STAGES}
         for split in ("train", "val") if self.chosen_splits is None else ():
             if not len(self.rows[split]):
@@ -177,7 +186,8 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         for split, rows in self.rows.items() if self.announced else ():
             LOG.info("%-5s %5d images, %d groups", split, len(rows), self.table["group"].iloc[rows].nunique())
         self.mean, self.std = self._image_scale()
-        self.augment.span(*image_span(self.images, self.rows["train"]))
+        scaled = self.normalize == "percentile"
+        self.augment.span(*(_SPAN if scaled else image_span(self.images, self.rows["train"])))
         self.ready = True
 
     def _decode(self) -> None:
@@ -190,11 +200,13 @@ class ImageDataModule(Definition, pl.LightningDataModule):
                 f"{self.root}: data.inputs asks for {', '.join(absent)}; the data set has {', '.join(there)}"
             )
         # The type of values is that of the files, found while caching.
-        preprocess = Preprocess(self.channels, self.height, self.width, self.fit, dtype="uint8")
+        scale: Scale = "percentile" if self.normalize == "percentile" else "dtype"
+        preprocess = Preprocess(self.channels, self.height, self.width, self.fit, "uint8", scale)
         folder = cache_dir(self.cache_dir) / "images"
         store = partial(store_column, self.table, root=self.root, folder=folder)
-        image = store("path", preprocess, self.task, lambda like: self.image_reader(self.table), None)
-        self.cache, self.preprocess = image.cache, image.cache.preprocess
+        beside = [f"path{n:+d}" for n in range(-self.neighbours, self.neighbours + 1) if n]
+        image = store("path", preprocess, self.task, lambda like: self.image_reader(self.table), None, beside=beside)
+        self.cache, self.preprocess = image.cache, image.preprocess
         like = image.like()
         self.check_sizes([on_disk for on_disk, _ in like])
         self.images = [image]
@@ -220,19 +232,33 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         }
         for name, found in self.stored_maps.items():
             self.stored_maps[name] = replace(found, scale=self.map_unit(name, "")[0])
+        if scale == "percentile":
+            each = [self.time_points()]
+            each += [[(path,) for path in self.table[f"{name}_path"]] for name in self.inputs[1:]]
+            self.images = [
+                replace(stored, limits=limits_of(points, self.root, stored.preprocess, folder))
+                for points, stored in zip(each, self.images, strict=True)
+            ]
 
     def _image_scale(self) -> tuple[list[float], list[float]]:
         """Return mean and deviation per channel for the normaliser; unused with ``normalize=image``."""
         if self.normalize == "dataset":
             found = [image_statistics(stored.cache, stored.places[self.rows["train"]]) for stored in self.images]
+            found = [one for one in found for _ in range(2 * self.neighbours + 1)]
             return [m for mean, _ in found for m in mean], [d for _, std in found for d in std]
+        # Scaled already, or by each image's own.
         mean, std = (0.0, 1.0) if isinstance(self.normalize, str) else self.normalize
         return [mean] * self.in_channels, [std] * self.in_channels
 
     @property
     def in_channels(self) -> int:
         """Channels of all inputs together, what the network takes."""
-        return self.channels * len(self.inputs)
+        return self.channels * len(self.inputs) * (2 * self.neighbours + 1)
+
+    @property
+    def facts(self) -> pd.DataFrame:
+        """What the image file of each row of ``table`` holds."""
+        return self.images[0].facts
 
     @property
     def file_channels(self) -> int:
@@ -279,11 +305,16 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         Unlike the cache's, it stays the same when the folder moves or the files are copied.
         """
         columns = [column for columns in self.targets.values() for column in columns]
-        about = [self.preprocess.spec(), list(self.inputs)] if len(self.inputs) > 1 else self.preprocess.spec()
+        spec = self.preprocess.spec()
+        if spec["scale"] == "dtype":
+            del spec["scale"]  # as earlier versions knew it, whose runs are to go on
+        about: Any = [spec, list(self.inputs)] if len(self.inputs) > 1 else spec
+        if self.neighbours:
+            about = [about, self.neighbours]
         digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
         table = self.table[["id", "group", *columns]].copy()
         for name, stored in {**dict(zip(self.inputs, self.images, strict=True)), **self.stored_maps}.items():
-            table[f"{name} hash"] = stored.cache.facts["hash"].to_numpy()[stored.places]
+            table[f"{name} hash"] = stored.facts["hash"].to_numpy()
         digest.update(table.to_csv(index=False).encode())
         return digest.hexdigest()
 

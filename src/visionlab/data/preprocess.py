@@ -12,14 +12,18 @@ import numpy as np
 from visionlab.data.images import MAX_VALUES, dtype_range, to_channels
 from visionlab.errors import DataError
 
-Fit = Literal["crop", "pad", "stretch"]
+Fit = Literal["crop", "pad", "stretch", "native"]
+Scale = Literal["dtype", "percentile"]
 Image = np.ndarray[Any, Any]
 
 _HOW = {
     "crop": "resized so that the shorter side fits, then cropped (aspect ratio kept)",
     "pad": "resized so that the longer side fits, then padded by reflection (aspect ratio kept)",
     "stretch": "stretched to fit (aspect ratio NOT kept)",
+    "native": "windows of images at their own scale in training, whole images in prediction of maps",
 }
+# Of the pixels of a plane: what is dark, and what is bright but for a few hot pixels.
+_DARK, _BRIGHT = 1.0, 99.8
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,10 @@ class Preprocess:
     Attributes:
         channels: channels of the result; see :func:`visionlab.data.images.to_channels`.
         height, width: size of the result in pixels.
-        fit: ``crop``, ``pad`` or ``stretch``.
+        fit: ``crop``, ``pad``, ``stretch`` or ``native``.
         dtype: depth of the training set: ``uint8``, ``uint16`` or ``float32``.
+        scale: ``dtype``: the range of the type becomes 0..1; ``percentile``: that of each time point's own values does,
+            see :meth:`limits`.
     """
 
     channels: int
@@ -38,6 +44,7 @@ class Preprocess:
     width: int
     fit: Fit
     dtype: str
+    scale: Scale = "dtype"
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Preprocess:
@@ -48,6 +55,8 @@ class Preprocess:
             width=int(spec["width"]),
             fit=spec["fit"],
             dtype=str(spec["dtype"]),
+            # Earlier versions knew no other.
+            scale=spec.get("scale", "dtype"),
         )
 
     def spec(self) -> dict[str, Any]:
@@ -56,7 +65,8 @@ class Preprocess:
 
     def sentence(self) -> str:
         """Say in words what is done to every image."""
-        return f"{self.height} x {self.width} px, {self.channels} channel(s), {self.dtype}: {_HOW[self.fit]}"
+        scaled = "; the 1st and 99.8th percentiles of each time point become 0 and 1" if self.scale != "dtype" else ""
+        return f"{self.height} x {self.width} px, {self.channels} channel(s), {self.dtype}: {_HOW[self.fit]}{scaled}"
 
     def size(self, height: int, width: int, path: str = "") -> tuple[int, int]:
         """Return the height and width that an image of this size is resized to, before the window is cut.
@@ -64,6 +74,8 @@ class Preprocess:
         Raises:
             DataError: the image is so long and thin that it would become too large.
         """
+        if self.fit == "native":
+            return (height, width)
         if self.fit == "stretch":
             size = (self.height, self.width)
         else:
@@ -86,7 +98,8 @@ class Preprocess:
             size: height and width to resize to, for an image that belongs to another one; by default :meth:`size`.
 
         Returns:
-            h x w x ``channels``: with ``crop`` at least the target size, with ``pad`` at most, ``stretch``: just it.
+            h x w x ``channels``: with ``crop`` at least the target size, with ``pad`` at most, ``stretch``: just it,
+            ``native``: as it was.
             In a set of 8 and 16 bits, 8-bit values are multiplied by 257, which maps 0..255 onto 0..65535 exactly.
 
         Raises:
@@ -128,11 +141,37 @@ class Preprocess:
         padded = cv2.copyMakeBorder(image, above, pad_y - above, before, pad_x - before, **border)
         return padded.reshape(self.height, self.width, channels)
 
-    def unit(self, image: Image) -> Image:
-        """Return 8-bit images as they are (they are scaled on the device) and others as float32.
+    def limits(self, image: Image) -> tuple[float, float]:
+        """Return the values of a time point that become 0 and 1 where ``scale`` is ``percentile``.
 
-        16-bit values become 0..1; float values stay what they are.
+        Those are the median over its planes of each one's 1st percentile, and the largest of their 99.8th: a plane
+        without signal is then as dark as it is beside the others, not stretched to be as bright.
+
+        Args:
+            image: as decoded, H x W x C, or Z x H x W x C of a volume.
         """
+        planes = image.reshape(-1, *image.shape[-3:])
+        found = np.array([np.percentile(plane, [_DARK, _BRIGHT]) for plane in planes])
+        factor = 257.0 if image.dtype == np.uint8 and self.dtype == "uint16" else 1.0
+        return float(np.median(found[:, 0])) * factor, float(found[:, 1].max()) * factor
+
+    def unit(self, image: Image, limits: tuple[float, float] | None = None) -> Image:
+        """Return an image as the network is given it.
+
+        Args:
+            image: as returned by :meth:`resize` or :meth:`window`.
+            limits: see :meth:`limits`; needed where ``scale`` is ``percentile``.
+
+        Returns:
+            With ``scale`` ``dtype``, 8-bit images as they are (they are scaled on the device) and others as float32:
+            16-bit values become 0..1, float values stay what they are. With ``percentile`` float32, ``limits`` becoming
+            0 and 1; values beyond them are kept.
+        """
+        if self.scale == "percentile":
+            assert limits is not None
+            low, high = limits
+            # A constant image has no range; zeros are as good as anything.
+            return (image.astype(np.float32) - np.float32(low)) / np.float32(max(high - low, 1e-12))
         if image.dtype == np.uint8 and self.dtype == "uint8":
             return image
         return image.astype(np.float32) / np.float32(dtype_range(image.dtype))
@@ -143,7 +182,8 @@ class Preprocess:
         Raises:
             DataError: see :meth:`resize`.
         """
-        return self.unit(self.window(self.resize(image, path)))
+        limits = self.limits(image) if self.scale == "percentile" else None
+        return self.unit(self.window(self.resize(image, path)), limits)
 
     def _depth(self, image: Image, path: str) -> Image:
         found = str(image.dtype)

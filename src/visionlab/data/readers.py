@@ -62,7 +62,7 @@ class ImageReader:
     facts: ClassVar[tuple[str, ...]] = ("height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash")
 
     def spec(self) -> dict[str, Any]:
-        return {} if self.like is None else {"like": _digest(self.like)}
+        return {} if self.like is None else {"like": digest_like(self.like)}
 
     def header(self, path: Path) -> Header:
         return header(path)
@@ -78,7 +78,7 @@ class ImageReader:
         size = None
         if self.like is not None:
             original, size = self.like[number]
-            _refuse_other_view(path, image.shape[:2], original)
+            refuse_other_view(path, image.shape[:2], original)
         about = {"height": image.shape[0], "width": image.shape[1], "channels": image.shape[2]}
         return preprocess.resize(image, str(path), size), {**about, "dtype": str(image.dtype), **facts(image)}
 
@@ -101,7 +101,7 @@ class MaskReader:
     facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "share", "grey", "hash")
 
     def spec(self) -> dict[str, Any]:
-        return {"like": _digest(self.like), "threshold": self.threshold}
+        return {"like": digest_like(self.like), "threshold": self.threshold}
 
     def header(self, path: Path) -> Header:
         return map_header(path)
@@ -115,7 +115,7 @@ class MaskReader:
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         mask, about = read_mask(path, self.threshold)
         original, size = self.like[number]
-        _refuse_other_view(path, mask.shape, original)
+        refuse_other_view(path, mask.shape, original)
         found = {**about, "height": mask.shape[0], "width": mask.shape[1], "share": float(mask.mean())}
         return resize_mask(mask, size)[:, :, None], found
 
@@ -145,7 +145,7 @@ class DepthReader:
     facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "min", "max", "known", "hash")
 
     def spec(self) -> dict[str, Any]:
-        return {"like": _digest(self.like), "invalid": self.invalid}
+        return {"like": digest_like(self.like), "invalid": self.invalid}
 
     def header(self, path: Path) -> Header:
         return map_header(path)
@@ -167,7 +167,7 @@ class DepthReader:
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         depth, about = read_depth(path, self.invalid)
         original, size = self.like[number]
-        _refuse_other_view(path, depth.shape, original)
+        refuse_other_view(path, depth.shape, original)
         kept = resize_depth(depth, size)[:, :, None]
         if preprocess.dtype == "uint8":
             kept = np.rint(kept).astype(np.uint8)
@@ -179,11 +179,17 @@ class DepthReader:
             LOG.info("depth: %.1f%% of the pixels are unknown and count for nothing", 100 * (1 - known))
 
 
-def _digest(like: Like) -> str:
+def digest_like(like: Like) -> str:
+    """Return a digest of the sizes, for the fingerprint of what is made to fit them."""
     return hashlib.blake2b(np.asarray(like, dtype=np.int64).tobytes(), digest_size=16).hexdigest()
 
 
-def _refuse_other_view(path: Path, found: tuple[int, ...], image: tuple[int, int]) -> None:
+def refuse_other_view(path: Path, found: tuple[int, ...], image: tuple[int, int]) -> None:
+    """Refuse a map whose size is neither that of its image nor that of the same picture at another scale.
+
+    Raises:
+        DataError: naming the file and both sizes.
+    """
     if not same_view(image, (found[0], found[1])):
         raise DataError(
             f"{path}: {found[0]} x {found[1]} pixels, but its image has {image[0]} x {image[1]}; expected the same "

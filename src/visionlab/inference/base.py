@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from visionlab.data.channels import Channels
 from visionlab.data.files import IMAGE
@@ -18,6 +18,9 @@ from visionlab.inference.prediction import Array, Prediction, Source, Sources
 from visionlab.modules import HEADS
 from visionlab.modules.heads import Head
 from visionlab.modules.multilabel_head import MultilabelHead
+
+if TYPE_CHECKING:
+    from visionlab.inference.volume_prediction import VolumePrediction
 
 T = TypeVar("T")
 
@@ -83,6 +86,19 @@ class BasePredictor(ABC, Generic[T]):
             for i, item in enumerate(source)
         ]
 
+    def predict_volume(
+        self,
+        source: str | os.PathLike[str] | Array,
+        voxel_size: Sequence[float] | None = None,
+        *,
+        axes: str | None = None,
+        threshold: float | None = None,
+    ) -> VolumePrediction:
+        """Find the objects of a volume, a series or an image; see :func:`volume_prediction.predict_volume`."""
+        from visionlab.inference.volume_prediction import predict_volume
+
+        return predict_volume(self, source, voxel_size, axes=axes, threshold=threshold)
+
     def predict_files(
         self, samples: Iterable[Mapping[str, Path]], batch_size: int = 16
     ) -> Iterator[tuple[Path, Prediction | DataError]]:
@@ -128,14 +144,15 @@ def to_prediction(heads: Iterable[Head], found: Mapping[str, Array], path: str |
 
     Args:
         heads: what was predicted.
-        found: head -> K decoded values, or a map in the size of the image, H x W.
+        found: head -> K decoded values, or a map in the size of the image, H x W or K x H x W.
         path: of the image.
     """
     values, units, maps, decided = {}, {}, {}, {}
     for head in heads:
         decoded = found[head.name]
         if HEADS[head.kind].dense:
-            maps[head.name], units[head.name] = decoded, head.unit
+            # Of several channels the first is the foreground.
+            maps[head.name], units[head.name] = decoded if decoded.ndim == 2 else decoded[0], head.unit
         if isinstance(head, MultilabelHead):
             decided[head.name] = head.labels(decoded)
         for name, (value, unit) in head.values(decoded).items():

@@ -15,13 +15,16 @@ from visionlab.data.files import IMAGE
 from visionlab.data.images import MAX_VALUES
 from visionlab.errors import ConfigError, DataError, UserError
 from visionlab.metrics import METRICS
-from visionlab.modules import CALIBRATIONS, HEADS, THRESHOLDS
+from visionlab.modules import CALIBRATIONS, CELLS, HEADS, SEPARATE, THRESHOLDS, instance_channels
 from visionlab.modules.task_model import TaskModel
 from visionlab.schema import FITS
 
 # Raised when what a checkpoint holds changes so that older code cannot read it.
 FORMAT = 2
 
+SCALES = ("dtype", "percentile")
+# Planes on each side that a network may see beside its own.
+MAX_NEIGHBOURS = 32
 # Numbers of classes in a data set stay below; those up to the largest may be listed.
 MAX_CLASSES = 100_000
 
@@ -61,6 +64,7 @@ _HEAD: dict[str, _Kinds] = {
 # What heads of one kind hold beside.
 _OF_KIND: dict[str, dict[str, _Kinds]] = {
     "regression": {"step": (*_NUMBER, type(None))},
+    "instances": {"separate": str, "cells": str, "dimensions": int},
     "multilabel": {"ids": list, "thresholds": (str, *_NUMBER), "calibration": str},
 }
 
@@ -166,7 +170,13 @@ def _check_description(description: dict[str, Any]) -> None:
         except ConfigError as error:
             raise ValueError(f"channels: {error}") from error
     _expect(len(stains) in (0, preprocess["channels"]), "channels", f"{preprocess['channels']} or none", stains)
-    found = preprocess["channels"] * len(inputs)
+    # Earlier versions saw each image by itself.
+    neighbours = description.setdefault("neighbours", 0)
+    right = isinstance(neighbours, int) and not isinstance(neighbours, bool) and 0 <= neighbours <= MAX_NEIGHBOURS
+    _expect(right, "neighbours", f"a number from 0 to {MAX_NEIGHBOURS}", neighbours)
+    scale = preprocess.setdefault("scale", "dtype")
+    _expect(scale in SCALES, "preprocess.scale", f"one of {', '.join(SCALES)}", scale)
+    found = preprocess["channels"] * len(inputs) * (2 * neighbours + 1)
     _expect(found == network["in_channels"], "preprocess.channels", "as many as the network takes", found)
     values = preprocess["channels"] * preprocess["height"] * preprocess["width"]
     _expect(values <= MAX_VALUES, "preprocess", f"images of at most {MAX_VALUES} values", values)
@@ -175,6 +185,13 @@ def _check_description(description: dict[str, Any]) -> None:
     _expect(preprocess["dtype"] in dtypes, "preprocess.dtype", f"one of {', '.join(dtypes)}", preprocess["dtype"])
     modes = ("dataset", "image")
     _expect(description["normalize"] in modes, "normalize", f"one of {', '.join(modes)}", description["normalize"])
+    columns = _check_heads(heads)
+    several = "as many different columns as the network has channels out"
+    _expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)
+
+
+def _check_heads(heads: dict[str, Any]) -> list[str]:
+    """Check each head by itself; return the columns of all."""
     columns: list[str] = []
     for name, head in heads.items():
         key = f"heads.{name}"
@@ -188,7 +205,9 @@ def _check_description(description: dict[str, Any]) -> None:
         right = head["activation"] in activations
         _expect(right, f"{key}.activation", f"one of {', '.join(activations)}", head["activation"])
         _expect(all(isinstance(c, str) for c in head["columns"]), f"{key}.columns", "names", head["columns"])
-        if HEADS[head["kind"]].dense:
+        if head["kind"] == "instances":
+            _check_instances(name, head, key)
+        elif HEADS[head["kind"]].dense:
             _expect(head["columns"] == [name], f"{key}.columns", f"['{name}'], one map", head["columns"])
         if "ids" in _OF_KIND.get(head["kind"], {}):
             _check_labels(head, key)
@@ -196,8 +215,16 @@ def _check_description(description: dict[str, Any]) -> None:
         known = all(isinstance(name, str) and name in metrics for name in head["metrics"])
         _expect(known, f"{key}.metrics", f"some of {', '.join(metrics)}", head["metrics"])
         columns += head["columns"]
-    several = "as many different columns as the network has channels out"
-    _expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)
+    return columns
+
+
+def _check_instances(name: str, head: dict[str, Any], key: str) -> None:
+    """Check what only heads of instances hold."""
+    for option, choices in (("separate", SEPARATE), ("cells", CELLS), ("dimensions", (2, 3))):
+        listed = ", ".join(map(str, choices))
+        _expect(head[option] in choices, f"{key}.{option}", f"one of {listed}", head[option])
+    channels = list(instance_channels(name, head["separate"]))
+    _expect(head["columns"] == channels, f"{key}.columns", f"{channels}", head["columns"])
 
 
 def _check_labels(head: dict[str, Any], key: str) -> None:

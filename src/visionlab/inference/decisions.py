@@ -6,18 +6,22 @@ from pathlib import Path
 
 from visionlab.callbacks.checkpoints import AtomicCheckpointIO
 from visionlab.console import LOG
+from visionlab.data.module import ImageDataModule
 from visionlab.inference.checkpoint import read_checkpoint
+from visionlab.inference.frames import fit_on_frames
 from visionlab.inference.predictor import Predictor
-from visionlab.inference.splits import Rows
+from visionlab.inference.splits import FITTED_ON, Rows
 from visionlab.modules.heads import Head
+from visionlab.modules.instance_head import InstanceHead
 
 
-def fit_heads(checkpoint: Path, predictor: Predictor, rows: Rows) -> None:
+def fit_heads(checkpoint: Path, predictor: Predictor, data: ImageDataModule, rows: Rows) -> None:
     """Let the heads that fit something do so on the validation split, and write it into their checkpoint.
 
     Args:
         checkpoint: that ``predictor`` was loaded from.
         predictor: whose heads are changed.
+        data: set up.
         rows: of the validation split, see :func:`visionlab.inference.splits.measure_split`.
     """
     heads = [head for head in predictor.heads if head.fits]
@@ -25,11 +29,14 @@ def fit_heads(checkpoint: Path, predictor: Predictor, rows: Rows) -> None:
         return
     content = read_checkpoint(checkpoint)
     for head in heads:
-        found, _ = rows[head.name]
-        head.fit(found)
+        if isinstance(head, InstanceHead):
+            fit_on_frames(predictor, data, FITTED_ON, head)
+        else:
+            found, _ = rows[head.name]
+            head.fit(found)
+            _say(head, len(found))
         for name, value in head.state_dict().items():
             content["state_dict"][f"model.heads.{head.name}.{name}"] = value.cpu()
-        _say(head, len(found))
     AtomicCheckpointIO().save_checkpoint(content, checkpoint)
 
 

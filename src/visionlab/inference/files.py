@@ -7,6 +7,7 @@ import glob
 import io
 import itertools
 import os
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from visionlab.console import LOG
 from visionlab.data.files import IMAGE, list_files
+from visionlab.data.planes import split_plane
 from visionlab.data.store import write_text
 from visionlab.errors import DataError, UsageError, UserError, nearest
 
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
     from visionlab.inference.prediction import Prediction
 
 SUFFIXES = ("png", "tif", "tiff", "jpg", "jpeg")
+VOLUMES = ("mat", "mp4", "avi", "mov", "mkv")
+"""Further suffixes that folders are searched for where volumes and series are predicted."""
+
+# Folders of labels, results and errors beside the images, as the Cell Tracking Challenge names them.
+_LABELS = re.compile(r"\d+_(GT|ST|RES|ERR_SEG)")
 
 
 def find_checkpoint(run: str | Path) -> Path:
@@ -76,11 +83,15 @@ def _is_run(word: str) -> bool:
     return any((path / name).exists() for name in own) or all((path / n).is_file() for n in ("config.yaml", "run.json"))
 
 
-def find_images(inputs: Sequence[str]) -> list[Path]:
+def find_images(inputs: Sequence[str], *, volumes: bool = False) -> list[Path]:
     """Return the files meant by paths, folders (all depths) and patterns, each once, in the order given.
 
     In a folder, also one that a pattern matches, images are found by their suffix; a file named or matched is taken
-    whatever it is called.
+    whatever it is called, and so is a variable of a MATLAB file, ``a.mat/embryo``.
+
+    Args:
+        inputs: as the user named them.
+        volumes: search folders for MATLAB files and videos too.
 
     Raises:
         UsageError: something named does not exist, or holds no images.
@@ -89,13 +100,13 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     for text in inputs:
         path = Path(text).expanduser()
         if path.is_dir():
-            files = _images_in(path)
+            files = _images_in(path, volumes)
             if not files:
                 raise UsageError(f"{text}: expected images ({_kinds()}) in this folder, found none{_others(path)}")
-        elif path.is_file():
+        elif path.is_file() or (path.parent.suffix.lower() == ".mat" and path.parent.is_file()):
             files = [path]
         elif glob.has_magic(text):
-            files = list(_matching(str(path)))
+            files = list(_matching(str(path), volumes))
             if not files:
                 raise UsageError(f"'{text}': expected images that match this pattern, found none")
         else:
@@ -107,16 +118,39 @@ def find_images(inputs: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def _matching(pattern: str) -> Iterator[Path]:
+def _matching(pattern: str, volumes: bool) -> Iterator[Path]:
     for path in sorted(map(Path, glob.glob(pattern, recursive=True))):  # noqa: PTH207 - Path.glob wants relative patterns
         if path.is_dir():
-            yield from _images_in(path)
+            yield from _images_in(path, volumes)
         else:
             yield path
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return [folder / path for path in sorted(list_files(folder, SUFFIXES).paths)]
+def _images_in(folder: Path, volumes: bool = False) -> list[Path]:
+    suffixes = (*SUFFIXES, *VOLUMES) if volumes else SUFFIXES
+    return [folder / path for path in sorted(list_files(folder, suffixes).paths)]
+
+
+def without_labels(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
+    """Return the files but those in folders of the Cell Tracking Challenge's labels that were not named themselves.
+
+    Args:
+        files: as found.
+        inputs: as the user named them.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    named = {folder for text in inputs for path in [Path(text).expanduser()] for folder in (path, *path.parents)}
+    labels = {
+        path for path in files if any(_LABELS.fullmatch(folder.name) for folder in path.parents if folder not in named)
+    }
+    kept = [path for path in files if path not in labels]
+    if labels:
+        LOG.info("%d files in folders of labels are left out, such as %s", len(labels), min(labels))
+    if not kept:
+        raise UsageError(f"{', '.join(inputs)}: expected images, found labels only, such as {min(labels)}")
+    return kept
 
 
 def _kinds() -> str:
@@ -174,9 +208,12 @@ def _partners(files: Sequence[Path], folder: Path, name: str) -> dict[Path, Path
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """Return a name for the outputs of each file, different ones: its path below all files' folder, without suffix."""
+    """Return a name for the outputs of each file, different ones: its path below all files' folder, without suffix.
+
+    Planes of files (``a.tif#5``) have their number there: ``a_0005``.
+    """
     # Links keep their names, which are those that the user sees.
-    paths = [Path(os.path.abspath(file)) for file in files]  # noqa: PTH100 - Path.resolve follows them
+    paths = [_named_plane(Path(os.path.abspath(file))) for file in files]  # noqa: PTH100 - Path.resolve follows them
     common = Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()
     names = [path.relative_to(common).with_suffix("").as_posix() for path in paths]
     counts = Counter(names)
@@ -187,6 +224,11 @@ def output_names(files: Sequence[Path]) -> list[str]:
         numbered = (f"{wanted}_{number}" for number in itertools.count(2))
         found[next(text for text in itertools.chain([wanted], numbered) if text not in found)] = None
     return list(found)
+
+
+def _named_plane(path: Path) -> Path:
+    file, index = split_plane(path)
+    return path if index is None else file.with_name(f"{file.stem}_{index:04d}{file.suffix}")
 
 
 def prepare_output(out: Path, option: str = "--out") -> None:

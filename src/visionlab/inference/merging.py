@@ -12,9 +12,11 @@ import torch
 
 from visionlab.errors import UsageError
 from visionlab.inference.prediction import Array
+from visionlab.instances.parameters import Parameters
 from visionlab.modules import HEADS
 from visionlab.modules.dense_heads import DepthHead
 from visionlab.modules.heads import Head
+from visionlab.modules.instance_head import InstanceHead
 from visionlab.modules.multilabel_head import MultilabelHead
 from visionlab.modules.task_model import head_class
 
@@ -32,7 +34,7 @@ class Merged:
     parts: Mapping[int, tuple[Head, list[int]]]
 
     def add(self, number: int, found: Mapping[str, Array], total: dict[str, Array]) -> None:
-        """Add what a model has found in an image to the sums of that image, head name -> K, or 1 x H x W."""
+        """Add what a model has found in an image to the sums of that image, head name -> K, or K x H x W."""
         if number not in self.parts:
             return
         head, places = self.parts[number]
@@ -40,19 +42,19 @@ class Merged:
         if isinstance(head, MultilabelHead):
             values = head.calibrated(values[None])[0]
         elif HEADS[head.kind].dense:
-            values = values[None]
+            values = values if values.ndim == 3 else values[None]
         if head.name not in total:
             total[head.name] = np.zeros((self.head.channels, *values.shape[1:]))
         total[head.name][places] += values
 
     def mean(self, total: Mapping[str, Array]) -> Array:
-        """Return the mean of the models' values: K, or a map, H x W."""
+        """Return the mean of the models' values: K, or a map, H x W or K x H x W."""
         sums = total[self.head.name]
         counts = np.zeros(self.head.channels)
         for _, places in self.parts.values():
             counts[places] += 1
         means = (sums / counts.reshape(-1, *[1] * (sums.ndim - 1))).astype(np.float32)
-        return np.asarray(means[0] if HEADS[self.head.kind].dense else means)
+        return np.asarray(means[0] if HEADS[self.head.kind].dense and len(means) == 1 else means)
 
 
 class JoinedLabels(MultilabelHead):
@@ -126,6 +128,13 @@ def _joined(heads: Sequence[Head]) -> Head:
     if depths:
         # Files of depth are scaled so that they hold the largest.
         return max(depths, key=lambda head: float(head.high))
+    cells = [head for head in heads if isinstance(head, InstanceHead)]
+    if cells:
+        joined = InstanceHead.from_spec(cells[0].name, cells[0].spec())
+        *means, planes = np.mean([head.found.to_list() for head in cells], axis=0).tolist()
+        fitted = all(bool(head.fitted) for head in cells)
+        joined.set_parameters(Parameters.from_list([*means, round(planes)]), fitted=fitted)
+        return joined
     columns = list(dict.fromkeys(column for head in heads for column in head.columns))
     first = heads[0]
     return head_class(first.kind).from_spec(first.name, {**first.spec(), "columns": columns})
@@ -139,6 +148,14 @@ def _refuse_unlike(head: Head, other: Head, name: str, other_name: str) -> None:
                 f"{other_name}: its head {head.name} has the {what} '{two}', that of {name} '{one}'; expected runs "
                 "that predict the same quantities"
             )
+    if isinstance(head, InstanceHead) and isinstance(other, InstanceHead):
+        for option in ("separate", "cells"):
+            one, two = getattr(head, option), getattr(other, option)
+            if one != two:
+                raise UsageError(
+                    f"{other_name}: its head {head.name} was trained with {option}={two}, that of {name} with {one}; "
+                    "expected runs whose maps mean the same"
+                )
     if isinstance(head, MultilabelHead) and isinstance(other, MultilabelHead):
         ids = dict(zip(head.columns, head.ids, strict=True))
         columns = dict(zip(head.ids, head.columns, strict=True))

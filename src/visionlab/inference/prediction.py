@@ -34,8 +34,8 @@ class Prediction:
         values: name of the quantity -> value, in the unit of the training files; name of the class -> its score, 0..1.
         units: name of the quantity, and of the map -> its unit, empty if it has none.
         path: the file (of several, that of the first stain that is needed), or None for an array.
-        maps: name of the head -> H x W float32 in the size of the image: the probability of the foreground for masks,
-            a distance for depth.
+        maps: name of the head -> H x W float32 in the size of the image: the probability of the foreground for masks
+            and instances, a distance for depth.
         decided: name of the head -> the classes that the image has, by their scores and the thresholds of the head.
     """
 
@@ -86,12 +86,15 @@ class Intake:
         spec: of the :class:`Channels` of the image; empty for images of one file.
         preprocess: as in training.
         whole: keep all of the image (for maps), rather than the window that a network for single values takes.
+        neighbours: planes below and above its own that are seen of each image of a volume; an image by itself has none
+            and stands in their place.
     """
 
     inputs: tuple[str, ...]
     spec: tuple[str, ...]
     preprocess: Preprocess
     whole: bool
+    neighbours: int = 0
 
     @cached_property
     def channels(self) -> Channels | None:
@@ -141,7 +144,9 @@ def _fitted(opened: Mapping[str, Opened], intake: Intake) -> Ready:
                 f"{first.shape[1]}; expected the same picture"
             )
         resized = preprocess.resize(image, where or "array", size)
-        parts.append(preprocess.unit(resized if intake.whole else preprocess.window(resized)))
+        limits = preprocess.limits(image) if preprocess.scale == "percentile" else None
+        plane = preprocess.unit(resized if intake.whole else preprocess.window(resized), limits)
+        parts += [plane] * (2 * intake.neighbours + 1)
     return Ready(joined(parts), (first.shape[0], first.shape[1]), path)
 
 

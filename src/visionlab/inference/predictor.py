@@ -17,7 +17,7 @@ from visionlab.inference.prediction import Array, Intake, Prediction, Ready, Sou
 from visionlab.inference.tta import Views
 from visionlab.modules import HEADS
 from visionlab.modules.heads import Head
-from visionlab.modules.task_model import TaskModel
+from visionlab.modules.task_model import Statistics, TaskModel
 
 
 class Predictor(BasePredictor[Ready]):
@@ -31,6 +31,7 @@ class Predictor(BasePredictor[Ready]):
 
     Attributes:
         preprocess: what is done to every image, as in training.
+        neighbours: planes below and above its own that are seen of each image of a volume.
         intake: how samples are taken, in one.
         inputs, channels, tasks: see :class:`BasePredictor`.
 
@@ -46,7 +47,10 @@ class Predictor(BasePredictor[Ready]):
         self.description = dict(description)
         self.preprocess = Preprocess.from_spec(description["preprocess"])
         self.inputs = tuple(description["inputs"])
-        self.intake = Intake(self.inputs, tuple(description.get("channels", ())), self.preprocess, model.dense)
+        self.neighbours = int(description.get("neighbours", 0))
+        self.intake = Intake(
+            self.inputs, tuple(description.get("channels", ())), self.preprocess, model.dense, self.neighbours
+        )
         self.channels = self.intake.channels
         self.tasks = (str(description["task"]),)
         self.views = views
@@ -58,15 +62,22 @@ class Predictor(BasePredictor[Ready]):
         """The model's heads, in order."""
         return self.model.each_head()
 
-    def decode(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return {head: values in the user's units, on the CPU} for preprocessed images B x C x H x W."""
+    def decode(self, images: torch.Tensor, statistics: Statistics | None = None) -> dict[str, torch.Tensor]:
+        """Return {head: values in the user's units, on the CPU} for preprocessed images B x C x H x W.
+
+        Args:
+            images: whole, or tiles of images.
+            statistics: of the whole images that these are tiles of, see ``Normalizer.statistics``.
+        """
         with self._guarded(len(images)):
-            return {name: values.cpu() for name, values in self._decoded(images).items()}
+            return {name: values.cpu() for name, values in self._decoded(images, statistics).items()}
 
     def measure(
         self, images: torch.Tensor, targets: Mapping[str, torch.Tensor]
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return {head: rows of the model's predictions and of the baseline's}, B x S each, see ``Head.rows``.
+
+        Heads that are judged on whole time points are left out.
 
         Args:
             images: preprocessed, B x C x H x W.
@@ -75,14 +86,17 @@ class Predictor(BasePredictor[Ready]):
         with self._guarded(len(images)):
             decoded = self._decoded(images)
             found = {}
-            for head in self.heads:
+            for head in (head for head in self.heads if not head.whole):
                 target = targets[head.name].to(self.device, non_blocking=True)
                 model, base = head.rows(decoded[head.name], target), head.rows(head.mean_like(target), target)
                 found[head.name] = (model.cpu(), base.cpu())
             return found
 
     def outcomes(self, samples: Sequence[Ready]) -> list[dict[str, Array]]:
-        """Return {head: K decoded values, or a map in the size of the image, H x W} of each prepared sample."""
+        """Return {head: K decoded values, or a map in the size of the image} of each prepared sample.
+
+        Maps are H x W, or K x H x W of a head of several channels.
+        """
         # Images of another size or depth than the others cannot share a batch with them.
         alike: dict[tuple[Any, ...], list[int]] = {}
         for number, sample in enumerate(samples):
@@ -94,7 +108,7 @@ class Predictor(BasePredictor[Ready]):
             for head in self.heads:
                 dense = HEADS[head.kind].dense
                 for number, values in zip(numbers, decoded[head.name].numpy(), strict=True):
-                    found[number][head.name] = _enlarged(values[0], samples[number].size) if dense else values
+                    found[number][head.name] = enlarged(values, samples[number].size) if dense else values
         return found
 
     def _prepare(self, sources: Sources) -> Ready:
@@ -104,8 +118,8 @@ class Predictor(BasePredictor[Ready]):
         outcomes = self.outcomes(samples)
         return [to_prediction(self.heads, found, sample.path) for sample, found in zip(samples, outcomes, strict=True)]
 
-    def _decoded(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.model.decode(self.model(images.to(self.device, non_blocking=True)))
+    def _decoded(self, images: torch.Tensor, statistics: Statistics | None = None) -> dict[str, torch.Tensor]:
+        return self.model.decode(self.model(images.to(self.device, non_blocking=True), statistics))
 
     @contextlib.contextmanager
     def _guarded(self, count: int) -> Iterator[None]:
@@ -119,13 +133,13 @@ class Predictor(BasePredictor[Ready]):
             ) from error
 
 
-def _enlarged(values: Array, size: tuple[int, int]) -> Array:
-    """Return a map, h x w, in the size of its image, H x W."""
-    if values.shape == size:
-        return values
-    shrinks = size[0] <= values.shape[0] and size[1] <= values.shape[1]
-    resized = cv2.resize(values, (size[1], size[0]), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return np.asarray(resized, np.float32)
+def enlarged(values: Array, size: tuple[int, int]) -> Array:
+    """Return maps, K x h x w, in the size of their image: K x H x W, or H x W of one."""
+    if values.shape[1:] != size:
+        shrinks = size[0] <= values.shape[1] and size[1] <= values.shape[2]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        values = np.stack([cv2.resize(one, (size[1], size[0]), interpolation=method) for one in values])
+    return np.asarray(values[0] if len(values) == 1 else values, np.float32)
 
 
 def find_device(name: str) -> torch.device:

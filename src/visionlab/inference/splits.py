@@ -12,19 +12,31 @@ import pandas as pd
 from visionlab.console import progress
 from visionlab.data.module import ImageDataModule
 from visionlab.data.store import write_text
+from visionlab.inference.frames import measure_frames
 from visionlab.inference.predictor import Predictor
 from visionlab.metrics.summary import summarise
 from visionlab.modules.heads import Head
+from visionlab.modules.instance_head import InstanceHead
 
 # The split on whose scores heads fit what they fit after training.
 FITTED_ON = "val"
+
+# Columns of an index that say where a sample stands in a recording; data sets of single images have none.
+PLACES = ("frame", "sequence", "time", "z")
 
 Rows = dict[str, tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]
 
 
 def measure_split(predictor: Predictor, data: ImageDataModule, split: str) -> Rows:
-    """Return {head: (rows of the model's predictions, of the baseline's)} of a split, N x S each, see ``Head.rows``."""
-    parts: dict[str, tuple[list[Any], list[Any]]] = {head.name: ([], []) for head in predictor.heads}
+    """Return {head: (rows of the model's predictions, of the baseline's)} of a split, N x S each, see ``Head.rows``.
+
+    Heads that are judged on whole time points are left out: :mod:`visionlab.inference.frames` is for them.
+    """
+    parts: dict[str, tuple[list[Any], list[Any]]] = {
+        head.name: ([], []) for head in predictor.heads if not head.whole
+    }
+    if not parts:
+        return {}
     loader = data.loader(split)
     for batch in progress(loader, len(loader), f"predicting {split}"):
         for name, rows in predictor.measure(batch["image"], batch["target"]).items():
@@ -34,8 +46,9 @@ def measure_split(predictor: Predictor, data: ImageDataModule, split: str) -> Ro
 
 
 def predictions_table(heads: Sequence[Head], rows: Rows, data: ImageDataModule, split: str) -> pd.DataFrame:
-    """Return one row a sample of a split: id, group, split, path, and what each head says of it."""
-    table = data.table.iloc[data.rows[split]][["id", "group", "split", "path"]].reset_index(drop=True)
+    """Return one row a sample of a split: id, group, split, path, ``PLACES`` that the index has, and what heads say."""
+    named = ["id", "group", "split", "path", *(name for name in PLACES if name in data.table)]
+    table = data.table.iloc[data.rows[split]][named].reset_index(drop=True)
     columns = {column: values for head in heads for column, values in head.table(rows[head.name][0]).items()}
     return pd.concat([table, pd.DataFrame(columns)], axis=1)
 
@@ -43,7 +56,9 @@ def predictions_table(heads: Sequence[Head], rows: Rows, data: ImageDataModule, 
 def judged(heads: Sequence[Head], rows: Rows, groups: Sequence[str] | None) -> Rows:
     """Return what metrics and tables are made of, from the rows of :func:`measure_split`; see ``Head.judge``."""
     return {
-        head.name: (head.judge(rows[head.name][0], groups), head.judge_baseline(rows[head.name][1])) for head in heads
+        head.name: (head.judge(rows[head.name][0], groups), head.judge_baseline(rows[head.name][1]))
+        for head in heads
+        if head.name in rows
     }
 
 
@@ -57,6 +72,8 @@ def evaluate_split(
 ) -> dict[str, Any]:
     """Predict a split, write ``predictions/<split>.csv`` into ``folder`` and return its entries of ``metrics.json``.
 
+    Of heads that are judged on whole time points, ``predictions/<split>_frames.csv`` is written too.
+
     Args:
         predictor: with thresholds, where it has any, fitted already.
         data: set up.
@@ -64,9 +81,15 @@ def evaluate_split(
         folder: a run folder.
         rows: of :func:`measure_split`, if they are known already.
     """
-    rows = rows or measure_split(predictor, data, split)
+    rows = measure_split(predictor, data, split) if rows is None else rows
     groups = data.table["group"].iloc[data.rows[split]].tolist()
     rows = judged(predictor.heads, rows, groups if split == FITTED_ON else None)
+    for head in predictor.heads:
+        if isinstance(head, InstanceHead):
+            found = measure_frames(predictor, data, split, head)
+            rows[head.name] = (found.model, found.baseline)
+            path = folder / "predictions" / f"{split}_frames.csv"
+            write_text(path, found.frames.to_csv(index=False, float_format="%.7g"))
     table = predictions_table(predictor.heads, rows, data, split)
     write_text(folder / "predictions" / f"{split}.csv", table.to_csv(index=False, float_format="%.7g"))
     for head in predictor.heads:

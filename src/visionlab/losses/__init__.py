@@ -44,6 +44,7 @@ LOSSES: dict[str, Entry] = {
     "visionlab.losses.gradient.GradientLoss": Entry("values", dense=True, smallest=2),
     "visionlab.losses.mixed.L1MSSSIMLoss": Entry("values", dense=True, smallest=32),
     "visionlab.losses.mixed.DenseDepthLoss": Entry("values", dense=True, smallest=2),
+    "visionlab.losses.mixed.BCEDiceLoss": Entry("logits", dense=True),
 }
 
 _EXPORTS = {
@@ -55,6 +56,7 @@ _EXPORTS = {
 __all__ = [
     "LOSSES",
     "AsymmetricLoss",
+    "BCEDiceLoss",
     "BCELoss",
     "DenseDepthLoss",
     "DiceLoss",

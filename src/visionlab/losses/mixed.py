@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 
 from visionlab.losses.base import FROM_0_TO_1, Loss, any_valid, check_option, mean
+from visionlab.losses.elementwise import BCELoss
 from visionlab.losses.gradient import GradientLoss
+from visionlab.losses.overlap import DiceLoss
 from visionlab.losses.structural import (
     LEVEL_WEIGHTS,
     TINY,
@@ -77,6 +79,33 @@ class DenseDepthLoss(Loss):
         structure = ((1 - self.ssim.similarity(input, target, valid)) / 2).clamp(0, 1)
         l1 = mean((input - target).abs(), valid)
         return mean(structure, any_valid(valid)) + self.edges.compute(input, target, valid) + 0.1 * l1
+
+
+class BCEDiceLoss(Loss):
+    """Binary cross-entropy + (1 - soft Dice coefficient) of logits and a mask of 0 and 1, as in nnU-Net (Isensee 2021).
+
+    Cross-entropy tells each pixel which way to go, also where an image has no foreground; Dice counts small objects as
+    much as large ones, see :class:`DiceLoss`. Other weights: ``{bce: 1, dice: 0.5}`` in the place of a loss.
+
+    Args:
+        smooth: of :class:`DiceLoss`, above 0, in pixels.
+
+    Raises:
+        ConfigError: it isn't above 0.
+    """
+
+    takes: ClassVar[Literal["logits"]] = "logits"
+    dense: ClassVar[bool] = True
+
+    def __init__(self, *, smooth: float = 1.0) -> None:
+        super().__init__()
+        self.bce, self.dice = BCELoss(), DiceLoss(smooth=smooth)
+
+    def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
+        probability = torch.sigmoid(input)
+        if valid is not None:  # a logit of 0, which stands for what is unknown, is a probability of 0.5
+            probability = torch.where(valid, probability, 0.0)
+        return self.bce.compute(input, target, valid) + self.dice.compute(probability, target, valid)
 
 
 def _coarsest_weight(like: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """Evaluation in the user's units: metrics, intervals that respect groups, ``metrics.json``.
 
-Numpy only, torch-free, but for ``depth_rows`` and ``mask_rows``, which sum over maps on their device.
+Numpy only, torch-free, but for ``depth_rows``, ``histogram_rows`` and ``mask_rows``, which sum over maps on their
+device.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from typing import Any
 
 _EXPORTS = {
     "DEPTH_COLUMNS": "dense",
+    "INSTANCE_COLUMNS": "instance_sums",
     "MASK_COLUMNS": "dense",
     "METRICS": "kinds",
     "Metric": "metric",
+    "WHILE_TRAINING": "instances",
+    "at_threshold": "histograms",
+    "best_threshold": "histograms",
     "calibrate": "calibration",
     "class_table": "multilabel",
     "confusion": "labels",
@@ -23,7 +28,9 @@ _EXPORTS = {
     "f1_thresholds": "thresholds",
     "fit_calibration": "calibration",
     "fit_thresholds": "thresholds",
+    "frame_sums": "instance_sums",
     "group_interval": "bootstrap",
+    "histogram_rows": "histograms",
     "mask_rows": "maps",
     "measure": "summary",
     "nested_folds": "thresholds",
@@ -38,9 +45,13 @@ _EXPORTS = {
 
 __all__ = [
     "DEPTH_COLUMNS",
+    "INSTANCE_COLUMNS",
     "MASK_COLUMNS",
     "METRICS",
+    "WHILE_TRAINING",
     "Metric",
+    "at_threshold",
+    "best_threshold",
     "calibrate",
     "class_table",
     "confusion",
@@ -51,7 +62,9 @@ __all__ = [
     "f1_thresholds",
     "fit_calibration",
     "fit_thresholds",
+    "frame_sums",
     "group_interval",
+    "histogram_rows",
     "mask_rows",
     "measure",
     "nested_folds",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visionlab.errors import ConfigError, nearest
-from visionlab.metrics import dense, multilabel, regression
+from visionlab.metrics import dense, instances, multilabel, regression
 from visionlab.metrics.metric import Array, Metric
 from visionlab.metrics.ranking import RankMetric
 
@@ -15,6 +15,7 @@ AnyMetric = Metric | RankMetric
 METRICS: dict[str, Mapping[str, AnyMetric]] = {
     "regression": regression.METRICS,
     **dense.METRICS,
+    "instances": instances.METRICS,
     "multilabel": multilabel.METRICS,
 }
 """Kind of head -> name -> metric."""
@@ -44,8 +45,8 @@ def arrays(kind: str, rows: Array) -> tuple[Array, ...]:
 
     Args:
         kind: of the head.
-        rows: ``mask``, ``depth``: N x sums of each image; ``multilabel``: N x 3K, labels, scores, decisions;
-            ``regression``: N x 2C, true values, then predicted ones.
+        rows: ``mask``, ``depth``, ``instances``: N x sums of each image; ``multilabel``: N x 3K, labels, scores,
+            decisions; ``regression``: N x 2C, true values, then predicted ones.
 
     Raises:
         ValueError: the shape doesn't fit.

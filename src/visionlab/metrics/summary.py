@@ -43,7 +43,8 @@ def summarise(
     Args:
         rows: head -> rows of the model's predictions and of the baseline's, one a sample: for ``regression`` N x 2C
             in the user's units, C true values and then C predicted ones; for ``mask`` and ``depth`` the N x K sums of
-            :mod:`visionlab.metrics.maps`; for ``multilabel`` the N x 3K of :mod:`visionlab.metrics.labels`.
+            :mod:`visionlab.metrics.maps`; for ``instances`` those of :mod:`visionlab.metrics.instances`; for
+            ``multilabel`` the N x 3K of :mod:`visionlab.metrics.labels`.
         heads: ``run.json``'s heads (``kind``, ``columns``, ``unit``) with ``metrics``, a list of names, in each; a
             ``margin`` in the target's unit is handed to ``sign_accuracy``.
         groups: N names, the group of each sample.

@@ -38,9 +38,14 @@ class SegmentationNetwork(Freezable, DenseNetwork):
         pretrained: start the encoder from published weights, which are fetched (needs the network).
         weights: a local file of weights of the encoder (``.safetensors``, or ``.pth`` of plain tensors) instead.
         freeze: train decoders and heads only; the encoder keeps its weights and its running statistics.
+        norm: of the FPN's decoder. ``group``: as published by segmentation_models_pytorch, whose results at a pixel
+            depend on the whole image: GroupNorm takes statistics over it, and enlarging aligns the corners of maps.
+            ``batch``: BatchNorm, and enlarging that aligns pixels, so that each output depends on its surroundings
+            alone and an image predicted in tiles gives the same. The number of weights is the same.
 
     Raises:
-        ConfigError: the encoder does not give the features that the decoder needs, or takes other numbers of channels.
+        ConfigError: the encoder does not give the features that the decoder needs, or takes other numbers of channels;
+            or another ``norm`` for a network that has only one.
         UsageError: pretrained weights cannot be fetched, or the file does not hold weights of this encoder.
     """
 
@@ -57,12 +62,17 @@ class SegmentationNetwork(Freezable, DenseNetwork):
         pretrained: bool = False,
         weights: str | None = None,
         freeze: bool = False,
+        norm: Literal["group", "batch"] = "group",
     ) -> None:
         super().__init__()
+        if norm != "group" and name != "fpn":
+            raise ConfigError(f"model.norm={norm}: only fpn has a choice of norms, not model.name={name}; leave it out")
         if in_channels > _MOST_CHANNELS:
             raise ConfigError(f"model.name={name}: expected at most {_MOST_CHANNELS} channels in, found {in_channels}")
         count, channels = (1, out_channels) if decoders == "shared" else (out_channels, 1)
         model = _build(name, encoder, in_channels, channels, pretrained, weights)
+        if norm == "batch":
+            _make_local(model)
         self.encoder: nn.Module = model.encoder
         self.decoders, self.heads = nn.ModuleList(), nn.ModuleList()
         for place in range(count):
@@ -82,6 +92,22 @@ class SegmentationNetwork(Freezable, DenseNetwork):
         # A list of its own for each decoder, as nothing keeps a decoder from changing it.
         parts = [head(decoder([*features])) for decoder, head in zip(self.decoders, self.heads, strict=True)]
         return torch.cat(parts, dim=1)
+
+
+def _make_local(model: Any) -> None:
+    """Let nothing in the decoder and head of an FPN depend on the size of the image, or on what is elsewhere in it."""
+    for block in model.decoder.seg_blocks:
+        steps = []
+        for step in block.block:
+            step.block[1] = nn.BatchNorm2d(step.block[1].num_channels)
+            steps.append(step)
+            if step.upsample:
+                # Bilinear with aligned corners: the places that are looked at drift with the size of the map.
+                step.upsample = False
+                steps.append(nn.Upsample(scale_factor=2, mode="bilinear"))
+        block.block = nn.Sequential(*steps)
+    head = model.segmentation_head
+    head[1] = nn.Upsample(scale_factor=head[1].scale_factor, mode="bilinear")
 
 
 def _build(name: str, encoder: str, in_channels: int, channels: int, pretrained: bool, weights: str | None) -> Any:

@@ -40,6 +40,10 @@ class HeadEntry:
         return MODULES[self.module].kind == "dense"
 
 
+SEPARATE = ("none", "boundary", "distance")
+"""How touching instances are told apart, see :class:`visionlab.modules.instance_head.InstanceHead`."""
+CELLS = ("filled", "enclosed")
+"""Whether instances are the foreground or what it encloses."""
 THRESHOLDS = ("f1", "ratio", "shrunken")
 """How the thresholds of labels can be found, see :func:`visionlab.metrics.thresholds.fit_thresholds`."""
 CALIBRATIONS = ("none", "temperature", "platt")
@@ -51,9 +55,15 @@ MODULES = {
     "multilabel": Entry("visionlab.modules.multilabel.MultilabelClassifier", "image"),
 }
 HEADS = {
-    "regression": HeadEntry("visionlab.modules.heads.RegressionHead", "regressor", ("none",)),
+    "regression": HeadEntry("visionlab.modules.heads.RegressionHead", "regressor", ("none", "nonnegative")),
     "mask": HeadEntry("visionlab.modules.dense_heads.MaskHead", "dense", ("sigmoid", "none")),
     "depth": HeadEntry("visionlab.modules.dense_heads.DepthHead", "dense", ("none", "sigmoid")),
+    "instances": HeadEntry(
+        "visionlab.modules.instance_head.InstanceHead",
+        "dense",
+        ("sigmoid",),
+        {"separate": "none", "cells": "filled"},
+    ),
     "multilabel": HeadEntry(
         "visionlab.modules.multilabel_head.MultilabelHead",
         "multilabel",
@@ -61,3 +71,8 @@ HEADS = {
         {"thresholds": "shrunken", "calibration": "none"},
     ),
 }
+
+
+def instance_channels(name: str, separate: str) -> tuple[str, ...]:
+    """Return the names of the channels of a head of instances."""
+    return (name,) if separate == "none" else (name, f"{name}_{separate}")

@@ -36,6 +36,8 @@ class Head(nn.Module):
     kind: ClassVar[str]
     # Whether something (thresholds) is fitted on the validation split once training is done.
     fits: ClassVar[bool] = False
+    # Whether it is judged on whole time points as they are on disk, not on the loader's samples.
+    whole: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -140,6 +142,8 @@ class RegressionHead(Head):
         name, columns, unit, metrics, weight: see :class:`Head`.
         mean, std: of each column over the training split, in the user's units.
         step: usual distance of neighbouring values, the margin for ``sign_accuracy``; None if unknown.
+        activation: ``none``, or ``nonnegative`` for counts and the like: decoded values below 0 become 0. The loss sees
+            the network's own values: beyond the end of the scale an error must still show the way back.
     """
 
     kind: ClassVar[str] = "regression"
@@ -197,7 +201,8 @@ class RegressionHead(Head):
         return torch.stack([weight * term(raw, scaled) for weight, term in terms(function)]).sum()
 
     def decode(self, raw: torch.Tensor) -> torch.Tensor:
-        return raw * self.std + self.mean
+        values = raw * self.std + self.mean
+        return values.clamp_min(0) if self.activation == "nonnegative" else values
 
     def mean_like(self, target: torch.Tensor) -> torch.Tensor:
         return self.mean.to(target).expand_as(target)

@@ -13,6 +13,8 @@ from visionlab import models
 from visionlab.modules import HEADS
 from visionlab.modules.heads import Head
 
+Statistics = tuple[torch.Tensor, torch.Tensor]
+
 
 class Normalizer(nn.Module):
     """Scale images on the device: (B, C, H, W) uint8, or float in 0..1, -> float32 of about zero mean, unit deviation.
@@ -31,13 +33,24 @@ class Normalizer(nn.Module):
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std, dtype=torch.float32).reshape(1, -1, 1, 1))
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        values = image.float() / 255.0 if image.dtype == torch.uint8 else image.float()
+    def forward(self, image: torch.Tensor, statistics: Statistics | None = None) -> torch.Tensor:
+        mean, std = statistics or self.statistics(image)
+        return (_unit(image) - mean) / std
+
+    def statistics(self, image: torch.Tensor) -> Statistics:
+        """Return the mean and deviation that become 0 and 1, B or 1 x C x 1 x 1.
+
+        Those of a whole image are what its tiles must be scaled by, see :meth:`forward`.
+        """
         if self.mode == "image":
-            std, mean = torch.std_mean(values, dim=(2, 3), keepdim=True, correction=0)
+            std, mean = torch.std_mean(_unit(image), dim=(2, 3), keepdim=True, correction=0)
             # A constant image has no deviation; 1/65535 is the finest step that an image can show.
-            return (values - mean) / std.clamp_min(1 / 65535)
-        return (values - self.mean) / self.std
+            return mean, std.clamp_min(1 / 65535)
+        return self.mean, self.std
+
+
+def _unit(image: torch.Tensor) -> torch.Tensor:
+    return image.float() / 255.0 if image.dtype == torch.uint8 else image.float()
 
 
 class TaskModel(nn.Module):
@@ -95,9 +108,14 @@ class TaskModel(nn.Module):
         """Return the heads in the order of their channels."""
         return [head for head in self.heads.values() if isinstance(head, Head)]
 
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Return {head: its raw channels, float32} for images (B, C, H, W), uint8 or float in 0..1."""
-        image = self.normalizer(image).contiguous(memory_format=self.memory_format)
+    def forward(self, image: torch.Tensor, statistics: Statistics | None = None) -> dict[str, torch.Tensor]:
+        """Return {head: its raw channels, float32} for images (B, C, H, W), uint8 or float in 0..1.
+
+        Args:
+            image: whole, or tiles of images.
+            statistics: of the whole images that these are tiles of, see :meth:`Normalizer.statistics`.
+        """
+        image = self.normalizer(image, statistics).contiguous(memory_format=self.memory_format)
         raw = self.network(image).float()
         parts = raw.split([head.channels for head in self.each_head()], dim=1)
         return dict(zip(self.heads, parts, strict=True))

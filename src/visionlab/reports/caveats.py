@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from visionlab.data.blocks import LEAKS
 from visionlab.metrics.bootstrap import FEW_GROUPS
 from visionlab.reports.class_table import label_heads
 from visionlab.reports.data_facts import MAP_FACTS
-from visionlab.reports.facts import STAGE_WORDS, split_metric, state
+from visionlab.reports.facts import STAGE_WORDS, parameter_words, split_metric, state
 from visionlab.reports.run import Run
-from visionlab.reports.text import count, digits, number
+from visionlab.reports.text import count, digits, metric_label, number
 
 MAP_SLACK = 0.05
 """Single pixels of a map are nearly always beyond those of other maps."""
@@ -23,7 +24,8 @@ FEW_IMAGES = 10
 
 def caveats(run: Run) -> list[str]:
     """Return one sentence or two for each thing to know, the weightiest first."""
-    checks = (_generated, _unfinished, _leaks, few_groups, _outside, _classes, _undefined, _other_data)
+    first = (leaking_split, _generated, _unfinished, _leaks, few_groups)
+    checks = (*first, _outside, _classes, _objects, _undefined, _other_data)
     return [
         text
         for check in checks
@@ -33,6 +35,15 @@ def caveats(run: Run) -> list[str]:
 
 def _sentences(check: Callable[[Run], Iterator[str]], run: Run) -> list[str]:
     return list(check(run))
+
+
+def leaking_split(run: Run) -> Iterator[str]:
+    """Yield that the parts of the split aren't independent, where the data said so."""
+    if run.leak:
+        yield (
+            f"{LEAKS}{run.leak}. The test asks for little more than what training has seen: every figure here is too "
+            "good, and says nothing of how the model does on another recording."
+        )
 
 
 def _generated(run: Run) -> Iterator[str]:
@@ -47,8 +58,15 @@ def _unfinished(run: Run) -> Iterator[str]:
 
 def _undefined(run: Run) -> Iterator[str]:
     keys = [key for key, entry in run.metrics.items() if number(entry.get("value")) is None]
+    keys = [key for key in keys if not _told(run, key)]
     if keys:
         yield f"Undefined: {', '.join(keys)} (no sample counts, or a prediction is not a finite number)."
+
+
+def _told(run: Run, key: str) -> bool:
+    """Return whether :func:`_objects` says why a metric is undefined."""
+    _, head, metric = split_metric(key)
+    return run.heads.get(head, {}).get("kind") == "instances" and _absent(run, head, metric)
 
 
 def _other_data(run: Run) -> Iterator[str]:
@@ -123,6 +141,37 @@ def _classes(run: Run) -> Iterator[str]:
             yield f"{len(absent)} {of} have no test image; how well they are found is unknown: {listed(absent)}."
 
 
+def _objects(run: Run) -> Iterator[str]:
+    """Yield what the numbers of a head of instances are, and how its objects came about."""
+    for head, spec in run.heads.items():
+        if spec.get("kind") != "instances":
+            continue
+        if spec.get("dimensions") == 3:
+            yield (
+                f"2D IoU of {head} counts pixels slice by slice, SEG and DET judge whole 3D objects: they are "
+                "different things, and a value of one cannot be set beside a value of the other."
+            )
+        if spec.get("fitted"):
+            yield (
+                f"What turns maps into objects of {head} ({parameter_words(spec)}) was fitted on the validation split: "
+                "validation figures of objects are optimistic, those of the test split are not."
+            )
+        else:
+            yield f"Nothing of what turns maps into objects of {head} was fitted: a threshold of 0.5 and defaults."
+        absent = [name for name in ("f1", "seg", "det", "count_error") if _absent(run, head, name)]
+        if "f1" in absent or "seg" in absent:
+            yield f"The labels of {head} don't tell objects apart: only pixels are compared, no objects."
+        elif absent:
+            names = " and ".join(metric_label(name, short=True, spec=spec) for name in absent)
+            yield f"Labels of {head} are of single slices, not of whole volumes: {names} cannot be known."
+
+
+def _absent(run: Run, head: str, metric: str) -> bool:
+    """Return whether a metric was asked for, and is undefined in every split."""
+    entries = [run.metrics.get(f"{stage}/{head}/{metric}") for stage in STAGE_WORDS]
+    return any(entries) and all(number(entry.get("value")) is None for entry in entries if entry)
+
+
 def listed(names: Sequence[str], limit: int = 6) -> str:
     """Return names divided by commas, the last of many left out."""
     more = len(names) - limit
@@ -134,7 +183,8 @@ def _ranges(run: Run, targets: dict[str, Any]) -> dict[str, tuple[float, float, 
     rest = dict(targets)
     ends: dict[str, tuple[Any, Any, float]] = {}
     for head in run.heads:
-        _, least, most = (rest.pop(f"{head}_{fact}", None) for fact in MAP_FACTS)
+        given = {fact: rest.pop(f"{head}_{fact}", None) for fact in MAP_FACTS}
+        least, most = given["min"], given["max"]
         if least and most:
             ends[head] = (least.get("min"), most.get("max"), MAP_SLACK)
     ends |= {name: (stats.get("min"), stats.get("max"), 1e-6) for name, stats in rest.items()}

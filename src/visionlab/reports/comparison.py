@@ -6,15 +6,18 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from visionlab.data.store import write_text
 from visionlab.reports import facts
-from visionlab.reports.caveats import few_groups
+from visionlab.reports.caveats import few_groups, leaking_split
 from visionlab.reports.html import environment, png
 from visionlab.reports.losses import loss_words
 from visionlab.reports.run import Run, read_run
 from visionlab.reports.text import BETTER, key_metric, metric_label, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_COLUMNS = 6
 """More metrics than that don't stand beside each other in one table."""
@@ -39,6 +42,7 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
     losses = {name: loss_words(run.config) for name, run in runs.items()}
     metrics = list(dict.fromkeys(metric for table in entries.values() for metric in table))
     caveats = list(_caveats(runs))
+    specs = {head: spec for run in runs.values() for head, spec in run.heads.items()}
     main = metrics if len(metrics) <= MAX_COLUMNS else _main(metrics, runs)
     comparable = not any(_grounds(runs))
     best_is = {metric: _better(metric, entries) for metric in metrics}
@@ -59,8 +63,8 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
                 for name, run in runs.items()
             ],
             main=main,
-            labels=_labels(main),
-            heads=_by_head(metrics) if main != metrics else {},
+            labels=_labels(main, specs),
+            heads=_by_head(metrics, specs) if main != metrics else {},
             best=best,
             best_is=best_is,
             comparable=comparable,
@@ -68,7 +72,8 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
             caveats=caveats,
             synthetic=any(run.synthetic for run in runs.values()),
             images={
-                "bars": _bars(main, entries, best, _titles(losses), _caption(runs)),
+                "bars": _bars(main, entries, best, _titles(losses), _caption(runs), specs),
+                "pairs": _pairs(runs),
                 "curves": _curves(runs, _titles(losses), main),
             },
             one_loss=len(set(losses.values())) == 1,
@@ -94,10 +99,21 @@ def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _labels(metrics: Sequence[str]) -> dict[str, str]:
+Specs = Mapping[str, Mapping[str, Any]]
+"""Head -> its entry of run.json."""
+
+
+def _labels(metrics: Sequence[str], specs: Specs) -> dict[str, str]:
     """Return each metric's short name, without its head where all are of one."""
     one = len({metric.rpartition("/")[0] for metric in metrics}) == 1
-    return {metric: metric_label(metric.rpartition("/")[2] if one else metric, short=True) for metric in metrics}
+    return {
+        metric: metric_label(metric.rpartition("/")[2] if one else metric, short=True, spec=_spec(metric, specs))
+        for metric in metrics
+    }
+
+
+def _spec(metric: str, specs: Specs) -> Mapping[str, Any] | None:
+    return specs.get(metric.partition("/")[0])
 
 
 def _main(metrics: Sequence[str], runs: Mapping[str, Run]) -> list[str]:
@@ -106,12 +122,12 @@ def _main(metrics: Sequence[str], runs: Mapping[str, Run]) -> list[str]:
     return [metric for metric in metrics if metric in keys]
 
 
-def _by_head(metrics: Sequence[str]) -> dict[str, list[tuple[str, str]]]:
+def _by_head(metrics: Sequence[str], specs: Specs) -> dict[str, list[tuple[str, str]]]:
     """Return the metrics of each head with their names: ``column: MAE``."""
     heads: dict[str, list[tuple[str, str]]] = {}
     for metric in metrics:
         head, _, rest = metric.partition("/")
-        heads.setdefault(head, []).append((metric, metric_label(rest, short=True)))
+        heads.setdefault(head, []).append((metric, metric_label(rest, short=True, spec=specs.get(head))))
     return heads
 
 
@@ -155,6 +171,7 @@ def _grounds(runs: Mapping[str, Run]) -> Iterator[str]:
 
 
 def _caveats(runs: Mapping[str, Run]) -> Iterator[str]:
+    yield from dict.fromkeys(text for run in runs.values() for text in leaking_split(run))
     for ground in _grounds(runs):
         yield f"{ground} Their numbers cannot be compared, and no best one is marked."
     if any(run.synthetic for run in runs.values()):
@@ -177,6 +194,7 @@ def _bars(
     best: Mapping[str, list[str]],
     titles: Mapping[str, str],
     caption: str,
+    specs: Specs,
 ) -> list[dict[str, str]]:
     from visionlab.reports.figures import metric_bars
 
@@ -184,9 +202,52 @@ def _bars(
     for metric in metrics:
         table = {titles[name]: entry[metric] for name, entry in entries.items() if metric in entry}
         if any(number(entry.get("value")) is not None for entry in table.values()):
-            words = f"{metric_label(metric)} of each run on the test split."
-            drawn.append(png(metric_bars(table, metric, [titles[name] for name in best[metric]], caption), words))
+            spec = _spec(metric, specs)
+            words = f"{metric_label(metric, spec=spec)} of each run on the test split."
+            drawn.append(png(metric_bars(table, metric, [titles[name] for name in best[metric]], caption, spec), words))
     return drawn
+
+
+def _pairs(runs: Mapping[str, Run]) -> list[dict[str, str]]:
+    """Return figures of two runs on the same test images: the first is taken for the old one."""
+    if len(runs) != 2 or any(_grounds(runs)):
+        return []
+    from visionlab.reports.paired import heads_in_both
+
+    drawn = []
+    for head in heads_in_both(list(runs.values())):
+        for draw, words in (
+            (_scores_figure, f"Each test image of {head} in both runs: better above the line, worse below it."),
+            (_slices_figure, f"The same slices in both runs: truth, both predictions of {head}, and what changed."),
+        ):
+            new = list(runs.values())[1]
+            figure = new.attempt(f"both runs' {head}", partial(draw, runs, head))
+            if figure is not None:
+                drawn.append({**png(figure, words), "width": "page"})
+    return drawn
+
+
+def _scores_figure(runs: Mapping[str, Run], head: str) -> Figure:
+    from visionlab.reports.paired import Paired, paired_scores
+
+    old, new = runs.values()
+    first, second = runs
+    return paired_scores(Paired.of(old, new, head, _caption(runs)), (first, second))
+
+
+def _slices_figure(runs: Mapping[str, Run], head: str) -> Figure | None:
+    from visionlab.reports.cells import cell_comparison
+    from visionlab.reports.kept import read_kept
+    from visionlab.reports.paired import same_slices
+
+    paths = [run.path / "predictions" / f"test_{head}_slices.npz" for run in runs.values()]
+    if not all(path.is_file() for path in paths):
+        return None
+    old, new = map(read_kept, paths)
+    spec = list(runs.values())[1].heads[head]
+    rows = same_slices(old, new, metric_label(key_metric(spec), short=True, spec=spec))
+    first, second = runs
+    return cell_comparison(rows, (first, second), _caption(runs)) if rows else None
 
 
 def _curves(runs: Mapping[str, Run], titles: Mapping[str, str], metrics: Sequence[str]) -> list[dict[str, str]]:

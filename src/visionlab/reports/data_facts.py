@@ -15,8 +15,9 @@ from visionlab.reports.text import count, decimals, digits, number, size, unit_t
 
 LISTED = 60
 """Groups of a split that are named; nobody reads more."""
-MAP_FACTS = {"share": "{} share", "min": "smallest {}", "max": "largest {}"}
+MAP_FACTS = {"share": "{} share", "objects": "number of {}", "min": "smallest {}", "max": "largest {}"}
 """What data_index.csv and the data card hold of maps in ``<head>_<fact>``, in words."""
+_COUNTS = ("share", "objects")  # have no unit
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,12 @@ def described(run: Run) -> dict[str, Described]:
             continue
         unit = str(head.get("unit") or "")
         facts = {
-            f"{name}_{fact}": Described(words.format(name), "" if fact == "share" else unit)
+            f"{name}_{fact}": Described(words.format(name), "" if fact in _COUNTS else unit)
             for fact, words in MAP_FACTS.items()
         }
         if held & set(facts):
             found |= {column: about for column, about in facts.items() if column in held}
-        else:
+        elif head.get("kind") != "instances":
             step = number(head.get("step"))
             found |= {column: Described(column, unit, step) for column in head["columns"]}
     return found

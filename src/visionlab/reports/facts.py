@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from visionlab.metrics import METRICS
@@ -23,13 +24,15 @@ STATE_WORDS = {
     "failed": "failed",
     "running": "still running, or ended without a word",
 }
+MEAN = "always predicting the mean of the training images"
 BASELINES = {
-    "mask": "the mean of the training masks at every pixel",
-    "depth": "the mean depth of the training images at every pixel",
-    "multilabel": "every label (scored by its share of the training images; for micro F1 only those frequent enough to "
-    "raise it, for Hamming loss and exact match only labels of at least half of the images)",
+    "mask": "always predicting the mean of the training masks at every pixel",
+    "depth": "always predicting the mean depth of the training images at every pixel",
+    "instances": "Otsu's threshold of each time point (which learns nothing)",
+    "multilabel": "always predicting every label (scored by its share of the training images; for micro F1 only those "
+    "frequent enough to raise it, for Hamming loss and exact match only labels of at least half of the images)",
 }
-"""Kind of a head -> what its baseline always predicts; for others the mean of the training images."""
+"""Kind of a head -> its baseline; of others it is the mean."""
 
 
 def data_name(run: Run) -> str:
@@ -70,9 +73,10 @@ def key_results(run: Run) -> list[dict[str, Any]]:
                     {
                         "head": head,
                         "stage": STAGE_WORDS[stage],
-                        "metric": metric_label(metric),
+                        "metric": metric_label(metric, spec=spec),
+                        "samples": samples_word(spec),
                         "entry": entry,
-                        "verdict": verdict(entry, str(spec.get("kind")), metric_label(metric, short=True)),
+                        "verdict": verdict(entry, str(spec.get("kind")), metric_label(metric, short=True, spec=spec)),
                     }
                 )
                 break
@@ -80,8 +84,13 @@ def key_results(run: Run) -> list[dict[str, Any]]:
 
 
 def baseline_words(kind: str) -> str:
-    """Return what the baseline of a head of this kind always predicts."""
-    return BASELINES.get(kind, "the mean of the training images")
+    """Return what the baseline of a head of this kind is."""
+    return BASELINES.get(kind, MEAN)
+
+
+def samples_word(spec: Mapping[str, Any]) -> str:
+    """Return what one sample of a head is called: a slice of a volume, or an image."""
+    return "slice" if spec.get("kind") == "instances" and spec.get("dimensions") == 3 else "image"
 
 
 def verdict(entry: dict[str, Any], kind: str = "regression", metric: str = "MAE") -> dict[str, str]:
@@ -96,7 +105,8 @@ def verdict(entry: dict[str, Any], kind: str = "regression", metric: str = "MAE"
     if value is None or baseline is None:
         return {"key": "unsure", "words": "There is no baseline to compare with."}
     rising = entry.get("better") == "max"
-    always = f"Always predicting {baseline_words(kind)} would give {with_unit(digits(baseline), entry.get('unit'))}"
+    words = baseline_words(kind)
+    always = f"{words[0].upper()}{words[1:]} would give {with_unit(digits(baseline), entry.get('unit'))}"
     if (value <= baseline) if rising else (value >= baseline):
         return {"key": "bad", "words": f"{always}: the model is no better than that."}
     if rising:
@@ -114,8 +124,8 @@ def verdict(entry: dict[str, Any], kind: str = "regression", metric: str = "MAE"
 def metric_table(run: Run) -> dict[str, Any]:
     """Return ``stages`` and ``heads``: of each head name, words of its baseline, and ``rows`` of its metrics.
 
-    A row has the metric's name (without its head where there are several heads), ``better``, and of each stage its
-    entry of metrics.json or None.
+    A row has the metric's name (without its head where there are several heads) and label, ``better``, and of each
+    stage its entry of metrics.json or None.
     """
     entries = {split_metric(key): entry for key, entry in run.metrics.items()}
     stages = sorted({stage for stage, _, _ in entries}, key=lambda s: (SPLITS.index(s) if s in SPLITS else 9, s))
@@ -134,6 +144,7 @@ def metric_table(run: Run) -> dict[str, Any]:
         for row in rows:
             parts = [row["column"] if several else row["where"], row["metric"]]
             row["name"] = "/".join(part for part in parts if part)
+            row["label"] = metric_label(row["name"], spec=run.heads.get(row["where"].partition("/")[0]))
     return {
         "stages": [STAGE_WORDS.get(stage, stage) for stage in stages],
         "heads": [
@@ -166,7 +177,7 @@ def made(run: Run) -> list[tuple[str, str]]:
     parameters = number(info.get("parameters"))
     field = number(info.get("receptive_field"))
     seed = run.config.get("seed", info.get("seed"))
-    rows = [
+    rows: list[tuple[str, Any]] = [
         ("Task", run.task),
         ("Model", run.model + (f", {parameters:,.0f} parameters" if parameters is not None else "")),
         ("Receptive field", f"{field:.0f} x {field:.0f} pixels" if field is not None else None),
@@ -176,8 +187,28 @@ def made(run: Run) -> list[tuple[str, str]]:
         ("Finished", info.get("finished")),
         ("Took", duration(info.get("seconds")) if info.get("seconds") is not None else None),
         ("Steps", run.status.get("step")),
+        *((f"Objects of {head} found with", text) for head, text in object_parameters(run).items()),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]
+
+
+def parameter_words(spec: Mapping[str, Any]) -> str:
+    """Return what makes objects of the maps of a head of instances: ``threshold 0.41, min_planes 2``."""
+    values = spec.get("parameters")
+    known = {name: number(value) for name, value in values.items()} if isinstance(values, dict) else {}
+    return ", ".join(f"{name} {value:g}" for name, value in known.items() if value is not None)
+
+
+def object_parameters(run: Run) -> dict[str, str]:
+    """Return, for each head of instances, what makes objects of its maps, in words."""
+    found = {}
+    for head, spec in run.heads.items():
+        if spec.get("kind") == "instances" and isinstance(spec.get("parameters"), dict):
+            origin = "fitted on the validation split" if spec.get("fitted") else "not fitted"
+            found[head] = (
+                f"{parameter_words(spec)} ({origin}; told apart by: {spec.get('separate')}, cells: {spec.get('cells')})"
+            )
+    return found
 
 
 def versions(run: Run) -> list[tuple[str, str]]:

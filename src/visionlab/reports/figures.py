@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from visionlab.reports import cell_figures
+from visionlab.reports.cell_figures import Cells
 from visionlab.reports.dense import Scores, area_scatter, scale_scatter, score_by_group, score_histogram
 from visionlab.reports.label_matrices import taken_for, true_and_predicted
 from visionlab.reports.multilabel import Labelled, calibration_curves, f1_by_class
+from visionlab.reports.outputs import MANY, Outputs, curves, error_by_column, mean_error_by_group, panels
 from visionlab.reports.precision_recall import precision_recall_curves
 from visionlab.reports.progress import learning_rate_finder, training_curves
-from visionlab.reports.regression import Predictions, error_by_group, error_by_value, error_histogram, scatter
+from visionlab.reports.regression import Predictions, curve, error_by_group, error_by_value, error_histogram, scatter
 from visionlab.reports.side_by_side import metric_bars, overlaid_curves
 from visionlab.reports.tables import Part
 from visionlab.reports.text import count
@@ -67,6 +70,7 @@ class Figures:
         drawings: in the order in which a report shows them.
         pictures: those of single images that evaluation leaves in ``plots/``: name -> what it shows in words.
         whole: whether a part is the whole head, not one of its columns.
+        together: drawn of the whole head in place of ``drawings`` of each column, where columns are more than ``MANY``.
     """
 
     read: Callable[[Part], Any]
@@ -74,25 +78,36 @@ class Figures:
     drawings: tuple[Drawing, ...]
     pictures: Mapping[str, str]
     whole: bool = False
+    together: tuple[Drawing, ...] = ()
+
+    def joins(self, columns: Sequence[str]) -> bool:
+        """Return whether the figures of a head are made of all its columns."""
+        return self.whole or (bool(self.together) and len(columns) > MANY)
 
     def parts(self, head: str, columns: Sequence[str]) -> dict[str, str]:
         """Return what the drawings are made of each: name -> where ``metrics.json`` has it, behind the stage."""
-        if self.whole or len(columns) == 1:
-            return {head if self.whole else columns[0]: head}
+        joined = self.joins(columns)
+        if joined or len(columns) == 1:
+            return {head if joined else columns[0]: head}
         return {column: f"{head}/{column}" for column in columns}
 
     def of(self, shown: Any) -> tuple[Drawing, ...]:
         """Return the drawings that can be made of what :attr:`read` returned."""
-        return tuple(d for d in self.drawings if not d.needs or getattr(shown, d.needs) is not None)
+        drawings = self.together if isinstance(shown, Outputs) else self.drawings
+        return tuple(d for d in drawings if not d.needs or getattr(shown, d.needs) is not None)
 
 
-def _predictions(part: Part) -> Predictions:
+def _predictions(part: Part) -> Predictions | Outputs:
+    if len(part.spec["columns"]) > MANY:
+        return Outputs.of(part)
     mae = part.metrics.get("mae", {})
     return Predictions.of(part.table, part.column, dict(part.spec), part.stage, mae, synthetic=part.synthetic)
 
 
-def _predictions_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Predictions]:
+def _predictions_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Any]:
     """Take the columns of N x 2C rows: C true, then C predicted values."""
+    if len(spec["columns"]) > MANY:
+        return _outputs_of_rows(rows, spec, data_name)
     columns, unit = list(map(str, spec["columns"])), str(spec.get("unit") or "")
     true, pred = np.split(np.asarray(rows, dtype=float), 2, axis=1)
     found = {}
@@ -113,6 +128,13 @@ def _predictions_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -
     return found
 
 
+def _outputs_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Outputs]:
+    try:
+        return {"": Outputs.of_rows(rows, spec, data_name)}
+    except ValueError:  # a network that diverged predicts nothing finite
+        return {}
+
+
 def _scores_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Scores]:
     try:
         return {str(spec["columns"][0]): Scores.of_rows(rows, spec, data_name)}
@@ -127,7 +149,15 @@ def _labels_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dic
         return {}
 
 
+def _cells_of_rows(rows: Array, spec: Mapping[str, Any], data_name: str) -> dict[str, Cells]:
+    try:
+        return {str(spec["columns"][0]): Cells.of_rows(rows, spec, data_name)}
+    except ValueError:  # of no window: no foreground in truth and prediction
+        return {}
+
+
 _BEST_WORST = {"best_worst": "The images that were predicted best and worst."}
+_OVER_TIME = "True and predicted values of each sequence over time."
 _BY_GROUP = Drawing(
     "by_group", "Each group's images; the interval comes from these differences.", score_by_group, of_groups=True
 )
@@ -148,8 +178,26 @@ FIGURES: dict[str, Figures] = {
             Drawing(
                 "by_value", "Where in the range the model is good, and in which direction it errs.", error_by_value
             ),
+            Drawing("over_time", _OVER_TIME, curve, needs="times", at_end=True, width="page"),
         ),
         _BEST_WORST,
+        together=(
+            Drawing("over_time", _OVER_TIME, curves, needs="times", at_end=True, width="page"),
+            Drawing("panels", "Predicted against true values of each output.", panels, width="page"),
+            Drawing(
+                "by_output",
+                "Error of each output, next to that of always predicting its mean.",
+                error_by_column,
+                needs="baselines",
+                at_end=True,
+            ),
+            Drawing(
+                "by_group",
+                "Each group's errors; the interval of the MAE comes from these differences.",
+                mean_error_by_group,
+                of_groups=True,
+            ),
+        ),
     ),
     "mask": Figures(
         Scores.of,
@@ -223,6 +271,54 @@ FIGURES: dict[str, Figures] = {
         },
         whole=True,
     ),
+    "instances": Figures(
+        Cells.of,
+        _cells_of_rows,
+        (
+            Drawing(
+                "scores", "How well the foreground of single slices overlaps with the truth.", cell_figures.histogram
+            ),
+            Drawing(
+                "by_group",
+                "Each group's slices; the interval comes from these differences.",
+                cell_figures.by_group,
+                of_groups=True,
+            ),
+            Drawing(
+                "by_place",
+                "Where in the volume and in time slices are segmented well, and where not.",
+                cell_figures.by_place,
+                needs="places",
+            ),
+            Drawing(
+                "counts",
+                "Predicted against true number of objects; a perfect model is on the line.",
+                cell_figures.counts,
+                needs="frames",
+                at_end=True,
+            ),
+            Drawing(
+                "objects",
+                "How well whole objects are found and segmented in each time point. These are no overlaps of slices.",
+                cell_figures.objects,
+                needs="frames",
+                at_end=True,
+            ),
+            Drawing(
+                "population",
+                "How many objects there are over time: true (points) and predicted (lines).",
+                cell_figures.population,
+                needs="timed",
+                at_end=True,
+            ),
+        ),
+        {
+            "best_worst": "The time points that were predicted best and worst, each in its slice with most foreground.",
+            "slices": "Slices through one volume under the outlines of truth and prediction.",
+            "volume": "All slices of that volume, one after the other (an animation).",
+            "sizes": "Sizes of the objects in the time points that these pictures show.",
+        },
+    ),
 }
 """Kind of a head -> its figures."""
 
@@ -244,9 +340,9 @@ def validation_figures(kind: str, rows: npt.ArrayLike, spec: Mapping[str, Any], 
     figures = FIGURES[kind]
     given = figures.read_rows(np.asarray(rows, dtype=float), {**spec, "kind": kind}, data_name)
     return {
-        f"{column}_{drawing.key}" if len(spec["columns"]) > 1 and not figures.whole else drawing.key: drawing.draw(
-            shown
-        )
+        f"{column}_{drawing.key}"
+        if len(spec["columns"]) > 1 and not figures.joins(spec["columns"])
+        else drawing.key: drawing.draw(shown)
         for column, shown in given.items()
         for drawing in figures.of(shown)
         if not (drawing.of_groups or drawing.at_end)

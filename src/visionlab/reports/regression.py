@@ -13,6 +13,7 @@ from matplotlib.patheffects import withStroke
 
 from visionlab.reports import style
 from visionlab.reports.groups import Grouped, draw_groups
+from visionlab.reports.over_time import Times, over_time, read_times
 from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
 from visionlab.reports.tables import table_caption
 from visionlab.reports.text import axis_label, count, decimals, digits, measure, shorten, with_unit
@@ -36,6 +37,7 @@ class Predictions:
         group: N names.
         mae: its entry of metrics.json (value, low, high), or an empty dict.
         caption: the line under each figure.
+        times: what each image is a time point of; None if that is unknown.
     """
 
     column: str
@@ -47,6 +49,7 @@ class Predictions:
     group: npt.NDArray[Any]
     mae: dict[str, Any]
     caption: str
+    times: Times | None = None
 
     @classmethod
     def of(
@@ -75,6 +78,7 @@ class Predictions:
             group=group[good],
             mae=mae or {"value": float(np.abs(pred - true)[good].mean()), "unit": spec.get("unit")},
             caption=table_caption(stage, len(table), len(set(group)), left_out, synthetic),
+            times=read_times(table[good]),
         )
 
     @property
@@ -219,3 +223,10 @@ def _bins(values: Array, step: float | None) -> tuple[Array, npt.NDArray[np.intp
     )  # the largest value joins the last bin
     _, member = np.unique(place, return_inverse=True)
     return np.bincount(member, weights=values) / np.bincount(member), member
+
+
+def curve(p: Predictions) -> Figure:
+    """True and predicted values of each sequence over time."""
+    assert p.times is not None
+    true, pred = p.true[:, None], p.pred[:, None]
+    return over_time(p.times, [p.column], true, pred, what=p.column, unit=p.unit, caption=p.caption)

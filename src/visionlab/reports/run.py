@@ -6,11 +6,13 @@ import contextlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
+from visionlab.data.blocks import LEAKS
 from visionlab.errors import DataError
 from visionlab.reports.curves import read_scalars
 
@@ -21,6 +23,8 @@ T = TypeVar("T")
 
 SPLITS = ("test", "val", "train")
 """In the order in which a report prefers them."""
+TEXTS = ("id", "group", "split", "path", "frame", "sequence")
+"""Columns of tables of predictions that are text, whatever it looks like."""
 
 
 @dataclass
@@ -38,6 +42,7 @@ class Run:
     lr_find: pd.DataFrame | None = None
     predictions: dict[str, pd.DataFrame] = field(default_factory=dict)
     classes: dict[str, pd.DataFrame] = field(default_factory=dict)
+    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
@@ -67,6 +72,12 @@ class Run:
             name: {**head, **{key: _texts(head.get(key)) for key in ("columns", "metrics")}}
             for name, head in known.items()
         }
+
+    @property
+    def leak(self) -> str:
+        """How the split was made, where it leaks; else empty."""
+        source = str(self.splits.get("source") or "")
+        return source.removeprefix(LEAKS) if source.startswith(LEAKS) else ""
 
     def attempt(self, name: str, make: Callable[[], T]) -> T | None:
         """Return ``make()``, or None where a file has another form than expected: then ``missing`` says so."""
@@ -102,14 +113,16 @@ def read_run(path: Path) -> Run:
         name = f"predictions/{split}.csv"
         if split == "train" and not (path / name).is_file():
             continue  # nobody evaluates on the training split unless asked to: no gap in the report
-        table = _try(run, name, lambda file: _table(file, text=("id", "group", "split", "path")))
+        table = _try(run, name, lambda file: _table(file, text=TEXTS))
         if table is not None:
             run.predictions[split] = table
-        name = f"predictions/{split}_classes.csv"
-        if (path / name).is_file():  # only heads of labels have it
-            table = _try(run, name, lambda file: _table(file, text=("class",)))
-            if table is not None:
-                run.classes[split] = table
+        # Only heads of labels have the one, only those of instances the other.
+        for kept, ending, text in ((run.classes, "classes", ("class",)), (run.frames, "frames", TEXTS)):
+            name = f"predictions/{split}_{ending}.csv"
+            if (path / name).is_file():
+                table = _try(run, name, partial(_table, text=text))
+                if table is not None:
+                    kept[split] = table
     if (path / "lr_find.csv").is_file():
         run.lr_find = _try(run, "lr_find.csv", lambda file: _table(file, text=()))
     run.curves = read_scalars(path)

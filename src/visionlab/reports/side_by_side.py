@@ -46,7 +46,11 @@ def overlaid_curves(
 
 @styled
 def metric_bars(
-    entries: Mapping[str, Mapping[str, Any]], metric: str, best: Sequence[str], caption: str = ""
+    entries: Mapping[str, Mapping[str, Any]],
+    metric: str,
+    best: Sequence[str],
+    caption: str = "",
+    spec: Mapping[str, Any] | None = None,
 ) -> Figure:
     """One metric of several runs: bars with intervals, and each run's baseline as a tick.
 
@@ -54,6 +58,8 @@ def metric_bars(
         entries: run name -> its entry of metrics.json; runs without a value have no bar.
         metric: ``head/metric``.
         best: the runs that are drawn as best; none where the runs cannot be compared.
+        caption: the line under the figure.
+        spec: the head's entry of run.json.
 
     Raises:
         ValueError: no run has a value.
@@ -71,18 +77,19 @@ def metric_bars(
         if low is not None and high is not None:
             # Percentile intervals need not hold the value: draw the line itself, not errors to either side.
             axes.plot([low, high], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
-        baseline = number(entry.get("baseline"))
-        if baseline is not None:
-            axes.plot([baseline, baseline], [y - 0.36, y + 0.36], color=ORANGE, linewidth=3)
+        simple = number(entry.get("baseline"))
+        if simple is not None:
+            axes.plot([simple, simple], [y - 0.36, y + 0.36], color=ORANGE, linewidth=3)
+    baseline = "Otsu's threshold" if (spec or {}).get("kind") == "instances" else "the same for every image"
     axes.plot([], [], color=INK, label="95% interval")
-    axes.plot([], [], color=ORANGE, linewidth=3, label="baseline: the same for every image")
+    axes.plot([], [], color=ORANGE, linewidth=3, label=f"baseline: {baseline}")
     axes.axvline(0, color=GREY, linewidth=1)
     axes.set_yticks(range(len(names)), [f"{shorten(name)}\n{measure(entries[name])}" for name in names])
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.set_xlabel(
-        axis_label(metric_label(metric), next((str(entries[name].get("unit") or "") for name in names), ""))
+        axis_label(metric_label(metric, spec=spec), next((str(entries[name].get("unit") or "") for name in names), ""))
     )
     axes.grid(axis="y", visible=False)
-    label = metric_label(metric)
+    label = metric_label(metric, spec=spec)
     style.legend_above(axes, f"{label[0].upper()}{label[1:]}, test split")
     return style.finish(figure, caption)

@@ -32,6 +32,12 @@ LABELS = {
     "hamming": "share of wrong labels (Hamming loss)",
     "exact_match": "share of images with all labels right",
     "ece": "macro expected calibration error (ECE)",
+    "precision": "precision of objects (IoU ≥ 0.5)",
+    "recall": "recall of objects (IoU ≥ 0.5)",
+    "f1": "F1 of objects (IoU ≥ 0.5)",
+    "seg": "segmentation accuracy of objects (SEG)",
+    "det": "detection accuracy of objects (DET)",
+    "count_error": "mean error of the number of objects",
 }
 SHORT_LABELS = {
     "mae": "MAE",
@@ -59,10 +65,23 @@ SHORT_LABELS = {
     "hamming": "Hamming loss",
     "exact_match": "exact match",
     "ece": "ECE",
+    "precision": "object precision",
+    "recall": "object recall",
+    "f1": "object F1",
+    "seg": "SEG",
+    "det": "DET",
+    "count_error": "count error",
 }
+INSTANCE_LABELS = {
+    "iou": ("2D IoU of {slices}", "2D IoU"),
+    "dice": ("2D Dice coefficient of {slices}", "2D Dice"),
+    "seg": ("SEG ({volumes})", "SEG ({d})"),
+    "det": ("DET ({volumes})", "DET ({d})"),
+}
+"""Long and short names for heads of instances, whose overlap of slices is no overlap of objects."""
 ALIGNED = "aligned_"
 """Before the name of a metric: measured after each image's prediction was scaled to the true median."""
-KEY_METRICS = {"regression": "mae", "mask": "iou", "depth": "mae", "multilabel": "f1_macro"}
+KEY_METRICS = {"regression": "mae", "mask": "iou", "depth": "mae", "multilabel": "f1_macro", "instances": "iou"}
 """Kind of a head -> the metric that says most of it."""
 BETTER = {"min": "lower is better", "max": "higher is better", "zero": "nearest 0 is best"}
 
@@ -152,13 +171,28 @@ def shorten(text: Any, limit: int = 28) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1 - keep]}…{line[len(line) - keep :]}"
 
 
-def metric_label(name: str, *, short: bool = False) -> str:
-    """Return the words for ``head/metric`` or ``head/column/metric``: ``distance: mean absolute error (MAE)``."""
+def metric_label(name: str, *, short: bool = False, spec: Mapping[str, Any] | None = None) -> str:
+    """Return the words for ``head/metric`` or ``head/column/metric``: ``distance: mean absolute error (MAE)``.
+
+    Args:
+        name: of the metric.
+        short: whether there is little room.
+        spec: the head's entry of run.json, where metrics of one name may mean different things.
+    """
     *where, metric = name.split("/")
     plain = metric.removeprefix(ALIGNED)
     aligned = plain != metric
-    words = (SHORT_LABELS if short or aligned else LABELS).get(plain, plain) + (", scale-aligned" if aligned else "")
+    if spec is not None and spec.get("kind") == "instances" and plain in INSTANCE_LABELS:
+        words = _instance_label(plain, short=short, volumes=spec.get("dimensions") == 3)
+    else:
+        words = (SHORT_LABELS if short or aligned else LABELS).get(plain, plain)
+    words += ", scale-aligned" if aligned else ""
     return f"{' / '.join(where)}: {words}" if where else words
+
+
+def _instance_label(metric: str, *, short: bool, volumes: bool) -> str:
+    what = ("slices", "3D volumes", "3D") if volumes else ("images", "2D images", "2D")
+    return INSTANCE_LABELS[metric][short].format(**dict(zip(("slices", "volumes", "d"), what, strict=True)))
 
 
 def key_metric(spec: Mapping[str, Any]) -> str:

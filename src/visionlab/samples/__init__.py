@@ -26,6 +26,9 @@ SETS = {
     "focus": "visionlab.samples.focus:FocusSet",
     "depth_mask": "visionlab.samples.depth_mask:DepthMaskSet",
     "protein_atlas": "visionlab.samples.protein_atlas:ProteinAtlasSet",
+    "celegans_nuclei": "visionlab.samples.nuclei:NucleiSet",
+    "celegans_membrane": "visionlab.samples.membranes:MembraneSet",
+    "celegans_lineage": "visionlab.samples.lineage:LineageSet",
     "cutouts": "visionlab.samples.cutouts:CutoutSet",
 }
 """Task -> where its generator stands (``module:class``), imported when asked for.
@@ -65,8 +68,9 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
         seed: a whole number, at least 0.
         size: parameters of the set: those of :class:`visionlab.samples.focus.FocusSet`,
             :class:`visionlab.samples.depth_mask.DepthMaskSet`,
-            :class:`visionlab.samples.protein_atlas.ProteinAtlasSet` or
-            :class:`visionlab.samples.cutouts.CutoutSet`.
+            :class:`visionlab.samples.protein_atlas.ProteinAtlasSet`,
+            :class:`visionlab.samples.nuclei.NucleiSet`, :class:`visionlab.samples.membranes.MembraneSet`,
+            :class:`visionlab.samples.lineage.LineageSet` or :class:`visionlab.samples.cutouts.CutoutSet`.
 
     Raises:
         UsageError: the task, a size parameter or its value is unknown or out of range.

@@ -1,0 +1,167 @@
+"""What has been predicted already: a record for each file, so that an interrupted command goes on where it was.
+
+Importing this does not import torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from visionlab.data.store import write_json
+from visionlab.data.volumes import stored_file
+from visionlab.errors import DataError, UsageError
+
+FOLDER = ".done"
+_WORDS = {"tta": "--tta", "axes": "--axes", "voxel_size": "--voxel-size", "threshold": "--threshold"}
+
+
+class Ledger:
+    """The records of an output folder. Everything that belongs to a file appears at once, and its record last.
+
+    Args:
+        out: the output folder.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._work = out / FOLDER / "work"
+
+    def find(self, path: Path, name: str, wanted: Sequence[str]) -> dict[str, Any] | None:
+        """Return the record of a file, if it is as it was then and all that was written is still there.
+
+        Args:
+            path: of the file.
+            name: of its outputs.
+            wanted: kinds of outputs that must have been asked for.
+        """
+        try:
+            record = json.loads(self._record(name).read_text(encoding="utf-8"))
+            same = record["file"] == state_of(path) and set(wanted) <= set(record["kinds"])
+        except (OSError, ValueError, TypeError, KeyError, DataError):
+            return None
+        # One that was changed by hand, or in another version, is none.
+        there = same and all((self.out / output).is_file() for output in record["outputs"])
+        return dict(record) if there else None
+
+    def objects(self, name: str) -> Path:
+        """Return the table of the objects of a file."""
+        return self._record(name).with_suffix(".csv")
+
+    @contextlib.contextmanager
+    def work(self) -> Iterator[Path]:
+        """Give an empty folder for the outputs of a file, named as they will be below the output folder."""
+        self._work.mkdir(parents=True)
+        try:
+            yield self._work
+        finally:
+            shutil.rmtree(self._work, ignore_errors=True)
+
+    def keep(self, name: str, state: Sequence[Any], kinds: Sequence[str], record: Mapping[str, Any]) -> dict[str, Any]:
+        """Move what is in the work folder to where it belongs, then write the record of a file, and return it.
+
+        Args:
+            name: of its outputs.
+            state: of the file before it was read, see :func:`state_of`.
+            kinds: of outputs that were asked for.
+            record: what else to remember.
+        """
+        self._record(name).unlink(missing_ok=True)
+        files = sorted(file.relative_to(self._work) for file in self._work.rglob("*") if file.is_file())
+        for file in files:
+            (self.out / file).parent.mkdir(parents=True, exist_ok=True)
+            (self._work / file).replace(self.out / file)
+        kept = {**record, "file": list(state), "kinds": list(kinds), "outputs": [file.as_posix() for file in files]}
+        write_json(self._record(name), kept)
+        return kept
+
+    def _record(self, name: str) -> Path:
+        # Not with_suffix: names may hold dots.
+        return self.out / FOLDER / "files" / f"{name}.json"
+
+
+@contextlib.contextmanager
+def ledger(
+    out: Path, checkpoints: Sequence[Path], options: Mapping[str, Any], folders: Sequence[str]
+) -> Iterator[Ledger]:
+    """Give the records of an output folder, which is this command's alone meanwhile.
+
+    Args:
+        out: the output folder, which is there.
+        checkpoints: of the models.
+        options: that results depend on, of the command line: name -> text, None where it was not given.
+        folders: that will be written there.
+
+    Raises:
+        UsageError: another command is writing there, its results come of other models or options, or there are folders
+            of these names that no earlier prediction has made.
+    """
+    place = out / FOLDER
+    about = {"models": {str(path): _digest(path) for path in checkpoints}, **options}
+    if not (place / "about.json").is_file():
+        # They may be the labels of a data set.
+        if others := [name for name in folders if (out / name).exists()]:
+            raise UsageError(
+                f"--out {out}: found '{others[0]}' there, not from an earlier prediction; give another folder"
+            )
+        place.mkdir(exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(place / "lock", timeout=0))
+        except Timeout as error:
+            raise UsageError(
+                f"--out {out}: another prediction is writing there; wait for it, or give another folder"
+            ) from error
+        _check(place / "about.json", about, out)
+        shutil.rmtree(place / "work", ignore_errors=True)
+        write_json(place / "about.json", about)
+        yield Ledger(out)
+
+
+def _check(path: Path, about: Mapping[str, Any], out: Path) -> None:
+    if not path.is_file():
+        return
+    try:
+        earlier = dict(json.loads(path.read_text(encoding="utf-8")))
+        models = dict(earlier["models"])
+    except (OSError, ValueError, TypeError, KeyError):
+        raise UsageError(f"--out {out}: its {FOLDER}/{path.name} is damaged; give another folder") from None
+    found = []
+    if list(models.values()) != list(about["models"].values()):
+        same = list(models) == list(about["models"])
+        found.append(f"{', '.join(models)}{', which has changed since' if same else ''}")
+    for key, option in _WORDS.items():
+        was, now = earlier.get(key), about.get(key)
+        if was != now:
+            found.append(
+                f"{f'{option} {was}' if was is not None else f'no {option}'} (now {now if now is not None else 'none'})"
+            )
+    if found:
+        raise UsageError(
+            f"--out {out}: what is there was predicted with {' and '.join(found)}; give another folder, or remove it"
+        )
+
+
+def state_of(path: Path) -> list[Any]:
+    """Return what tells whether a file is still the same.
+
+    Raises:
+        DataError: it is not there any more.
+    """
+    try:
+        state = stored_file(path).stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); was it removed meanwhile?") from None
+    return [str(path.resolve()), state.st_size, state.st_mtime_ns]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,152 @@
+"""Objects of whole time points: found in the maps of a model or of several, and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from visionlab.console import LOG
+from visionlab.data.volumes import Volume
+from visionlab.errors import UsageError
+from visionlab.inference.base import BasePredictor
+from visionlab.inference.ensemble import Ensemble
+from visionlab.inference.prediction import Array
+from visionlab.inference.predictor import Predictor
+from visionlab.inference.stacks import predict_planes
+from visionlab.instances.link import link_planes
+from visionlab.instances.measure import measure
+from visionlab.instances.parameters import Parameters
+from visionlab.instances.segment import segment_plane
+from visionlab.modules.instance_head import InstanceHead
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a time point, by the name of the head.
+
+    Attributes:
+        labels: Z x H x W int32, 1..n in each object and 0 between them.
+        foreground: Z x H x W float32, its probability; empty unless it was to be kept.
+    """
+
+    labels: dict[str, Array]
+    foreground: dict[str, Array]
+
+
+def instance_heads(predictor: BasePredictor[Any]) -> list[InstanceHead]:
+    """Return the heads of instances, none of a model of something else.
+
+    Raises:
+        UsageError: it has other heads too, or takes more than one file an image.
+    """
+    heads = [head for head in predictor.heads if isinstance(head, InstanceHead)]
+    if not heads:
+        return []
+    others = [f"{head.name} ({head.kind})" for head in predictor.heads if head not in heads]
+    if others:
+        raise UsageError(
+            f"{heads[0].name} (instances) is predicted for volumes and series, {', '.join(others)} for images; predict "
+            "with the runs of each by themselves"
+        )
+    if len(predictor.inputs) > 1 or predictor.channels:
+        raise UsageError(f"{heads[0].name}: objects are found in single files; expected a model of the image alone")
+    return heads
+
+
+def parameters_of(predictor: BasePredictor[Any], threshold: float | None = None) -> dict[str, Parameters]:
+    """Return {head: what its objects are found with}, and say it.
+
+    Args:
+        predictor: of instances.
+        threshold: in place of that which was fitted.
+    """
+    found = {}
+    for head in instance_heads(predictor):
+        parameters = head.found
+        if not bool(head.fitted):
+            LOG.warning(
+                "%s: what objects are found with was never fitted on validation images, which is done for best.ckpt "
+                "when training ends; defaults stand in",
+                head.name,
+            )
+        if threshold is not None:
+            LOG.info("%s: threshold %g instead of %g", head.name, threshold, parameters.threshold)
+            parameters = replace(parameters, threshold=threshold)
+        said = [f"{name} {value:g}" for name, value in parameters.describe().items()]
+        LOG.info("%s: objects are found with %s", head.name, ", ".join(said))
+        found[head.name] = parameters
+    return found
+
+
+def find_objects(
+    predictor: BasePredictor[Any],
+    image: Array,
+    parameters: Mapping[str, Parameters],
+    *,
+    volume: bool,
+    keep: bool = False,
+) -> Generator[None, None, Found]:
+    """Find the objects of a time point; yield after each plane, and return them.
+
+    Of the maps only a plane's are held at once, but for the foreground if that is to be kept.
+
+    Args:
+        predictor: of instances.
+        image: Z x H x W x C as on disk.
+        parameters: of each head.
+        volume: whether the planes are slices of one volume, through which objects are linked.
+        keep: the probability of the foreground.
+
+    Raises:
+        DataError: the image's channels or type can't be brought to those of the training set.
+        UserError: the device has too little memory.
+    """
+    heads = instance_heads(predictor)
+    labels = {head.name: np.empty(image.shape[:3], np.int32) for head in heads}
+    foreground = {head.name: np.empty(image.shape[:3], np.float32) for head in heads if keep}
+    for z, maps in enumerate(_planes(predictor, image)):
+        for head in heads:
+            name, values = head.name, maps[head.name]
+            labels[name][z] = segment_plane(values, parameters[name], separate=head.separate, cells=head.cells)
+            if keep:
+                foreground[name][z] = values[0]
+        yield
+    if volume:
+        for name, ids in labels.items():
+            own = parameters[name]
+            labels[name] = link_planes(ids, link=own.link, min_planes=own.min_planes)
+    return Found(labels, foreground)
+
+
+def _planes(predictor: BasePredictor[Any], image: Array) -> Iterator[dict[str, Array]]:
+    """Yield {head: K x H x W} of each plane, the mean over the models that have the head."""
+    members = predictor.members if isinstance(predictor, Ensemble) else [predictor]
+    ways = [predict_planes(member, image) for member in members if isinstance(member, Predictor)]
+    for found in zip(*ways, strict=True):
+        names = dict.fromkeys(name for maps in found for name in maps)
+        parts = {name: [maps[name] for maps in found if name in maps] for name in names}
+        yield {name: np.mean(values, axis=0) if len(values) > 1 else values[0] for name, values in parts.items()}
+
+
+def table_of(found: Found, image: Array, volume: Volume) -> pd.DataFrame:
+    """Return a row for each object of a time point: ``head``, and what :func:`measure` says of it."""
+    tables = []
+    for name, labels in found.labels.items():
+        table = measure(labels, image, volume.voxel, volume="Z" in volume.axes)
+        table.insert(0, "head", name)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def summaries(found: Found, table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return for each head of a time point ``head``, ``objects``, and the sums of ``volume_px``, ``area_um2``, ..."""
+    sizes = [name for name in table if name in ("volume_px", "volume_um3", "area_px", "area_um2")]
+    rows = []
+    for head in found.labels:
+        own = table[table["head"] == head]
+        rows.append({"head": head, "objects": len(own), **{name: float(own[name].sum()) for name in sizes}})
+    return rows

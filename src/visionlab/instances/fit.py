@@ -1,0 +1,152 @@
+"""The post-processing's parameters, fitted on frames that the network wasn't trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from visionlab.console import LOG, progress
+from visionlab.instances.link import link_planes
+from visionlab.instances.parameters import Cells, Parameters, Separate, check
+from visionlab.instances.segment import segment_plane
+from visionlab.metrics.instances import frame_sums
+
+GAIN = 0.001
+"""What another setting must gain to be taken: less is chance, and the default is as good."""
+
+_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+_PROMINENCES = (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
+_AREAS = (0.02, 0.05, 0.1, 0.2, 0.3)  # of the median area of a true object in a slice
+_LINKS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+_PLANES = (1, 2, 3, 4)
+
+_COLUMNS = ("objects_true", "objects_pred", "objects_hit", "seg_sum", "seg_n")
+
+Sums = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class FitFrame:
+    """One frame to fit on.
+
+    Attributes:
+        maps: Z x K x H x W, perhaps mapped from a file.
+        truth: Z x H x W ids of objects, 0 background, -1 unknown. Of enclosed cells, not of the walls.
+        volume: whether planes are slices of a volume.
+    """
+
+    maps: npt.NDArray[Any]
+    truth: npt.NDArray[np.integer[Any]]
+    volume: bool
+
+
+def fit(frames: Sequence[FitFrame], *, separate: Separate, cells: Cells, threshold: float | None) -> Parameters:
+    """Return the parameters with the highest mean of object F1 (IoU of at least 0.5) and SEG over all frames.
+
+    One parameter after the other is tried at up to nine values, the best one kept; threshold and prominence once more,
+    at half the step. At most 30 segmentations of each frame, one frame in memory at a time. Equals go to the default,
+    so the result is never worse than that on these frames, and the same whenever it is called.
+
+    Without true objects, or where nothing is found at any setting, the default is kept, which a warning says.
+
+    Args:
+        frames: gone through several times, in order.
+        separate, cells: as of ``segment``.
+        threshold: the probability of the foreground, if that is settled already.
+
+    Raises:
+        ConfigError: ``separate`` and ``cells`` don't go together, or are unknown.
+    """
+    check(separate, cells)
+    found = Parameters() if threshold is None else Parameters(threshold=threshold)
+    area = _median_area(frames)
+    if area is None:
+        LOG.warning("Post-processing: no objects in the truth of %d frames to fit on; defaults kept", len(frames))
+        return found
+    grids = _grids(area, threshold is None, any(frame.volume for frame in frames))
+    steps = [*grids, *(name for name in ("threshold", "prominence") if name in grids)]
+    repeated = chain.from_iterable(frames for _ in steps)
+    total, settings, reached = np.zeros((0, 0)), [found], 0.0
+    for number, frame in enumerate(progress(repeated, len(steps) * len(frames), "fitting the post-processing")):
+        step, nth = divmod(number, len(frames))
+        if nth == 0:
+            grid = grids[steps[step]] if step < len(grids) else _between(grids[steps[step]], found, steps[step])
+            settings = _around(found, steps[step], grid)
+            total = np.zeros((len(settings), len(_COLUMNS)))
+        total += _measured(frame, settings, separate, cells)
+        if nth == len(frames) - 1:
+            found, reached = _best(settings, _scores(total))
+    if reached == 0:
+        LOG.warning("Post-processing: no true object of %d frames is found at any setting; defaults kept", len(frames))
+    return found
+
+
+def _grids(area: float, with_threshold: bool, volume: bool) -> dict[str, tuple[float, ...]]:
+    grids: dict[str, tuple[float, ...]] = {"threshold": _THRESHOLDS} if with_threshold else {}
+    grids["prominence"] = _PROMINENCES
+    grids["min_area"] = tuple(float(round(share * area)) for share in _AREAS)
+    if volume:
+        grids |= {"link": _LINKS, "min_planes": _PLANES}
+    return grids
+
+
+def _median_area(frames: Sequence[FitFrame]) -> float | None:
+    areas = [np.bincount(plane[plane > 0])[1:] for frame in frames for plane in frame.truth if (plane > 0).any()]
+    every = np.concatenate(areas) if areas else np.zeros(0)
+    return float(np.median(every[every > 0])) if every.size else None
+
+
+def _between(grid: Sequence[float], found: Parameters, name: str) -> tuple[float, ...]:
+    """Return the values halfway from the one found to its neighbours on the grid."""
+    value = getattr(found, name)
+    near = [max((v for v in grid if v < value), default=value), min((v for v in grid if v > value), default=value)]
+    return tuple(round((value + v) / 2, 4) for v in near)
+
+
+def _around(found: Parameters, name: str, grid: Sequence[float]) -> list[Parameters]:
+    """Return what to try, the present value first and then by how near it is."""
+    now = getattr(found, name)
+    others = sorted(set(grid) - {now}, key=lambda value: (abs(value - now), value))
+    changes: list[dict[str, Any]] = [{name: value} for value in others]
+    return [found, *(replace(found, **change) for change in changes)]
+
+
+def _measured(frame: FitFrame, settings: Sequence[Parameters], separate: Separate, cells: Cells) -> Sums:
+    rows = []
+    for parameters, slices in _segmented(frame, settings, separate, cells):
+        linked = link_planes(slices, link=parameters.link, min_planes=parameters.min_planes) if frame.volume else slices
+        sums = frame_sums(frame.truth, linked, objects=True)[1]
+        rows.append([sums[name] for name in _COLUMNS])
+    return np.array(rows)
+
+
+def _segmented(
+    frame: FitFrame, settings: Sequence[Parameters], separate: Separate, cells: Cells
+) -> Iterator[tuple[Parameters, npt.NDArray[np.int32]]]:
+    """Yield the slices' objects at each setting; once for settings that differ in linking only."""
+    last, labels = None, np.zeros((0, 0, 0), np.int32)
+    for parameters in settings:
+        of_slices = (parameters.threshold, parameters.prominence, parameters.min_area)
+        if of_slices != last:
+            planes = [segment_plane(plane, parameters, separate=separate, cells=cells) for plane in frame.maps]
+            last, labels = of_slices, np.stack(planes)
+        yield parameters, labels
+
+
+def _scores(sums: Sums) -> Sums:
+    """Return the mean of F1 and SEG of each row; 0 where nothing is known."""
+    true, predicted, hits, seg_sum, seg_n = sums.T
+    return (2 * hits / np.maximum(true + predicted, 1) + seg_sum / np.maximum(seg_n, 1)) / 2
+
+
+def _best(settings: Sequence[Parameters], scores: Sums) -> tuple[Parameters, float]:
+    best = 0
+    for k, score in enumerate(scores):
+        if score > scores[best] + GAIN:
+            best = k
+    return settings[best], float(scores[best])

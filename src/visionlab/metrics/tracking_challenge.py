@@ -1,0 +1,145 @@
+"""SEG and DET as the Cell Tracking Challenge defines them, of label volumes of any size; numpy only.
+
+Both ask first which reference object R a predicted object S stands for: S **matches** R where |R ∩ S| > 0.5 |R|. So a
+reference object has at most one match, while one predicted object can match several reference objects (merged cells).
+
+- **SEG** (https://public.celltrackingchallenge.net/documents/SEG.pdf; Ulman et al. 2017, "An objective comparison of
+  cell-tracking algorithms", Nature Methods 14): each reference object has the Jaccard index |R ∩ S| / |R ∪ S| with its
+  match, 0 without; SEG is the mean over all reference objects of all frames. Predicted objects that match nothing cost
+  nothing.
+- **DET** (https://celltrackingchallenge.net/evaluation-methodology/): 1 - min(AOGM-D, AOGM-D0) / AOGM-D0. AOGM-D is
+  what it costs to make the predicted set of objects into the true one (Matula et al. 2015, "Cell Tracking Accuracy
+  Measurement Based on Comparison of Acyclic Oriented Graphs", PLoS ONE 10:e0144959): 10 for each true object that
+  nothing matches, 1 for each predicted object that matches none, and for each that matches m > 1 of them the m - 1
+  splits that it takes, 5 each. AOGM-D0 is the cost of an empty prediction, 10 for each true object.
+
+The challenge takes hand-drawn regions for SEG and small markers, its tracking truth, for DET, and gives each sequence a
+value. Here both are of the regions that there are, and of whichever frames are summed up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+Labels = npt.NDArray[np.integer[Any]]
+
+SPLIT_COST = 5
+MISSED_COST = 10
+FALSE_COST = 1
+"""Weights of AOGM-D: w_NS, w_FN and w_FP."""
+
+_SHIFT = 32
+_MASK = (1 << _SHIFT) - 1
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """How many voxels true and predicted objects share, of which only those count whose truth is known.
+
+    Attributes:
+        true_sizes, pred_sizes: voxels of each of T true and P predicted objects, above 0.
+        true, pred: of each of K pairs that overlap the index of the true and of the predicted object.
+        shared: of each pair the voxels in both, above 0.
+        tp, fp, fn: voxels that are foreground (of whichever object) in both, in the prediction only, in the truth only.
+    """
+
+    true_sizes: Ints
+    pred_sizes: Ints
+    true: Ints
+    pred: Ints
+    shared: Ints
+    tp: int
+    fp: int
+    fn: int
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """The pairs (true id, predicted id) of voxels and how often each occurs; ids of 0 are background.
+
+    Attributes:
+        keys: true id * 2 ** 32 + predicted id, each once.
+        counts: voxels of each.
+    """
+
+    keys: Ints
+    counts: Ints
+
+    @classmethod
+    def of(cls, true: Labels, pred: Labels) -> PairCounts:
+        """Count the voxels of two label arrays of one shape, those with a true id below 0 and those of two backgrounds
+        left out; ids are below 2 ** 31."""
+        some = ((true > 0) | ((pred > 0) & (true == 0))).ravel()
+        high, low = (labels.ravel()[some].astype(np.int64) for labels in (true, pred))
+        return cls(*np.unique((high << _SHIFT) | low, return_counts=True))
+
+    @classmethod
+    def total(cls, parts: list[PairCounts]) -> PairCounts:
+        """Add up the counts of several parts of one volume."""
+        keys, member = np.unique(np.concatenate([part.keys for part in parts]), return_inverse=True)
+        counts = np.zeros(len(keys), np.int64)
+        np.add.at(counts, member, np.concatenate([part.counts for part in parts]))
+        return cls(keys, counts)
+
+    def overlaps(self) -> Overlaps:
+        """Return the objects and their overlaps."""
+        high, low = self.keys >> _SHIFT, self.keys & _MASK
+        both = (high > 0) & (low > 0)
+        true_ids, true = np.unique(high, return_inverse=True)
+        pred_ids, pred = np.unique(low, return_inverse=True)
+        true_sizes, pred_sizes = np.zeros(len(true_ids), np.int64), np.zeros(len(pred_ids), np.int64)
+        np.add.at(true_sizes, true, self.counts)
+        np.add.at(pred_sizes, pred, self.counts)
+        # Background, where there is some, is the first of each.
+        first, first_pred = int((true_ids == 0).any()), int((pred_ids == 0).any())
+        return Overlaps(
+            true_sizes[first:],
+            pred_sizes[first_pred:],
+            true[both] - first,
+            pred[both] - first_pred,
+            self.counts[both],
+            tp=int(self.counts[both].sum()),
+            fp=int(self.counts[high == 0].sum()),
+            fn=int(self.counts[low == 0].sum()),
+        )
+
+
+def seg_terms(overlaps: Overlaps) -> tuple[float, int]:
+    """Return the sum of the reference objects' Jaccard indices and how many there are; SEG is their ratio."""
+    matched = _matches(overlaps)
+    shared = overlaps.shared[matched]
+    union = overlaps.true_sizes[overlaps.true[matched]] + overlaps.pred_sizes[overlaps.pred[matched]] - shared
+    return float((shared / union).sum()), len(overlaps.true_sizes)
+
+
+def det_terms(overlaps: Overlaps) -> tuple[int, int]:
+    """Return AOGM-D and AOGM-D0; DET is 1 - min of both / the second, of their sums over frames."""
+    matched = _matches(overlaps)
+    n_matched, n_matching = int(matched.sum()), len(np.unique(overlaps.pred[matched]))
+    n_true, n_pred = len(overlaps.true_sizes), len(overlaps.pred_sizes)
+    cost = (
+        SPLIT_COST * (n_matched - n_matching) + MISSED_COST * (n_true - n_matched) + FALSE_COST * (n_pred - n_matching)
+    )
+    return cost, MISSED_COST * n_true
+
+
+def object_hits(overlaps: Overlaps) -> int:
+    """Return how many true objects have a predicted one of IoU >= 0.5, no object counting twice.
+
+    Only where IoU is exactly 0.5 an object can have two partners: each is then half of it and overlaps nothing else. So
+    taking the first partner of each true object, then of each predicted one, finds as many pairs as there can be.
+    """
+    sizes = overlaps.true_sizes[overlaps.true] + overlaps.pred_sizes[overlaps.pred]
+    half = 3 * overlaps.shared >= sizes  # shared / (sizes - shared) >= 1 / 2, in integers
+    _, first = np.unique(overlaps.true[half], return_index=True)
+    return len(np.unique(overlaps.pred[half][first]))
+
+
+def _matches(overlaps: Overlaps) -> npt.NDArray[np.bool_]:
+    """Return which pairs match: more than half of the reference object is shared."""
+    return 2 * overlaps.shared > overlaps.true_sizes[overlaps.true]

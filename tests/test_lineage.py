@@ -1,0 +1,419 @@
+"""Counts of cells from one image: the table, the splits, the head that gives no negative counts, and a whole run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from tests import shell
+from tests.conftest import TINY
+from visionlab import assembly
+from visionlab.checks import check
+from visionlab.config import compose
+from visionlab.data import lineage
+from visionlab.data.count_table import UNKNOWN, count_columns
+from visionlab.data.lineage import CElegansLineageDataModule
+from visionlab.errors import ConfigError, DataError
+from visionlab.modules.heads import RegressionHead
+from visionlab.reports.figures import FIGURES, validation_figures
+from visionlab.reports.output_pictures import best_worst_outputs
+from visionlab.reports.outputs import Outputs
+from visionlab.reports.over_time import Times, over_time, read_times
+from visionlab.reports.tables import Part
+from visionlab.reports.target_panels import target_panels
+
+COLUMNS = CElegansLineageDataModule.targets["counts"]
+HEADER = f"image,sequence,time,{','.join(COLUMNS)}"
+SETTINGS = [text for text in TINY if text != "task=focus"]
+
+Write = Callable[[Path, object], None]
+
+
+def make(root: Path, write_png: Write, embryos: int = 6, times: int = 5) -> Path:
+    """Write embryos whose images are the brighter the more cells they have, and a table of the seven counts."""
+    rng = np.random.default_rng(0)
+    lines = [HEADER]
+    for embryo in range(1, embryos + 1):
+        for time in range(times):
+            image = rng.integers(0, 20, (24, 24)) + 10 * time
+            write_png(root / f"{embryo:02}" / f"t{time}.png", image.astype(np.uint8))
+            counts = [2**time, time, time, 2, time // 2, 0, min(time, 2)]
+            lines.append(f"{embryo:02}/t{time}.png,{embryo:02},{time},{','.join(map(str, counts))}")
+    (root / "lineage.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path: Path, write_png: Write) -> Path:
+    return make(tmp_path / "embryos", write_png)
+
+
+def rewrite(root: Path, change: Callable[[list[str]], list[str]], name: str = "lineage.csv") -> None:
+    path = root / name
+    path.write_text("\n".join(change(path.read_text().splitlines())) + "\n")
+
+
+# The table ------------------------------------------------------------------------------------------------------
+
+
+def test_index(root: Path) -> None:
+    table = lineage.index(root, "lineage.csv", COLUMNS)
+    assert list(table.columns) == ["id", "group", "path", "sequence", "time", *COLUMNS]
+    assert len(table) == 30
+    row = table[table["id"] == "03/t4"].iloc[0]
+    assert (row["group"], row["path"], row["sequence"], row["time"]) == ("03", "03/t4.png", "03", 4)
+    assert row[list(COLUMNS)].tolist() == [16.0, 4.0, 4.0, 2.0, 2.0, 0.0, 2.0]
+    assert table["time"].dtype == np.int64
+    assert (table[list(COLUMNS)].dtypes == np.float64).all()
+
+
+def test_where_images_may_lie(root: Path) -> None:
+    (root / "tables").mkdir()
+    text = (root / "lineage.csv").read_text()
+    lines = text.splitlines()
+    # Relative to the table's folder, to the root, and absolute; Windows' slashes.
+    others = [lines[1].replace("01/", "..\\01\\"), lines[2], f"{root}/{lines[3]}"]
+    (root / "tables" / "other.csv").write_text("\n".join([lines[0], *others]))
+    table = lineage.index(root, "tables/other.csv", COLUMNS)
+    assert table["path"].tolist() == ["01/t0.png", "01/t1.png", "01/t2.png"]
+
+
+def test_planes_and_jpeg_are_images(root: Path) -> None:
+    import imagecodecs
+
+    (root / "series.tif").write_bytes(b"planes are read later")
+    (root / "a.b.jpg").write_bytes(imagecodecs.jpeg_encode(np.full((24, 24), 90, np.uint8)))
+    (root / "few.csv").write_text("image,A\nseries.tif#5,3\nseries.tif#6,2.5\na.b.jpg,1\n")
+    table = lineage.index(root, "few.csv", ["A"])
+    assert table["id"].tolist() == ["a.b", "series#5", "series#6"]
+    assert table["path"].tolist() == ["a.b.jpg", "series.tif#5", "series.tif#6"]
+    assert table["A"].tolist() == [1.0, 3.0, 2.5]
+    # Without sequence and group each image is its own.
+    assert table["group"].tolist() == table["id"].tolist()
+    assert table["time"].tolist() == [UNKNOWN] * 3
+    assert table["sequence"].tolist() == [""] * 3
+
+
+def test_groups_of_the_table_come_first(root: Path) -> None:
+    def grouped(lines: list[str]) -> list[str]:
+        return [f"{lines[0]},group", *(f"{line},dish{int(line[:2]) % 2}" for line in lines[1:])]
+
+    rewrite(root, grouped)
+    table = lineage.index(root, "lineage.csv", COLUMNS)
+    assert set(table["group"]) == {"dish0", "dish1"}
+    assert set(table["sequence"]) == {"01", "02", "03", "04", "05", "06"}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("01/t0.png,01,0,-1,0,0,0,0,0,0", "A is -1; expected a count, which cannot be negative"),
+        ("01/t0.png,01,0,1,many,0,0,0,0,0", "E is 'many'; expected a number from 0 on"),
+        ("01/t0.png,01,0,1,nan,0,0,0,0,0", "E is 'nan'; expected a number"),
+        ("01/t0.png,01,0,1,1_0,0,0,0,0,0", "E is '1_0'; expected a number"),
+        ("01/t0.png,01,0,1,,0,0,0,0,0", r"the cell 'E' is empty; fill it \(0 where there are none\)"),
+        ("01/t0.png,,0,1,0,0,0,0,0,0", "the cell 'sequence' is empty; fill it or remove the row"),
+        (",01,0,1,0,0,0,0,0,0", "the cell 'image' is empty"),
+        ("01/t0.png,01,late,1,0,0,0,0,0,0", "the time is 'late'; expected the number of the time point, a whole"),
+        ("01/t0.png,01,-1,1,0,0,0,0,0,0", "the time is '-1'"),
+        ("01/t9.png,01,0,1,0,0,0,0,0,0", "the image '01/t9.png' does not exist; mend the path; it begins at"),
+        ("lineage.csv,01,0,1,0,0,0,0,0,0", "the image 'lineage.csv' is of no type that is read .*convert it"),
+        ("../beside.png,01,0,1,0,0,0,0,0,0", "the image '../beside.png' lies outside of data.root; set data.root"),
+        ("01/t0.png,01,0,1,0,0,0,0,0", "9 cells where the header has 10; mend the row"),
+    ],
+)
+def test_rows_that_cannot_be_used(root: Path, row: str, message: str) -> None:
+    (root.parent / "beside.png").write_bytes(b"")
+    rewrite(root, lambda lines: [*lines[:1], *lines[2:], "", row])
+    with pytest.raises(DataError, match=rf"1 problem, beside 29 images .*\n.*lineage.csv line 32: {message}") as error:
+        lineage.index(root, "lineage.csv", COLUMNS)
+    assert "python -m visionlab.prepare" in str(error.value)
+    found, problems = lineage.scan(root, "lineage.csv", COLUMNS)
+    assert (len(found), len(problems)) == (29, 1)
+
+
+def test_an_image_listed_twice(root: Path) -> None:
+    rewrite(root, lambda lines: [*lines, lines[1]])
+    with pytest.raises(DataError, match=r"line 32: the image '01/t0' stands in lineage\.csv line 2 as well; keep one"):
+        lineage.index(root, "lineage.csv", COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("image,sequence,time,A,E,M,P,C,D,X", "expected a header with the column Z, found image, .*data.columns says"),
+        ("picture,sequence,time,A,E,M,P,C,D,Z", "expected a header with the column image"),
+        ("image,A,time,A,E,M,P,C,D,Z", "the column 'A' stands twice in the header"),
+        ("image;sequence;time;A;E;M;P;C;D;Z", "expected cells divided by commas, found ';'"),
+    ],
+)
+def test_headers_that_cannot_be_used(root: Path, header: str, message: str) -> None:
+    rewrite(root, lambda lines: [header, *lines[1:]])
+    with pytest.raises(DataError, match=f"lineage.csv: {message}"):
+        lineage.index(root, "lineage.csv", COLUMNS)
+
+
+def test_tables_without_rows_or_missing(root: Path) -> None:
+    with pytest.raises(DataError, match=r"data.table: .*linage.csv cannot be read .*Did you mean 'lineage.csv'"):
+        lineage.index(root, "linage.csv", COLUMNS)
+    rewrite(root, lambda lines: lines[:1])
+    with pytest.raises(DataError, match="expected a row for each image below the header, found none"):
+        lineage.index(root, "lineage.csv", COLUMNS)
+
+
+# Which columns are counts ---------------------------------------------------------------------------------------
+
+
+def module(root: Path, *overrides: str) -> CElegansLineageDataModule:
+    cfg = compose([*SETTINGS, "task=celegans_lineage", f"data.root={root}", *overrides])
+    data = assembly.make_data(cfg)
+    assert isinstance(data, CElegansLineageDataModule)
+    return data
+
+
+def test_columns_are_those_of_the_table(root: Path) -> None:
+    assert module(root).targets == {"counts": COLUMNS}
+    rewrite(root, lambda lines: [lines[0].replace("A,E,M,P,C,D,Z", "AB,MS,E,C,D,P4,all"), *lines[1:]])
+    data = module(root)
+    assert data.targets == {"counts": ("AB", "MS", "E", "C", "D", "P4", "all")}
+    data.setup()
+    assert data.values("counts", "train").shape == (len(data.rows["train"]), 7)
+    assert module(root, "data.columns=[E,AB]").targets == {"counts": ("E", "AB")}
+    # The class's own stay those of the generated set.
+    assert CElegansLineageDataModule.targets == {"counts": COLUMNS}
+
+
+def test_columns_of_tables_that_cannot_be_read(tmp_path: Path) -> None:
+    assert count_columns(tmp_path / "none.csv") == ()
+    assert module(tmp_path / "nowhere").targets == {"counts": COLUMNS}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"), [("[]", "data.columns: .* found none"), ("[A,E,A]", "each column once, found 'A' twice")]
+)
+def test_columns_that_cannot_be_chosen(root: Path, columns: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        module(root, f"data.columns={columns}")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("", r"a column of the header has no name \(image, sequence, time, , E, .*programs write"),
+        ("mean", "the column 'mean' has a name that is used for something else; rename it"),
+        ("A_path", "the column 'A_path' has a name"),
+    ],
+)
+def test_columns_that_no_count_can_have(root: Path, name: str, message: str) -> None:
+    rewrite(root, lambda lines: [lines[0].replace(",A,", f",{name},"), *lines[1:]])
+    with pytest.raises(DataError, match=message):
+        module(root).setup()
+
+
+# Splits ---------------------------------------------------------------------------------------------------------
+
+
+def assigned(data: CElegansLineageDataModule) -> pd.DataFrame:
+    """Return the index with its splits, without reading any image."""
+    table = data.choose(data.index(data.locate()), data.locate())
+    table["split"] = data.assign(table, data.make_splits(table))
+    return table
+
+
+def test_sequences_are_dealt_as_wholes(root: Path) -> None:
+    table = assigned(module(root))
+    assert (table["group"] == table["sequence"]).all()
+    assert (table.groupby("sequence")["split"].nunique() == 1).all()
+    assert set(table["split"]) == {"train", "val", "test"}
+
+
+def test_one_sequence_is_cut_in_time(tmp_path: Path, write_png: Write) -> None:
+    root = make(tmp_path / "one", write_png, embryos=1, times=20)
+    rewrite(root, lambda lines: [line.replace("01,", "", 1) if i else line for i, line in enumerate(lines)])
+    rewrite(root, lambda lines: [lines[0].replace("sequence,", ""), *lines[1:]])
+    data = module(root)
+    table = assigned(data)
+    assert set(table["sequence"]) == {"lineage"}
+    assert table["group"].nunique() == 10
+    assert (table[table["split"] != ""].groupby("group")["split"].nunique() == 1).all()
+    times = {split: set(rows["time"]) for split, rows in table.groupby("split")}
+    for split in ("train", "val"):
+        for other in {"train", "val", "test"} - {split}:
+            assert min(abs(a - b) for a in times[split] for b in times[other]) > 1
+    assert len(times["test"]) == 4
+    assert any("time points near another split are left out" in remark for remark in data_remarks(data, table))
+
+
+def data_remarks(data: CElegansLineageDataModule, table: pd.DataFrame) -> list[str]:
+    data.table = table
+    return data.remarks()
+
+
+def test_one_of_two_sequences_is_the_test(root: Path) -> None:
+    table = assigned(module(root, "data.include=[01,02]", "data.folds=2", "data.fold=1", "data.gap=0"))
+    assert set(table.loc[table["sequence"] == "02", "split"]) == {"test"}
+    other = table[table["sequence"] == "01"].sort_values("time")
+    assert other["split"].tolist() == ["train"] * 4 + ["val"]
+
+
+def test_images_that_tell_nothing_of_each_other(root: Path) -> None:
+    rewrite(root, lambda lines: [",".join(line.split(",")[:1] + line.split(",")[3:]) for line in lines])
+    data = module(root)
+    table = assigned(data)
+    assert table["group"].nunique() == 30
+    assert any("each image is a group of its own" in remark for remark in data_remarks(data, table))
+
+
+# The head -------------------------------------------------------------------------------------------------------
+
+
+def head(activation: str) -> RegressionHead:
+    return RegressionHead("counts", ["A", "E"], mean=[10.0, 1.0], std=[5.0, 2.0], unit="cells", activation=activation)
+
+
+def test_counts_are_never_negative_and_not_rounded() -> None:
+    raw = torch.tensor([[-3.0, 0.5], [0.25, -0.75]])
+    assert head("none").decode(raw).tolist() == [[-5.0, 2.0], [11.25, -0.5]]
+    assert head("nonnegative").decode(raw).tolist() == [[0.0, 2.0], [11.25, 0.0]]
+    assert RegressionHead.from_spec("counts", head("nonnegative").spec()).activation == "nonnegative"
+
+
+def test_too_low_a_count_is_still_learnt_from() -> None:
+    from visionlab.losses.elementwise import l1
+
+    raw = torch.tensor([[-3.0, 0.0]], requires_grad=True)
+    head("nonnegative").loss(raw, torch.tensor([[0.0, 1.0]]), l1()).backward()
+    assert raw.grad is not None
+    assert raw.grad[0, 0] < 0
+
+
+def test_activations_of_numbers_are_checked() -> None:
+    with pytest.raises(ConfigError, match=r"heads\.counts\.activation: expected one of none, nonnegative"):
+        check(compose(["task=celegans_lineage", "heads.counts.activation=relu"]))
+
+
+# Figures --------------------------------------------------------------------------------------------------------
+
+
+def test_many_columns_are_drawn_together() -> None:
+    true = np.random.default_rng(0).uniform(0, 20, (40, 4))
+    spec = {"name": "counts", "columns": list("AEMP"), "unit": "cells"}
+    drawn = validation_figures("regression", np.hstack([true, true + 1]), spec, "embryos")
+    assert set(drawn) == {"panels"}
+    assert len(drawn["panels"].axes) == 4
+    assert "MAE 1.00 cells over all 4" in drawn["panels"].get_suptitle()
+    assert validation_figures("regression", np.full((3, 8), np.nan), spec, "embryos") == {}
+    assert FIGURES["regression"].parts("counts", list("AEMP")) == {"counts": "counts"}
+    assert FIGURES["regression"].parts("counts", list("AEM")) == {c: f"counts/{c}" for c in "AEM"}
+
+
+def test_values_over_time() -> None:
+    sequence = np.array(["a", "a", "a", "b", "b", "c"])
+    times = Times(sequence, np.array([3, 1, 1, 1, 2, -1]))
+    true, pred = np.arange(12.0).reshape(6, 2), np.arange(12.0).reshape(6, 2) + 1
+    figure = over_time(times, ["A", "E"], true, pred, what="counts", unit="cells", caption="test")
+    first = figure.axes[0]
+    # Two images of one time point are one point; of an unknown time nothing is drawn.
+    curves = [np.asarray(line.get_xydata()).tolist() for line in first.lines]
+    assert curves == [[[1.0, 4.0], [3.0, 1.0]], [[1.0, 7.0], [2.0, 9.0]]]
+    assert figure.get_suptitle() == "Counts over time in each sequence"
+    table = pd.DataFrame({"sequence": sequence, "time": times.time})
+    assert read_times(table) is not None
+    assert read_times(table[2:4]) is None
+    assert read_times(table.drop(columns="time")) is None
+
+
+def test_a_single_count_is_drawn_over_time_as_well() -> None:
+    values = {"A_true": [1.0, 2.0, 4.0], "A_pred": [1.5, 2.0, 3.0]}
+    table = pd.DataFrame({"group": list("aaa"), "sequence": list("aaa"), "time": [0, 1, 2], **values})
+    figures = FIGURES["regression"]
+    spec = {"columns": ["A"], "unit": "cells"}
+    shown = figures.read(Part(table, "counts", "A", spec, "test", {}, synthetic=False))
+    drawing = next(drawing for drawing in figures.of(shown) if drawing.key == "over_time")
+    assert drawing.draw(shown).get_suptitle() == "A over time in a"
+    alone = figures.read(Part(table.drop(columns="time"), "counts", "A", spec, "test", {}, synthetic=False))
+    assert "over_time" not in [drawing.key for drawing in figures.of(alone)]
+
+
+def test_few_of_many_sequences_are_drawn() -> None:
+    names = np.repeat(np.array(list("abcdefg")), 2)
+    times = Times(names, np.tile(np.array([0, 1]), 7))
+    pred = np.repeat(np.array([3.0, 1, 7, 2, 5, 4, 6]), 2)[:, None]
+    figure = over_time(times, ["A"], np.zeros((14, 1)), pred, what="A", unit="", caption="test")
+    assert figure.get_suptitle() == "A over time in 4 of 7 sequences, from the best to the worst"
+    legend = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    assert legend[0] == "b"
+    assert legend[3] == "c"
+    assert len(legend) == 5
+
+
+def test_pictures_of_many_numbers() -> None:
+    true = np.arange(20.0).reshape(5, 4)
+    pred = true + np.array([0.5, 0, 3, 1, 2])[:, None]
+    images = np.zeros((5, 8, 8, 1), np.uint8)
+    figure = best_worst_outputs(images, true, pred, list("AEMP"), list("vwxyz"), "cells", k=2, caption="test")
+    titles = [axes.get_title() for strip in figure.subfigs for axes in strip.axes]
+    errors = ("0.00", "0.500", "3.00", "2.00")
+    assert titles == [f"MAE {text} cells\n{name}" for text, name in zip(errors, "wvxz", strict=True)]
+    assert figure.subfigs[0].axes[1].texts[1].get_text().splitlines() == ["0", "1", "2", "3"]
+    assert figure.subfigs[0].axes[1].texts[3].get_text().splitlines() == ["0.5", "1.5", "2.5", "3.5"]
+    drawn = target_panels({c: {"train": true[:, k]} for k, c in enumerate("AEMP")}, "counts", "cells", "test")
+    assert [axes.get_title(loc="left") for axes in drawn.axes] == list("AEMP")
+
+
+def test_rows_that_are_not_finite_are_said() -> None:
+    values = {f"{c}_{what}": np.arange(4.0) for c in "AEMP" for what in ("true", "pred")}
+    table = pd.DataFrame({"group": list("aabb"), **values})
+    spec = {"columns": list("AEMP"), "unit": "cells"}
+    table.loc[1, "E_pred"] = np.nan
+    shown = Outputs.of(Part(table, "counts", "counts", spec, "test", {}, synthetic=False))
+    assert shown.true.shape == (3, 4)
+    assert shown.times is None
+    assert "1 image not finite, not drawn" in shown.caption
+    table["E_pred"] = np.nan
+    with pytest.raises(ValueError, match="no sample has finite"):
+        Outputs.of(Part(table, "counts", "counts", spec, "test", {}, synthetic=False))
+
+
+# A whole run ----------------------------------------------------------------------------------------------------
+
+
+def test_run(root: Path, tmp_path: Path) -> None:
+    from visionlab.runner import run as train
+
+    folder = tmp_path / "run"
+    settings = [*SETTINGS, "task=celegans_lineage", f"data.root={root}", "callbacks.images.every_n_epochs=9"]
+    train(compose([*settings, "optimizer.lr=1e-2", "trainer.max_epochs=1"]), folder, "a test")
+    table = pd.read_csv(folder / "predictions" / "test.csv", dtype={"sequence": str})
+    assert list(table.columns[:6]) == ["id", "group", "split", "path", "sequence", "time"]
+    assert (table["id"] == table["sequence"] + "/t" + table["time"].astype(str)).all()
+    predicted = table[[f"{name}_pred" for name in COLUMNS]].to_numpy()
+    true = table[[f"{name}_true" for name in COLUMNS]].to_numpy()
+    assert (predicted >= 0).all()
+    assert (predicted % 1 != 0).any()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    errors = np.abs(predicted - true).mean(axis=0)
+    for place, name in enumerate(COLUMNS):
+        assert metrics[f"test/counts/{name}/mae"]["value"] == pytest.approx(errors[place], rel=1e-5)
+        assert metrics[f"test/counts/{name}/mae"]["unit"] == "cells"
+    assert metrics["test/counts/mae"]["value"] == pytest.approx(errors.mean(), rel=1e-5)
+    splits = json.loads((folder / "splits.json").read_text())
+    assert sum(len(splits[split]) for split in ("train", "val", "test")) == 6
+    plots = {path.stem for path in (folder / "plots").iterdir()}
+    assert {f"test_counts_{name}" for name in ("over_time", "panels", "by_output", "by_group")} <= plots
+    assert not any(name.startswith("test_A") for name in plots)
+    card = json.loads((folder / "data_card.json").read_text())
+    assert any("always the same number in training" in note and "P, D" in note for note in card["notes"])
+
+    out = tmp_path / "out"
+    assert shell.run("predict", folder, root / "01", "--out", out) == 0
+    found = pd.read_csv(out / "predictions.csv")
+    assert set(found["name"]) == set(COLUMNS)
+    assert (found["value"] >= 0).all()
+    assert (found["unit"] == "cells").all()

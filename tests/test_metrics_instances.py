@@ -1,0 +1,475 @@
+"""Metrics of segmented objects: by hand, by the definitions written as loops, and what must not matter."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from visionlab.errors import ConfigError
+from visionlab.metrics import (
+    INSTANCE_COLUMNS,
+    METRICS,
+    at_threshold,
+    best_threshold,
+    frame_sums,
+    group_interval,
+    histogram_rows,
+    mask_rows,
+    measure,
+    summarise,
+)
+from visionlab.metrics.instances import BINS, OBJECT_COLUMNS, PIXEL_COLUMNS, WHILE_TRAINING, pixel_areas
+
+NAN = math.nan
+Labels = npt.NDArray[Any]
+Rows = npt.NDArray[np.float64]
+
+FEW = {"objects_true": 0, "objects_pred": 0, "objects_hit": 0, "seg_sum": 0, "seg_n": 0}
+NOTHING = {**FEW, "det_cost": 0, "det_worst": 0, "count_error": 0, "frames": 0}
+
+
+def line(*ids: int) -> Labels:
+    """Return a frame of one line of pixels."""
+    return np.array(ids, np.int32)[np.newaxis, np.newaxis]
+
+
+def frame_rows(true: Labels, pred: Labels, *, objects: bool = True) -> Rows:
+    """Return the rows of a frame, as evaluation makes them."""
+    pixels, sums = frame_sums(true, pred, objects=objects)
+    rows = np.zeros((len(pixels), len(INSTANCE_COLUMNS)))
+    rows[:, : len(PIXEL_COLUMNS)] = pixels
+    rows[0, len(PIXEL_COLUMNS) :] = [sums[name] for name in OBJECT_COLUMNS]
+    return rows
+
+
+def values(rows: Rows) -> dict[str, float]:
+    return measure("instances", list(METRICS["instances"]), rows, {})
+
+
+# The definitions, voxel by voxel ------------------------------------------------------------------------------------
+
+
+def objects_of(labels: Labels, known: set[tuple[int, ...]]) -> dict[int, set[tuple[int, ...]]]:
+    found: dict[int, set[tuple[int, ...]]] = {}
+    for place in known:
+        if labels[place] > 0:
+            found.setdefault(int(labels[place]), set()).add(place)
+    return found
+
+
+def most_pairs(pairs: dict[int, list[int]]) -> int:
+    """Return the most pairs of which no two share a member: augmenting paths."""
+    partner: dict[int, int] = {}
+
+    def place(left: int, seen: set[int]) -> bool:
+        for right in pairs[left]:
+            if right not in seen:
+                seen.add(right)
+                if right not in partner or place(partner[right], seen):
+                    partner[right] = left
+                    return True
+        return False
+
+    return sum(place(left, set()) for left in pairs)
+
+
+def reference(true: Labels, pred: Labels) -> dict[str, float]:
+    """Return SEG, DET and the objects of one frame as the Cell Tracking Challenge's texts say, with loops over sets."""
+    known = {place for place in np.ndindex(true.shape) if true[place] >= 0}
+    references, computed = objects_of(true, known), objects_of(pred, known)
+    matches: dict[int, list[int]] = {s: [] for s in computed}
+    seg, missed = 0.0, 0
+    for r, region in references.items():
+        matched = [s for s, other in computed.items() if len(region & other) > 0.5 * len(region)]
+        assert len(matched) <= 1, "as the challenge says"
+        missed += not matched
+        for s in matched:
+            matches[s].append(r)
+            seg += len(region & computed[s]) / len(region | computed[s])
+    splits = sum(len(found) - 1 for found in matches.values() if len(found) > 1)
+    false = sum(not found for found in matches.values())
+    half = {
+        r: [s for s, other in computed.items() if len(region & other) / len(region | other) >= 0.5]
+        for r, region in references.items()
+    }
+    return {
+        "objects_true": len(references),
+        "objects_pred": len(computed),
+        "objects_hit": most_pairs(half),
+        "seg_sum": seg,
+        "seg_n": len(references),
+        "det_cost": 5 * splits + 10 * missed + 1 * false,
+        "det_worst": 10 * len(references),
+        "count_error": abs(len(references) - len(computed)),
+        "frames": 1,
+    }
+
+
+def random_frames(count: int, seed: int = 0) -> Iterator[tuple[Labels, Labels]]:
+    """Yield true and predicted volumes of boxes that are moved, cut in halves, merged, dropped, added or renamed."""
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        shape = (1, 9, 12) if index % 2 else (3, 6, 8)
+        true, pred = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        for i in range(1, 1 + rng.integers(0, 9)):
+            low = [rng.integers(0, side) for side in shape]
+            high = [at + 1 + rng.integers(0, 4) for at in low]
+            true[tuple(map(slice, low, high))] = i
+        if index % 17:
+            pred = np.roll(true, rng.integers(-1, 2, 2), axis=(1, 2))
+            for i in np.unique(pred[pred > 0]):
+                change, mine = rng.integers(0, 6), pred == i
+                if change == 0:
+                    pred[mine] = 0
+                elif change == 1:
+                    pred[mine] = rng.integers(1, 10)  # into another one
+                elif change == 2:
+                    places = np.flatnonzero(mine)
+                    pred.flat[places[: len(places) // 2]] = 20 + i
+                elif change == 3:
+                    pred[rng.random(shape) < 0.05] = 40 + i
+            pred = np.where(pred > 0, pred * 1009, 0).astype(np.int32)
+        if index % 3 == 0:
+            true[rng.random(shape) < 0.1] = -1
+        yield true, pred
+
+
+def test_it_is_what_the_definitions_say() -> None:
+    seen = dict.fromkeys(("empty truth", "empty prediction", "merged", "cut", "half"), 0)
+    for true, pred in random_frames(250):
+        pixels, sums = frame_sums(true, pred, objects=True)
+        expected = reference(true, pred)
+        assert sums == pytest.approx(expected, abs=1e-12)
+        known = true >= 0
+        both = [(plane > 0, other > 0, ok) for plane, other, ok in zip(true, pred, known, strict=True)]
+        assert pixels.tolist() == [
+            [ok.sum(), (t & p & ok).sum(), (~t & p & ok).sum(), (t & ~p & ok).sum()] for t, p, ok in both
+        ]
+        seen["empty truth"] += expected["objects_true"] == 0
+        seen["empty prediction"] += expected["objects_pred"] == 0
+        hits, matched = expected["objects_hit"], expected["det_cost"] % 5
+        seen["merged"] += expected["det_cost"] % 10 >= 5
+        seen["cut"] += matched > 0
+        seen["half"] += hits > 0 and expected["seg_sum"] < hits / 2
+    assert min(seen.values()) >= 3, seen
+
+
+def test_many_half_overlaps() -> None:
+    # All pairs of labels of four pixels: every way of being exactly half of one another.
+    labels = [line(*ids) for ids in itertools.product(range(3), repeat=4) if 2 not in ids or 1 in ids[: ids.index(2)]]
+    for true, pred in itertools.product(labels, repeat=2):
+        assert frame_sums(true, pred, objects=True)[1] == reference(true, pred)
+
+
+# By hand ------------------------------------------------------------------------------------------------------------
+
+
+def test_by_hand() -> None:
+    #           met by 6 of 8       two merged     missed   cut in halves    false
+    true = line(1, 1, 1, 1, 0, 0, 2, 2, 3, 3, 3, 0, 4, 4, 0, 5, 5, 5, 5, 0, 0, 0)
+    pred = line(0, 1, 1, 1, 1, 0, 7, 7, 7, 7, 7, 0, 0, 4, 0, 5, 5, 6, 6, 0, 8, 8)
+    pixels, sums = frame_sums(true, pred, objects=True)
+    assert pixels.tolist() == [[22, 13, 3, 2]]
+    # A half is no match in SEG and DET; it is one at IoU >= 0.5, but 5 and 6 can't both be the fifth object.
+    assert sums == pytest.approx(
+        {
+            "objects_true": 5,
+            "objects_pred": 6,
+            "objects_hit": 4,  # 1: 3 / 5; 3: 3 / 5; 4: 1 / 2; 5: 2 / 4
+            "seg_sum": 3 / 5 + 2 / 5 + 3 / 5,
+            "seg_n": 5,
+            "det_cost": 5 + 2 * 10 + 4,
+            "det_worst": 50,
+            "count_error": 1,
+            "frames": 1,
+        }
+    )
+    assert values(frame_rows(true, pred)) == pytest.approx(
+        {
+            "iou": 13 / 18,
+            "dice": 26 / 31,
+            "precision": 4 / 6,
+            "recall": 4 / 5,
+            "f1": 8 / 11,
+            "seg": 1.6 / 5,
+            "det": 1 - 29 / 50,
+            "count_error": 1,
+        }
+    )
+
+
+def test_what_is_right_has_the_best_values() -> None:
+    true = np.zeros((4, 9, 9), np.uint16)
+    true[:2, 1:4, 1:4], true[1:, 5:8, 5:8] = 3, 60000
+    best = {"iou": 1, "dice": 1, "precision": 1, "recall": 1, "f1": 1, "seg": 1, "det": 1, "count_error": 0}
+    assert values(frame_rows(true, true)) == best
+    other = np.where(true == 3, 2**31 - 1, np.where(true > 0, 1, 0))
+    assert values(frame_rows(true, other)) == best, "which ids there are doesn't matter"
+    assert values(frame_rows(true, np.zeros_like(true))) == pytest.approx(
+        {"iou": 0, "dice": 0, "precision": NAN, "recall": 0, "f1": 0, "seg": 0, "det": 0, "count_error": 2}, nan_ok=True
+    )
+
+
+def test_an_object_of_many_slices_counts_once() -> None:
+    true = np.zeros((3, 4, 4), np.int32)
+    true[:, :2] = 1
+    pred = true.copy()
+    pred[2] = 0
+    _, sums = frame_sums(true, pred, objects=True)
+    assert (sums["objects_true"], sums["objects_hit"], sums["seg_sum"]) == (1, 1, pytest.approx(2 / 3))
+    # Not linked through the slices: three objects of a third each.
+    apart = true * np.array([1, 2, 3])[:, np.newaxis, np.newaxis]
+    _, sums = frame_sums(true, apart, objects=True)
+    assert (sums["objects_pred"], sums["objects_hit"], sums["seg_sum"], sums["det_cost"]) == (3, 0, 0, 13)
+    assert frame_sums(true, apart, objects=False)[0].tolist() == [[16, 8, 0, 0]] * 3
+
+
+def test_det_is_at_worst_that_of_nothing() -> None:
+    true = np.zeros((1, 8, 8), np.int32)
+    true[0, 0, 0] = 1
+    many = np.arange(64).reshape(1, 8, 8)
+    rows = frame_rows(true, many)
+    assert (rows[0, INSTANCE_COLUMNS.index("det_cost")], values(rows)["det"]) == (73, 0)
+    # The costs are summed up before: what one frame has too much counts against the others.
+    right = np.concatenate([frame_rows(np.where(many > 0, many, 0), many), rows])
+    assert values(right)["det"] == pytest.approx(1 - 73 / 640)
+
+
+def test_frames_without_objects_have_no_value_but_count_against_the_others() -> None:
+    empty, one = line(0, 0, 0), line(0, 1, 0)
+    undefined = dict.fromkeys(METRICS["instances"], NAN) | {"count_error": 0}
+    assert values(frame_rows(empty, empty)) == pytest.approx(undefined, nan_ok=True)
+    both = values(np.concatenate([frame_rows(empty, one), frame_rows(one, one)]))
+    assert both == pytest.approx(
+        {
+            "iou": 0.5,
+            "dice": 2 / 3,
+            "precision": 0.5,
+            "recall": 1,
+            "f1": 2 / 3,
+            "seg": 1,
+            "det": 0.9,
+            "count_error": 0.5,
+        }
+    )
+
+
+# Unknown ------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_unknown_counts_for_nothing() -> None:
+    for true, pred in random_frames(40, seed=1):
+        hole = np.random.default_rng(2).random(true.shape) < 0.3
+        hole[:, 0, 0] = False  # some of each slice is known
+        partly = np.where(hole, -1, np.maximum(true, 0))
+        found = frame_sums(partly, pred, objects=True)
+        for other in (0, 1009, 77):
+            changed = frame_sums(partly, np.where(hole, other, pred), objects=True)
+            assert (changed[0] == found[0]).all() and changed[1] == found[1]
+
+
+def test_single_slices_of_a_volume_are_compared_in_their_slice() -> None:
+    rng = np.random.default_rng(3)
+    true, pred = np.full((5, 8, 8), -1), rng.integers(0, 4, (5, 8, 8))
+    true[1], true[3] = rng.integers(0, 3, (2, 8, 8))
+    pixels, sums = frame_sums(true, pred, objects=True)
+    assert pixels[:, 0].tolist() == [0, 64, 0, 64, 0]
+    alone = [reference(true[z : z + 1], pred[z : z + 1]) for z in (1, 3)]
+    assert sums == pytest.approx({**NOTHING, **{name: alone[0][name] + alone[1][name] for name in FEW}})
+    assert math.isnan(values(frame_rows(true, pred))["det"])
+    # An image that is known in part is no single slice of something larger.
+    assert frame_sums(true[1:2], pred[1:2], objects=True)[1]["frames"] == 1
+
+
+def test_nothing_known_or_no_objects_told_apart() -> None:
+    unknown = np.full((2, 4, 4), -1)
+    pixels, sums = frame_sums(unknown, np.ones((2, 4, 4), np.int32), objects=True)
+    assert not pixels.any() and sums == NOTHING
+    true = np.ones((2, 4, 4), np.int32)
+    pixels, sums = frame_sums(true, true, objects=False)
+    assert pixels.tolist() == [[16, 16, 0, 0]] * 2 and sums == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "message"),
+    [
+        (np.zeros((2, 4, 4), int), np.zeros((2, 4, 5), int), r"one shape Z x H x W, found \(2, 4, 4\) and \(2, 4, 5\)"),
+        (np.zeros((4, 4), int), np.zeros((4, 4), int), "one shape Z x H x W"),
+        (np.zeros((0, 4, 4), int), np.zeros((0, 4, 4), int), "one shape Z x H x W"),
+        (np.zeros((1, 4, 4)), np.zeros((1, 4, 4), int), "true labels: expected integers, found float64"),
+        (np.zeros((1, 4, 4), int), np.full((1, 4, 4), -1), "predicted labels: expected ids from 0 .*found -1 to -1"),
+        (np.full((1, 4, 4), -2), np.zeros((1, 4, 4), int), "true labels: expected ids from -1 .*found -2 to -2"),
+        (np.full((1, 4, 4), 2**31), np.zeros((1, 4, 4), int), "found 2147483648 to 2147483648"),
+    ],
+)
+def test_labels_must_be_labels(true: Labels, pred: Labels, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        frame_sums(true, pred, objects=True)
+
+
+# Rows ---------------------------------------------------------------------------------------------------------------
+
+
+def example_rows() -> Rows:
+    return np.concatenate([frame_rows(true, pred) for true, pred in random_frames(20, seed=4)])
+
+
+@pytest.mark.parametrize("name", list(METRICS["instances"]))
+def test_weights_are_repeated_rows(name: str) -> None:
+    rows, metric = example_rows(), METRICS["instances"][name]
+    weight = np.random.default_rng(5).integers(0, 4, len(rows))
+    assert metric(rows, weight=weight) == pytest.approx(metric(np.repeat(rows, weight, axis=0)), rel=1e-12)
+    assert metric(rows) == metric(rows[::-1])
+    low, high = group_interval(metric, [rows], np.arange(len(rows)) // 2)
+    assert low is not None and high is not None and low < metric(rows) < high
+
+
+def test_areas_are_those_of_slices() -> None:
+    frames = list(random_frames(20, seed=4))
+    true, pred = pixel_areas(np.concatenate([frame_rows(*frame) for frame in frames]))
+    assert true.tolist() == [(plane > 0).sum() for volume, _ in frames for plane in volume]
+    assert pred.tolist() == [(p[t >= 0] > 0).sum() for both in frames for t, p in zip(*both, strict=True)]
+
+
+def test_rows_of_other_columns_are_refused() -> None:
+    for name in METRICS["instances"]:
+        with pytest.raises(ValueError, match="rows: expected N x 13 "):
+            METRICS["instances"][name](np.zeros((3, 9)))
+
+
+def test_they_become_metrics_json() -> None:
+    rows = example_rows()
+    spec = {"kind": "instances", "columns": ["nuclei"], "unit": "", "metrics": list(METRICS["instances"])}
+    entries = summarise({"nuclei": (rows, rows)}, {"nuclei": spec}, np.arange(len(rows)) // 4, "test", "somewhere")
+    assert set(entries) == {f"test/nuclei/{name}" for name in METRICS["instances"]}
+    first = INSTANCE_COLUMNS.index("frames")
+    assert entries["test/nuclei/count_error"]["n"] == int(rows[:, first].sum())
+    assert entries["test/nuclei/seg"]["better"] == "max" and entries["test/nuclei/count_error"]["better"] == "min"
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in entries.values())
+
+
+# Histograms ---------------------------------------------------------------------------------------------------------
+
+
+def maps(count: int = 4, size: tuple[int, int] = (24, 31)) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(6)
+    ids = torch.randint(0, 4, (count, 1, *size), generator=generator).float()
+    probability = (0.3 * ids + 0.5 * torch.rand(ids.shape, generator=generator)).clamp(0, 1)
+    ids[torch.rand(ids.shape, generator=generator) < 0.1] = NAN
+    # All numbers of the grid themselves, and both ends.
+    probability[0].view(-1)[: BINS + 1] = torch.arange(BINS + 1) / BINS
+    return probability, ids
+
+
+def test_every_threshold_is_that_of_the_maps() -> None:
+    probability, ids = maps()
+    histograms = histogram_rows(probability, ids)
+    assert histograms.dtype == torch.float64 and histograms.shape == (4, 2 * BINS)
+    foreground = torch.where(ids.isnan(), NAN, (ids > 0).float())
+    for k in range(BINS):
+        rows = at_threshold(histograms.numpy(), k / BINS)
+        assert rows.shape == (4, len(INSTANCE_COLUMNS)) and not rows[:, 4:].any()
+        assert rows[:, :4].tolist() == mask_rows(probability, foreground, k / BINS)[:, :4].tolist()
+    none = at_threshold(histograms.numpy(), 1.0)
+    assert not none[:, 1:3].any()
+    assert (at_threshold(histograms.numpy(), 0.304) == at_threshold(histograms.numpy(), 0.30)).all()
+
+
+def test_unknown_pixels_are_in_no_bin() -> None:
+    probability, ids = maps()
+    histograms = histogram_rows(probability, ids)
+    assert histograms.sum(dim=1).tolist() == (~ids.isnan()).sum(dim=(1, 2, 3)).tolist()
+    for wrong in (0.0, 1.0, NAN, math.inf):
+        assert torch.equal(histogram_rows(torch.where(ids.isnan(), wrong, probability), ids), histograms)
+    probability[2, 0, 3, 3], ids[2, 0, 3, 3] = NAN, 1.0
+    spoilt = histogram_rows(probability, ids)
+    assert spoilt[2].isnan().all() and torch.equal(spoilt[[0, 1, 3]], histograms[[0, 1, 3]])
+
+
+def test_histograms_wait_for_nothing() -> None:
+    with FakeTensorMode():
+        maps = torch.empty(3, 1, 24, 24)
+        assert histogram_rows(maps, maps).shape == (3, 2 * BINS)
+
+
+def test_histograms_under_deterministic_algorithms() -> None:
+    probability, ids = maps()
+    torch.use_deterministic_algorithms(True)
+    try:
+        rows = histogram_rows(probability.half(), ids)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(rows, histogram_rows(probability.half().float(), ids))
+
+
+@pytest.mark.gpu
+def test_a_gpu_counts_the_same_and_is_not_waited_for() -> None:
+    probability, ids = maps()
+    on_gpu = probability.cuda(), ids.cuda()
+    torch.use_deterministic_algorithms(True)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        rows = histogram_rows(*on_gpu)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(rows.cpu(), histogram_rows(probability, ids))
+
+
+def histogram(foreground: dict[int, int], background: dict[int, int]) -> Rows:
+    """Return one row: bin -> pixels."""
+    row = np.zeros((1, 2 * BINS))
+    for start, part in ((0, foreground), (BINS, background)):
+        for place, count in part.items():
+            row[0, start + place] = count
+    return row
+
+
+@pytest.mark.parametrize(
+    ("foreground", "background", "best"),
+    [
+        ({90: 5}, {10: 5}, 0.50),  # anything from 0.11 to 0.90
+        ({30: 5}, {9: 5}, 0.20),
+        ({30: 5}, {10: 5}, 0.20),  # 0.11 to 0.30: of the two in the middle the lower
+        ({99: 5}, {98: 5}, 0.99),
+        ({0: 1, 99: 9}, {0: 9, 2: 5}, 0.51),  # what is in the lowest bin can't be had
+        ({40: 50, 20: 10}, {30: 5, 20: 1}, 0.10),  # better all than without some of the foreground
+        ({}, {50: 7}, 0.5),
+        ({}, {}, 0.5),
+    ],
+)
+def test_the_best_threshold(foreground: dict[int, int], background: dict[int, int], best: float) -> None:
+    rows = histogram(foreground, background)
+    assert best_threshold(rows, "iou") == best_threshold(rows, "dice") == best
+    # Slices are added up first.
+    apart = np.concatenate([histogram(foreground, {}), histogram({}, background)])
+    assert best_threshold(apart) == best
+
+
+def test_the_best_threshold_beats_all_others() -> None:
+    probability, ids = maps()
+    rows = histogram_rows(probability, ids).numpy()
+    for name in WHILE_TRAINING:
+        found = [values(at_threshold(rows, k / BINS))[name] for k in range(1, BINS)]
+        assert values(at_threshold(rows, best_threshold(rows, name)))[name] == max(found)
+    assert best_threshold(np.full((2, 2 * BINS), NAN)) == 0.5
+
+
+def test_wrong_histograms_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"metric: expected one of iou, dice, found 'dise'.*dice"):
+        best_threshold(np.zeros((1, 2 * BINS)), "dise")
+    with pytest.raises(ValueError, match=r"expected N x 200, found shape \(2, 100\)"):
+        at_threshold(np.zeros((2, 100)), 0.5)
+    with pytest.raises(ValueError, match=r"threshold: expected a number from 0 to 1, found 1\.5"):
+        at_threshold(np.zeros((2, 200)), 1.5)
+    for pair in ((torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4)), (torch.zeros(2, 2, 4, 4),) * 2):
+        with pytest.raises(ValueError, match="expected two of one shape, B x 1 x H x W, found"):
+            histogram_rows(*pair)

@@ -1,0 +1,542 @@
+"""``predict`` of objects in images, volumes and series: what is written, and that it is written whole or not at all."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import imagecodecs
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import tifffile
+from filelock import FileLock
+from PIL import Image
+
+from tests import known_objects as known
+from tests import untrained
+from tests.known_objects import CENTRES, Array
+from visionlab.data.volumes import open_volume, read_labels
+from visionlab.errors import DataError, UsageError
+from visionlab.inference import stacks
+from visionlab.inference.ensemble import Ensemble
+from visionlab.inference.label_files import LabelWriter
+from visionlab.inference.tta import Views
+
+VOXEL = (1.5, 0.25, 0.5)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return known.write_run(tmp_path / "run")
+
+
+@pytest.fixture
+def predict(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the command on files into ``out``; return the exit status."""
+
+    def call(*arguments: object, found: Any = None) -> int:
+        return known.predict(monkeypatch, found or known.predictor(), run, *arguments, "--out", tmp_path / "out")
+
+    return call
+
+
+def imagej(path: Path, values: Array, axes: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    told = {"axes": axes, "spacing": VOXEL[0], "unit": "um", "finterval": 30.0}
+    tifffile.imwrite(path, values, imagej=True, resolution=(1 / VOXEL[2], 1 / VOXEL[1]), metadata=told)
+    return path
+
+
+def plain(path: Path, values: Array, axes: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": axes})
+    return path
+
+
+def ome(path: Path, values: Array, axes: str) -> Path:
+    sizes = {f"PhysicalSize{axis}": size for axis, size in zip("ZYX", VOXEL, strict=True)}
+    tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": axes, "TimeIncrement": 30.0, **sizes})
+    return path
+
+
+def matlab(path: Path, values: Array, axes: str) -> Path:
+    scipy.io.savemat(path, {"embryo": values.transpose(1, 2, 0)})
+    return path
+
+
+def video(path: Path, values: Array, axes: str) -> Path:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 2.0, values.shape[:0:-1], False)
+    for image in values:
+        writer.write(np.ascontiguousarray(image))
+    writer.release()
+    return path
+
+
+def png(path: Path, values: Array, axes: str) -> Path:
+    untrained.write_png(path, values)
+    return path
+
+
+def table(out: Path, name: str = "objects") -> pd.DataFrame:
+    return pd.read_csv(out / f"{name}.csv")
+
+
+def places(rows: pd.DataFrame, axes: str) -> list[list[tuple[float, ...]]]:
+    """Return the centres of each time point."""
+    kept = list("zyx") if "Z" in axes else ["y", "x"]
+    return [sorted(map(tuple, part[kept].to_numpy().tolist())) for _, part in rows.groupby("time")]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+# What is written ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("write", "name", "axes"),
+    [
+        (plain, "a.tif", "YX"),
+        (png, "a.png", "YX"),
+        (imagej, "a.tif", "ZYX"),
+        (plain, "a.tif", "ZYX"),
+        (ome, "a.ome.tif", "ZYX"),
+        (matlab, "a.mat", "ZYX"),
+        (imagej, "a.tif", "TYX"),
+        (video, "a.avi", "TYX"),
+        (ome, "a.ome.tif", "TZYX"),
+        (imagej, "a.tif", "TZYX"),
+    ],
+)
+def test_labels_are_like_their_file_and_objects_where_they_are(
+    write: Any, name: str, axes: str, predict: Any, tmp_path: Path
+) -> None:
+    values = known.series() if "T" in axes else known.series()[0]
+    values = values if "Z" in axes else values.max(axis=-3)
+    file = write(tmp_path / name, values, axes)
+    assert predict(file) == 0
+    volume = open_volume(file)
+    labels = open_volume(tmp_path / "out" / "nuclei" / f"{Path(name).stem}.tif")
+    assert (volume.axes, volume.shape) == (labels.axes, labels.shape) == (axes, values.shape)
+    assert volume.interval == labels.interval
+    for mine, other in zip(labels.voxel, volume.voxel, strict=True):
+        assert mine == (pytest.approx(other) if other else None)
+    assert labels.dtype == "uint8"
+    expected = [sorted(centre if "Z" in axes else centre[1:] for centre in frame) for frame in CENTRES]
+    expected = expected[: 2 if "T" in axes else 1]
+    rows = table(tmp_path / "out")
+    assert np.allclose(np.concatenate([np.array(frame) for frame in places(rows, axes)]), np.concatenate(expected))
+    size, pixels = ("volume", 105) if "Z" in axes else ("area", 35)
+    assert set(rows[f"{size}_px"]) == {pixels}
+    if volume.voxel[1]:
+        assert rows["y_um"].tolist() == pytest.approx((rows["y"] * 0.25).tolist())
+    # Each label is the object of its row.
+    for _, row in rows.assign(z=rows["z"] if "Z" in axes else 0)[["time", "object", "z", "y", "x"]].iterrows():
+        time, number, z, y, x = row.astype(int)
+        frame = labels.frame(time)[..., 0]
+        assert (frame == number).sum() == pixels
+        assert frame[z, y, x] == number
+    found = table(tmp_path / "out", "predictions")
+    assert found[found["name"] == "nuclei_count"]["value"].tolist() == [len(frame) for frame in expected]
+    assert found["path"].iloc[0] == (f"{file}#0" if "T" in axes else str(file))
+
+
+def test_population_is_in_seconds_and_a_row_a_time_point(predict: Any, tmp_path: Path) -> None:
+    assert predict(imagej(tmp_path / "a.tif", known.series(3), "TZYX")) == 0
+    rows = table(tmp_path / "out", "population")
+    assert rows["series"].tolist() == ["a"] * 3
+    assert rows["time_s"].tolist() == [0, 30, 60]
+    assert rows["objects"].tolist() == [2, 3, 3]
+    assert rows["mean_volume_um3"].tolist() == pytest.approx([105 * 1.5 * 0.25 * 0.5] * 3)
+    values = table(tmp_path / "out", "predictions").set_index(["path", "name"])["value"]
+    assert values[f"{tmp_path / 'a.tif'}#14", "nuclei_mean_volume"] == pytest.approx(105 * 1.5 * 0.25 * 0.5)
+    assert (tmp_path / "out" / "population.png").is_file()
+
+
+def test_a_single_image_has_an_overlay_and_no_curve(predict: Any, tmp_path: Path) -> None:
+    image = known.series()[0].max(axis=0)
+    assert predict(png(tmp_path / "a.png", image, "YX")) == 0
+    overlay = imagecodecs.png_decode((tmp_path / "out" / "overlay" / "a.png").read_bytes()).astype(int)
+    assert overlay.shape == (*image.shape, 3)
+    labels = read_labels(tmp_path / "out" / "nuclei" / "a.tif")
+    coloured = np.ptp(overlay, axis=2) > 50
+    assert coloured.any()
+    assert not coloured[labels == 0].any()
+    assert not (tmp_path / "out" / "population.png").exists()
+
+
+def test_maps_and_animations_are_written_if_wanted(predict: Any, tmp_path: Path) -> None:
+    series, volume = imagej(tmp_path / "s.tif", known.series(), "TZYX"), tmp_path / "v.tif"
+    plain(volume, known.series()[0], "ZYX")
+    assert predict(series, volume, "--probabilities", "--gif") == 0
+    out = tmp_path / "out"
+    maps = open_volume(out / "probability" / "nuclei" / "s.tif")
+    assert (maps.axes, maps.shape, maps.dtype) == ("TZYX", known.series().shape, "float32")
+    expected = 1 / (1 + np.exp(-10 * (known.series() / 255.0 - 120 / 255)))
+    assert np.allclose(maps.frame(1)[..., 0], expected[1], atol=1e-5)
+    counts = {name: Image.open(out / "overlay" / f"{name}.gif").n_frames for name in "sv"}  # type: ignore[attr-defined]
+    assert counts == {"s": 2, "v": 7}
+
+
+def test_empty_images_give_no_objects(predict: Any, tmp_path: Path) -> None:
+    assert predict(plain(tmp_path / "a.tif", np.full((3, 20, 20), 40, np.uint8), "ZYX")) == 0
+    assert len(table(tmp_path / "out")) == 0
+    assert table(tmp_path / "out", "population")["objects"].tolist() == [0]
+    assert not read_labels(tmp_path / "out" / "nuclei" / "a.tif").any()
+
+
+@pytest.mark.parametrize(("highest", "dtype"), [(255, "uint8"), (256, "uint16"), (65_536, "uint32")])
+def test_labels_have_as_many_bits_as_the_largest_number_needs(highest: int, dtype: str, tmp_path: Path) -> None:
+    values = np.zeros((2, 3, 20, 30), np.int32)
+    values[1, 2, 5, 5] = highest
+    like = open_volume(imagej(tmp_path / "a.tif", values.astype(np.uint8), "TZYX"))
+    with LabelWriter(tmp_path / "new" / "b.tif", like, "of a test") as writer:
+        for frame in values:
+            writer.write(frame)
+    assert files(tmp_path / "new") == {"b.tif"}
+    found = tifffile.imread(tmp_path / "new" / "b.tif")
+    assert found.dtype == dtype
+    assert np.array_equal(found, values)
+
+
+def test_labels_that_fail_half_way_leave_nothing(tmp_path: Path) -> None:
+    like = open_volume(plain(tmp_path / "a.tif", known.series()[0], "ZYX"))
+    with pytest.raises(KeyboardInterrupt), LabelWriter(tmp_path / "new" / "b.tif", like, "") as writer:
+        writer.write(np.zeros((7, 32, 44), np.int32))
+        raise KeyboardInterrupt
+    assert not files(tmp_path / "new")
+
+
+# Series of files ----------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_time_points_is_a_series(predict: Any, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for (name, first), time in itertools.product((("01", 0), ("02", 9)), range(2)):
+        plain(tmp_path / "data" / f"{name}_t{time}.tif", known.series()[time], "ZYX")
+        plain(tmp_path / "data" / name / f"t{first + time:03d}.tif", known.series()[time], "ZYX")
+    shutil.copytree(tmp_path / "data" / "01", tmp_path / "data" / "01_GT" / "SEG")
+    assert predict(tmp_path / "data", "--gif") == 0
+    rows = table(tmp_path / "out", "population")
+    expected = {"01": [0, 1], "02": [9, 10], "data/01": [0, 1], "data/02": [0, 1]}
+    assert {name: part["time"].tolist() for name, part in rows.groupby("series")} == expected
+    assert rows["objects"].tolist() == [2, 3] * 4
+    assert "time_s" not in rows
+    assert not (tmp_path / "out" / "nuclei" / "01_GT").exists(), "labels are no images"
+    pictures = files(tmp_path / "out" / "overlay")
+    assert pictures == {"01.gif", "02.gif", "data/01.gif", "data/02.gif"}
+    assert Image.open(tmp_path / "out" / "overlay" / "02.gif").n_frames == 2  # type: ignore[attr-defined]
+    # Named itself, it is predicted.
+    assert predict(tmp_path / "data" / "01_GT", "--gif") == 0
+
+
+def test_options_tell_what_files_do_not(predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pages = tmp_path / "a.tif"
+    tifffile.imwrite(pages, known.series().max(axis=1), photometric="minisblack", metadata=None)
+    assert predict(pages, "--axes", "tyx", "--voxel-size", "0.5,0.25") == 0
+    labels = open_volume(tmp_path / "out" / "nuclei" / "a.tif")
+    assert (labels.axes, labels.voxel) == ("TYX", (None, 0.5, 0.25))
+    assert table(tmp_path / "out")["y_um"].iloc[0] == 5.0
+    assert len(table(tmp_path / "out", "population")) == 2
+    shutil.rmtree(tmp_path / "out")
+    # A file that tells is taken at its word.
+    told = imagej(tmp_path / "b.tif", known.series()[0], "ZYX")
+    assert predict(told, "--axes", "TYX", "--voxel-size", "9,9,9") == 0
+    assert open_volume(tmp_path / "out" / "nuclei" / "b.tif").axes == "ZYX"
+    assert table(tmp_path / "out")["z_um"].iloc[0] == 3.0
+    assert "(1.5, 0.25, 0.5 um along z, y, x) are taken at their word" in caplog.text
+
+
+def test_the_threshold_can_be_chosen_and_is_said(
+    predict: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    file = plain(tmp_path / "a.tif", known.series()[0], "ZYX")
+    assert predict(file, "--threshold", "0.99") == 0
+    assert "nuclei: threshold 0.99 instead of 0.5" in caplog.text
+    assert len(table(tmp_path / "out")) == 0
+    assert "never fitted" not in caplog.text
+    shutil.rmtree(tmp_path / "out")
+    assert predict(file, found=known.predictor(fitted=False)) == 0
+    assert "nuclei: what objects are found with was never fitted" in caplog.text
+
+
+# Going on -----------------------------------------------------------------------------------------------------------
+
+
+class Counted:
+    """Counts the planes that are predicted, and raises an error after some of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self.most = 0, 10**9
+        original = stacks.predict_planes
+
+        def planes(*arguments: Any) -> Iterator[Any]:
+            for maps in original(*arguments):
+                self.count += 1
+                if self.count > self.most:
+                    raise KeyboardInterrupt
+                yield maps
+
+        monkeypatch.setattr("visionlab.inference.objects.predict_planes", planes)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
+    return Counted(monkeypatch)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    for time, name in enumerate("abc"):
+        imagej(tmp_path / "data" / f"{name}.tif", known.series()[min(time, 1)], "ZYX")
+    return tmp_path / "data"
+
+
+def test_an_interrupted_command_goes_on_where_it_was(
+    predict: Any, three: Path, tmp_path: Path, counted: Counted, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    assert predict(three, "--gif", "--probabilities") == 0
+    whole = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out") if ".done" not in name}
+    shutil.rmtree(tmp_path / "out")
+    counted.count, counted.most = 0, 10  # in the middle of the second file
+    assert predict(three, "--gif", "--probabilities") == 130
+    first = {"nuclei/a.tif", "probability/nuclei/a.tif", "overlay/a.gif"}
+    assert {name for name in files(tmp_path / "out") if ".done" not in name} == first
+    counted.count, counted.most = 0, 10**9
+    # What a kill leaves, which runs no clean-up.
+    (tmp_path / "out" / ".done" / "work" / "nuclei").mkdir(parents=True)
+    (tmp_path / "out" / ".done" / "work" / "nuclei" / "b.tif").write_bytes(b"half")
+    assert predict(three, "--gif", "--probabilities") == 0
+    assert counted.count == 14
+    assert "1 of 3 files were predicted before" in caplog.text
+    found = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out") if ".done" not in name}
+    assert found.keys() == whole.keys()
+    for name in found.keys() - {"population.png"}:
+        assert found[name] == whole[name], name
+    assert predict(three, "--gif", "--probabilities") == 0
+    assert counted.count == 14
+    assert (tmp_path / "out" / "objects.csv").read_bytes() == whole["objects.csv"]
+
+
+def test_what_changed_is_predicted_again(predict: Any, three: Path, tmp_path: Path, counted: Counted) -> None:
+    assert predict(three) == 0
+    counted.count = 0
+    imagej(three / "b.tif", known.series()[0], "ZYX")
+    (tmp_path / "out" / "nuclei" / "c.tif").unlink()
+    assert predict(three) == 0
+    assert counted.count == 14
+    assert table(tmp_path / "out", "population")["objects"].tolist() == [2, 2, 3]
+    # More of it is wanted than was.
+    assert predict(three / "a.tif", "--probabilities") == 0
+    assert (tmp_path / "out" / "probability" / "nuclei" / "a.tif").is_file()
+    assert counted.count == 21
+
+
+def test_other_models_and_options_need_another_folder(
+    predict: Any, three: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert predict(three, "--threshold", "0.4") == 0
+    before = (out / "objects.csv").read_bytes()
+    for arguments, expected in (
+        (("--threshold", "0.3"), "with --threshold 0.4 (now 0.3); give another folder"),
+        (("--threshold", "0.4", "--axes", "TYX"), "with no --axes (now TYX)"),
+        (("--threshold", "0.4", "--voxel-size", "1,2,3"), "with no --voxel-size (now 1,2,3)"),
+        (("--threshold", "0.4", "--tta", "flips"), "with no --tta (now flips, mean)"),
+    ):
+        assert predict(three, *arguments) == 2
+        assert f"error: --out {out}: what is there was predicted {expected}" in capsys.readouterr().err
+    (run / "checkpoints" / "best.ckpt").write_bytes(b"another model")
+    assert predict(three, "--threshold", "0.4") == 2
+    assert "best.ckpt, which has changed since; give another folder" in capsys.readouterr().err
+    assert (out / "objects.csv").read_bytes() == before
+
+
+def test_folders_of_others_and_of_running_commands_are_left_alone(
+    predict: Any, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out" / "nuclei").mkdir(parents=True)
+    assert predict(three) == 2
+    assert "found 'nuclei' there, not from an earlier prediction" in capsys.readouterr().err
+    assert files(tmp_path / "out") == set()
+    shutil.rmtree(tmp_path / "out")
+    (tmp_path / "out" / ".done").mkdir(parents=True)
+    with FileLock(tmp_path / "out" / ".done" / "lock"):
+        assert predict(three) == 2
+    assert "another prediction is writing there" in capsys.readouterr().err
+    assert predict(three) == 0
+
+
+# What goes wrong ----------------------------------------------------------------------------------------------------
+
+
+def test_bad_files_are_named_and_the_rest_is_done(
+    predict: Any, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = (three / "b.tif").read_bytes()
+    (three / "b.tif").write_bytes(cut[: len(cut) * 2 // 3])
+    tifffile.imwrite(three / "d.tif", known.series()[0], photometric="minisblack", metadata={"axes": "XZY"})
+    scipy.io.savemat(three / "e.mat", {"embryo": np.zeros((5, 5, 0))})
+    tifffile.imwrite(three / "f.tif", np.ones((20, 20), np.float32))
+    (three / "g.mp4").write_bytes(b"no video")
+    assert predict(three) == 1
+    said = capsys.readouterr()
+    assert said.out == f"2 files predicted: {tmp_path / 'out' / 'objects.csv'}\n"
+    assert "error: 5 of 7 files could not be predicted" in said.err
+    failed = table(tmp_path / "out", "failed").set_index("path")["reason"]
+    expected = {
+        "b.tif": "truncated",
+        "d.tif": "has axes XZY (7 x 32 x 44)",
+        "e.mat": "embryo is empty (5 x 5 x 0)",
+        "f.tif": "expected uint8 values as in the rest of the training set, found float32",
+        "g.mp4": "expected a video",
+    }
+    assert set(failed.index) == {str(three / name) for name in expected}
+    for name, reason in expected.items():
+        assert reason in failed[str(three / name)]
+    assert files(tmp_path / "out" / "nuclei") == {"a.tif", "c.tif"}
+    assert set(table(tmp_path / "out")["file"]) == {str(three / "a.tif"), str(three / "c.tif")}
+
+
+def test_axes_that_do_not_fit_a_file_are_its_fault(predict: Any, tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", known.series()[0], photometric="minisblack", metadata=None)
+    assert predict(tmp_path / "a.tif", "--axes", "TZYX") == 1
+    assert "axes=TZYX does not fit" in table(tmp_path / "out", "failed")["reason"][0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--axes", "XYZ"), "--axes XYZ: expected one of YX, ZYX, TYX, TZYX"),
+        (("--voxel-size", "1;2;3"), "--voxel-size 1;2;3: expected numbers with commas between them, such as 1.0,0.25"),
+        (("--voxel-size", "1,0,3"), "--voxel-size: expected micrometres along z, y and x, such as 1.0,0.25,0.25"),
+        (("--voxel-size", "1"), "--voxel-size: expected micrometres"),
+        (("--threshold", "1.5"), "--threshold"),
+        (("--submission", "s.csv"), "expected a model with one head of labels, found nuclei (instances)"),
+        (("--with", "background=data"), "'background': the model takes the image alone"),
+    ],
+)
+def test_wrong_options_end_with_status_2(
+    arguments: tuple[str, ...],
+    expected: str,
+    predict: Any,
+    three: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert predict(three, *arguments) == 2
+    said = capsys.readouterr().err
+    assert expected in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "option", [("--gif",), ("--probabilities",), ("--threshold", "0.5"), ("--voxel-size", "1,1,1")]
+)
+def test_options_of_objects_are_refused_by_other_models(
+    option: tuple[str, ...], predict: Any, three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = untrained.predictor([untrained.numbers("distance")], untrained.Means([[1.0]]), channels=1)
+    assert predict(three, *option, found=other) == 2
+    assert f"{option[0]}: it goes with models of objects, found distance (regression)" in capsys.readouterr().err
+
+
+# Several models, mirror images, Python ------------------------------------------------------------------------------
+
+
+def test_models_are_averaged_before_objects_are_found(predict: Any, tmp_path: Path) -> None:
+    high, low = known.predictor(0.6), known.predictor(0.9)
+    both = Ensemble([high, low], ["high", "low"])
+    volume = np.minimum(known.series()[0], 180)
+    single = [one.predict_volume(volume) for one in (high, low)]
+    found = both.predict_volume(volume)
+    expected = (single[0].maps["nuclei"] + single[1].maps["nuclei"]) / 2
+    assert np.allclose(found.maps["nuclei"], expected, atol=1e-6)
+    assert np.array_equal(found.labels["nuclei"] > 0, expected >= 0.5)
+    assert predict(plain(tmp_path / "a.tif", volume, "ZYX"), found=both) == 0
+    assert len(table(tmp_path / "out")) == len(found.objects)
+
+
+def test_two_heads_are_told_apart(predict: Any, tmp_path: Path) -> None:
+    both = Ensemble([known.predictor(), known.predictor(0.9, name="bright")])
+    assert predict(imagej(tmp_path / "a.tif", known.series(), "TZYX"), "--gif", found=both) == 0
+    assert set(files(tmp_path / "out")) >= {"nuclei/a.tif", "bright/a.tif"}
+    rows = table(tmp_path / "out", "population")
+    assert {name: part["objects"].tolist() for name, part in rows.groupby("head")} == {
+        "bright": [0, 0],
+        "nuclei": [2, 3],
+    }
+
+
+def test_mirror_images_are_merged_in_the_maps() -> None:
+    volume = known.series()[0]
+    plain_maps = known.predictor().predict_volume(volume).maps["nuclei"]
+    flipped = known.predictor(views=Views("all", "mean")).predict_volume(volume)
+    assert np.allclose(flipped.maps["nuclei"], plain_maps, atol=1e-6)
+    assert places(flipped.objects, "ZYX") == [sorted(CENTRES[0])]
+
+
+@pytest.mark.parametrize("axes", ["YX", "ZYX", "TYX", "TZYX", "ZYXC"])
+def test_python_takes_arrays_and_files(axes: str, tmp_path: Path) -> None:
+    values = known.series() if "T" in axes else known.series()[0]
+    values = values if "Z" in axes else values.max(axis=-3)
+    predictor = known.predictor()
+    array = np.repeat(values[..., None], 3, axis=-1) if "C" in axes else values
+    found = predictor.predict_volume(array, VOXEL, axes=axes)
+    assert found.axes == axes.removesuffix("C")
+    assert found.labels["nuclei"].shape == found.maps["nuclei"].shape == values.shape
+    assert found.labels["nuclei"].dtype == np.int32
+    assert found.voxel == VOXEL
+    assert found.objects["x_um"].tolist() == pytest.approx((0.5 * found.objects["x"]).tolist())
+    expected = [sorted(c if "Z" in axes else c[1:] for c in frame) for frame in CENTRES][: 2 if "T" in axes else 1]
+    assert places(found.objects, axes) == expected
+    if "C" not in axes:
+        same = predictor.predict_volume(imagej(tmp_path / "a.tif", values, axes))
+        assert np.array_equal(same.labels["nuclei"], found.labels["nuclei"])
+
+
+def test_python_says_what_it_cannot_take() -> None:
+    predictor = known.predictor()
+    with pytest.raises(DataError, match=r"array: expected ZYX, found shape \(2, 3\)"):
+        predictor.predict_volume(np.zeros((2, 3), np.uint8), axes="ZYX")
+    with pytest.raises(DataError, match="array: expected uint8, uint16 or float32 as in the files, found int64"):
+        predictor.predict_volume(np.zeros((2, 3), np.int64))
+    with pytest.raises(UsageError, match=r"voxel_size: expected micrometres .* found 1, 0, 3"):
+        predictor.predict_volume(np.zeros((2, 3), np.uint8), (1, 0, 3))
+    other = untrained.predictor([untrained.numbers("distance")], untrained.Means([[1.0]]), channels=1)
+    with pytest.raises(UsageError, match=r"expected a model with a head of instances, found distance \(regression\)"):
+        other.predict_volume(np.zeros((2, 3), np.uint8))
+    mixed = Ensemble([known.predictor(), other])
+    with pytest.raises(UsageError, match=r"distance \(regression\) for images; predict with the runs of each"):
+        mixed.predict_volume(np.zeros((2, 3), np.uint8))
+
+
+def test_a_run_that_was_written_is_enough(three: Path, tmp_path: Path) -> None:
+    from tests import shell
+
+    run = untrained.write_run(tmp_path / "real", [known.head()], (), network="shuffle_unet", channels=1)
+    assert shell.run("predict", run, three / "a.tif", "--out", tmp_path / "out", "--device", "cpu") == 0
+    assert open_volume(tmp_path / "out" / "nuclei" / "a.tif").shape == (7, 32, 44)
+    assert json.loads((tmp_path / "out" / ".done" / "files" / "a.json").read_text())["planes"] == 7
+
+
+def test_parts_of_names_are_unlike(tmp_path: Path, predict: Any) -> None:
+    """Files of one name in several folders, and of one stem with several suffixes, overwrite nothing."""
+    for folder, suffix in itertools.product(("x", "y"), (".tif", ".png")):
+        (tmp_path / "data" / folder).mkdir(parents=True, exist_ok=True)
+        (png if suffix == ".png" else plain)(tmp_path / "data" / folder / f"a{suffix}", known.series()[0, 2], "YX")
+    assert predict(tmp_path / "data") == 0
+    assert files(tmp_path / "out" / "nuclei") == {"x/a_tif.tif", "x/a_png.tif", "y/a_tif.tif", "y/a_png.tif"}
+    assert len(table(tmp_path / "out", "population")) == 4
