@@ -112,9 +112,9 @@ def roots(request: pytest.FixtureRequest) -> Callable[[str], Path]:
 
 @pytest.fixture(scope="session")
 def nuclei_run(nuclei_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on ``nuclei_root``: objects in volumes."""
+    """A finished run on ``nuclei_root``: objects in volumes, seen with the slices beside each."""
     folder = tmp_path_factory.mktemp("runs") / "nuclei"
-    return train_dense("celegans_nuclei", folder, nuclei_root, "heads.nuclei.separate=distance", "data.gap=0")
+    return train_dense("celegans_nuclei", folder, nuclei_root, "data.neighbours=1", "trainer.max_epochs=1")
 
 
 @pytest.fixture(scope="session")

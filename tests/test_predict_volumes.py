@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import shutil
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from tests import untrained
 from tests.known_objects import CENTRES, Array
 from visionlab.data.volumes import open_volume, read_labels
 from visionlab.errors import DataError, UsageError
-from visionlab.inference import stacks
+from visionlab.inference import objects, stacks
 from visionlab.inference.ensemble import Ensemble
 from visionlab.inference.label_files import LabelWriter
 from visionlab.inference.tta import Views
@@ -530,6 +532,22 @@ def test_a_run_that_was_written_is_enough(three: Path, tmp_path: Path) -> None:
     assert shell.run("predict", run, three / "a.tif", "--out", tmp_path / "out", "--device", "cpu") == 0
     assert open_volume(tmp_path / "out" / "nuclei" / "a.tif").shape == (7, 32, 44)
     assert json.loads((tmp_path / "out" / ".done" / "files" / "a.json").read_text())["planes"] == 7
+
+
+def test_no_more_than_one_time_point_is_held(predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    earlier: list[Any] = []
+    original = objects.find_objects
+
+    def watched(predictor: Any, image: Array, *arguments: Any, **options: Any) -> Any:
+        gc.collect()
+        assert all(one() is None for one in earlier)
+        found = yield from original(predictor, image, *arguments, **options)
+        earlier.extend([weakref.ref(found), weakref.ref(image)])
+        return found
+
+    monkeypatch.setattr("visionlab.inference.volume_files.find_objects", watched)
+    assert predict(imagej(tmp_path / "a.tif", known.series(3), "TZYX"), "--probabilities", "--gif") == 0
+    assert len(earlier) == 6
 
 
 def test_parts_of_names_are_unlike(tmp_path: Path, predict: Any) -> None:

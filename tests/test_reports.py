@@ -370,7 +370,7 @@ def test_regression_figures_of_any_size(tmp_path: Path, n_groups: int, per_group
     entry = {"value": 3.21, "low": 2.5, "high": 4.0, "unit": "um"}
     spec = {"unit": "um", "step": 2.0}
     p = Predictions.of(table, "distance", spec, "test", entry, synthetic=True)
-    for drawing in FIGURES["regression"].drawings:
+    for drawing in FIGURES["regression"].of(p):
         figure = drawing.draw(p)
         assert "generated sample" in titles(figure)
         assert save(figure, tmp_path / f"{drawing.key}.png").stat().st_size > 5000

@@ -22,18 +22,11 @@ from visionlab.data.store import write_json
 from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums, histogram_rows, summarise
 from visionlab.reports import compare, write_report
 from visionlab.reports.caveats import caveats
-from visionlab.reports.cell_figures import Cells, sizes
+from visionlab.reports.cell_figures import sizes
 from visionlab.reports.cell_outlines import bar_length, edges, limits, partners, rim, shade
-from visionlab.reports.cells import (
-    MENDED,
-    OBJECTS,
-    CellView,
-    Compared,
-    cell_collage,
-    cell_comparison,
-    cell_examples,
-    cell_slices,
-)
+from visionlab.reports.cell_panes import MENDED, OBJECTS, CellView
+from visionlab.reports.cell_tables import Cells
+from visionlab.reports.cells import Compared, cell_collage, cell_comparison, cell_examples, cell_slices
 from visionlab.reports.figures import FIGURES, Part, validation_figures
 from visionlab.reports.html import picture
 from visionlab.reports.kept import SIDE, Kept, read_kept, window, write_kept

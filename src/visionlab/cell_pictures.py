@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import ndimage
 
 from visionlab.data.frames import Frame
 from visionlab.data.module import ImageDataModule
@@ -19,24 +18,18 @@ from visionlab.inference.stacks import predict_frame
 from visionlab.modules.instance_head import InstanceHead
 from visionlab.reports.cell_figures import sizes
 from visionlab.reports.cell_outlines import PREDICTED, TRUE, limits, shade
-from visionlab.reports.cells import CellView, cell_collage, cell_examples, cell_slices
-from visionlab.reports.images import stretch
+from visionlab.reports.cell_panes import CellView
+from visionlab.reports.cells import cell_collage, cell_slices
 from visionlab.reports.kept import Kept, window, write_kept
 from visionlab.reports.text import digits, metric_label
 
 Array = np.ndarray[Any, Any]
-View = Callable[[int], Array]
-"""Row of the index -> the image for looking at, see :func:`visionlab.showing.view`."""
-
 COUNT = 3
 """Of time points that were predicted best, and worst."""
 KEPT = 6
 """Of slices that are kept for comparisons with other runs, evenly spread over the split."""
 SLICES = 8
 """Of a volume."""
-EXAMPLES = 4
-"""Of each split."""
-_HALF = 0.5
 
 
 @dataclass(frozen=True)
@@ -88,7 +81,7 @@ class CellPictures:
         count = min(COUNT, len(order) // 2)
         self.best, self.worst = order[: max(1, count)], order[::-1][:count]
         names = list(dict.fromkeys(named))
-        self.kept = [names[k] for k in _spread(len(names), KEPT)]
+        self.kept = [names[k] for k in spread(len(names), KEPT)]
         # One that is typical.
         self.typical = order[len(order) // 2] if order else ""
         self.found = self._predicted({*self.best, *self.worst, *self.kept, self.typical})
@@ -142,7 +135,7 @@ class CellPictures:
         """Return slices through one volume."""
         one = self.volume
         assert one is not None
-        chosen = [one.known[k] for k in _spread(len(one.known), SLICES)]
+        chosen = [one.known[k] for k in spread(len(one.known), SLICES)]
         views = [self._view(one, z) for z in chosen]
         title = f"Slices of {one.frame.id}{self._words(one.frame.id)}"
         caption = self._caption(f"{len(chosen)} of {len(one.frame.image)} slices")
@@ -270,58 +263,11 @@ def instance_draws(
     return pictures.draws()
 
 
-def instance_examples(data: ImageDataModule, view: View) -> Any:
-    """Return a figure of samples of each split with the outlines of their objects, without those that have none.
-
-    Args:
-        data: set up.
-        view: how images are looked at.
-    """
-    name, stored = next(iter(data.stored_maps.items()))
-    share = stored.facts["share"].to_numpy()
-    views, titles = [], []
-    for split, rows in data.rows.items():
-        full = rows[share[rows] > 0] if (share[rows] > 0).any() else rows
-        for row in full[_spread(len(full), EXAMPLES)]:
-            views.append(window_view(data, int(row), name, view))
-            titles.append(f"{split}: {views[-1].name}")
-    scaled = "each time point stretched as one" if data.preprocess.scale == "percentile" else ""
-    words = [f"{data.name}: samples of each split that have objects, in windows as training sees them", scaled]
-    return cell_examples(views, titles, " · ".join(filter(None, words)))
-
-
-def window_view(data: ImageDataModule, row: int, name: str, view: View, probability: Array | None = None) -> CellView:
-    """Return the window of a sample that training sees, with what was predicted for it.
-
-    Objects are the connected parts of the foreground from a probability of 0.5 on.
-
-    Args:
-        data: set up.
-        row: of the index.
-        name: of the map of instances.
-        view: how images are looked at.
-        probability: of the foreground, H x W; None where nothing is predicted.
-    """
-    stored = data.stored_maps[name].map(row, 0.5, 0.5)
-    true = np.where(np.isfinite(stored), stored, -1).astype(np.int64)
-    mask = None if probability is None else probability >= _HALF
-    pred = None if mask is None else ndimage.label(mask)[0]
-    image = view(row)
-    shown = shade(image, (0, 1)) if data.preprocess.scale == "percentile" else stretch(image)
-    return CellView(str(data.table["id"].iloc[row]), shown, true, pred, mask)
-
-
-def window_grid(views: Sequence[CellView], caption: str) -> Any:
-    """Return the windows of samples while training, one row each; objects are told apart where the truth does so."""
-    apart = any(len(np.unique(view.true[view.true > 0])) > 1 for view in views)
-    words = f"{caption} · foreground from 0.5 on, touching objects not parted"
-    return cell_collage([("", views)], words, instances=apart, scaled=False)
-
-
 def _areas(labels: Array) -> Array:
     counts = np.unique(labels[labels > 0], return_counts=True)[1]
     return counts.astype(float)
 
 
-def _spread(count: int, wanted: int) -> Array:
+def spread(count: int, wanted: int) -> Array:
+    """Return up to ``wanted`` of the numbers below ``count``, evenly spread."""
     return np.unique(np.linspace(0, count - 1, min(wanted, count)).astype(int))

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from visionlab.console import command, progress
+from visionlab.console import command
 from visionlab.errors import UsageError
 from visionlab.grouped_help import GroupedCommand
 
 if TYPE_CHECKING:
     from visionlab.inference.base import BasePredictor
-    from visionlab.inference.prediction import Prediction
-    from visionlab.inference.submission import Submission
 
 
 class DepthFormat(StrEnum):
@@ -179,8 +176,8 @@ def predict(
     Several models, such as folds, seeds or groups of classes, give the mean of what they have in common (calibrated
     scores, numbers, maps); the threshold of a class, and what objects are found with, is the mean of theirs.
     """
-    from visionlab.inference.files import find_images, pair, prepare_output, split_runs, without_labels
-    from visionlab.inference.series import parse_axes, parse_voxel
+    from visionlab.inference.files import find_images, pair, prepare_output, split_runs
+    from visionlab.inference.series import only_images, parse_axes, parse_voxel
     from visionlab.inference.submission import Submission
 
     # What was typed is checked before torch is imported and the models loaded.
@@ -199,6 +196,7 @@ def predict(
     from visionlab.data.files import IMAGE
     from visionlab.inference import load
     from visionlab.inference.base import check_inputs
+    from visionlab.inference.image_files import predict_images
     from visionlab.inference.objects import instance_heads
     from visionlab.inference.volume_files import Options, predict_volumes
 
@@ -206,62 +204,17 @@ def predict(
     predictor = load(*checkpoints, device=device, tta=tta.value if tta else None, tta_merge=merge)
     check_inputs(predictor.inputs, list(found[0])[1:])
     if instance_heads(predictor) and competition is None:
-        files = without_labels([sample[IMAGE] for sample in found], inputs)
+        files = only_images([sample[IMAGE] for sample in found], inputs)
         views = f"{tta.value}, {merge}" if tta else None
         options = Options(axes, voxel, threshold, probabilities=probabilities, gif=gif, tta=views)
         bad = predict_volumes(predictor, checkpoints, files, out, options)
-        _say_failed(bad, len(files), out)
     else:
         _refuse_for_images(predictor, voxel_size=voxel, threshold=threshold, probabilities=probabilities, gif=gif)
         # Folders are searched for volumes and videos only by models that are made for them.
-        samples = pair(find_images(inputs), named)
-        bad = _predict_images(predictor, samples, out, batch_size, axes, depth_format, competition)
+        found = pair(find_images(inputs), named)
+        bad = predict_images(predictor, found, out, competition, batch_size, axes, depth_format.value)
     if bad:
         raise typer.Exit(1)
-
-
-def _predict_images(
-    predictor: BasePredictor[Any],
-    found: Sequence[Mapping[str, Path]],
-    out: Path,
-    batch_size: int,
-    axes: str | None,
-    depth_format: DepthFormat,
-    competition: Submission | None,
-) -> int:
-    """Predict images, and planes of stacks as such; return how many failed."""
-    from visionlab.data.files import IMAGE
-    from visionlab.inference.files import output_names, write_predictions
-    from visionlab.inference.labels import LabelTable, say_thresholds
-    from visionlab.inference.maps import MapWriter
-    from visionlab.inference.population import Curves
-    from visionlab.inference.series import as_planes
-    from visionlab.inference.stained import group
-
-    samples = group(found, predictor.channels)
-    samples, moments = (samples, {}) if predictor.channels else as_planes(samples, axes)
-    files = [sample[IMAGE] for sample in samples]
-    if competition is not None:
-        competition.begin(predictor, samples)
-    say_thresholds(predictor)
-    names = dict(zip(map(str, files), output_names(files), strict=True))
-    labels, curves = LabelTable(predictor, out), Curves(predictor, moments, out)
-    writers: list[Callable[[Prediction], None]] = [MapWriter(predictor.heads, names, out, depth_format.value), labels]
-    writers += [curves] if competition is None else [curves, competition]
-    results = progress(predictor.predict_files(samples, batch_size), len(files), "predicting")
-    good, bad = write_predictions(results, out, *writers)
-    labels.write()
-    curves.write()
-    print(f"{good} images predicted: {out / 'predictions.csv'}")
-    _say_failed(bad, len(files), out)
-    if competition is not None:
-        print(competition.write())
-    return bad
-
-
-def _say_failed(bad: int, count: int, out: Path) -> None:
-    if bad:
-        typer.echo(f"error: {bad} of {count} files could not be predicted; see {out / 'failed.csv'}", err=True)
 
 
 def _refuse_for_images(predictor: BasePredictor[Any], **options: object) -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from visionlab.cell_pictures import instance_draws, instance_examples
+from visionlab.cell_pictures import instance_draws
+from visionlab.cell_windows import instance_examples
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
 from visionlab.data.store import write_text
@@ -26,6 +27,7 @@ from visionlab.modules.heads import Head
 from visionlab.reports.images import best_worst, examples
 from visionlab.reports.maps import MapShown, Shown, best_worst_maps, map_examples
 from visionlab.reports.microscope import composite
+from visionlab.reports.output_pictures import best_worst_outputs
 from visionlab.reports.style import save
 from visionlab.reports.text import digits, key_metric, metric_label, with_unit
 
@@ -104,9 +106,12 @@ def _map_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
 def _number_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
     target = next(iter(data.targets))
     chosen = _chosen(data, 6)
-    titles = [f"{split}: {data.values(target, split)[place, 0]:.4g}" for split, place, _ in chosen]
+    columns = data.targets[target]
+    values = {split: data.values(target, split) for split in data.rows}
+    titles = [f"{split}: {' '.join(f'{value:.4g}' for value in values[split][place])}" for split, place, _ in chosen]
     images = [view(data, row) for _, _, row in chosen]
-    return examples(images, titles, caption=f"{data.name}: images of each split with {target}")
+    named = f"{target} ({', '.join(columns)})" if len(columns) > 1 else target
+    return examples(images, titles, caption=f"{data.name}: images of each split with {named}")
 
 
 def _label_examples(data: ImageDataModule, units: Mapping[str, str]) -> Any:
@@ -182,11 +187,13 @@ def _number_pictures(
     folder: Path, predictor: Predictor, data: ImageDataModule, table: pd.DataFrame, split: str
 ) -> Draws:
     head, rows = predictor.heads[0], data.rows[split]
-    column = head.columns[0]
     windows = _Lazy(lambda place: view(data, int(rows[place])))
-    true, pred = table[f"{column}_true"].to_numpy(), table[f"{column}_pred"].to_numpy()
+    true, pred = (table[[f"{column}_{what}" for column in head.columns]].to_numpy(float) for what in ("true", "pred"))
     ids, caption = table["id"].tolist(), f"{split}: {data.name}"
-    return {"best_worst": lambda: best_worst(windows, true, pred, ids, head.unit, caption=caption)}
+    if len(head.columns) == 1:
+        return {"best_worst": lambda: best_worst(windows, true[:, 0], pred[:, 0], ids, head.unit, caption=caption)}
+    names = head.columns
+    return {"best_worst": lambda: best_worst_outputs(windows, true, pred, names, ids, head.unit, caption=caption)}
 
 
 def _label_pictures(

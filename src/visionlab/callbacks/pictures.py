@@ -13,7 +13,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from visionlab.cell_pictures import window_grid, window_view
+from visionlab.cell_windows import window_grid, window_view
 from visionlab.data.module import ImageDataModule
 from visionlab.modules.base import TaskModule
 from visionlab.modules.heads import Head

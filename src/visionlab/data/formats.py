@@ -7,6 +7,7 @@ OpenCV is not used: it fills the missing part of a truncated image with an earli
 from __future__ import annotations
 
 import contextlib
+import logging
 import stat
 import struct
 import zlib
@@ -24,6 +25,9 @@ from PIL import Image as Pillow
 from visionlab.errors import DataError
 
 Image = np.ndarray[Any, Any]
+
+# What is wrong with a file is said in one message, by name; tifffile would print lines of its own beside it.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 MAX_PIXELS = 2**26
 """Most pixels (height x width) that are read, 8192 x 8192: the header of a small file may claim far more (a bomb)."""

@@ -7,7 +7,7 @@ import glob
 import io
 import itertools
 import os
-import re
+import sys
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
 SUFFIXES = ("png", "tif", "tiff", "jpg", "jpeg")
 VOLUMES = ("mat", "mp4", "avi", "mov", "mkv")
 """Further suffixes that folders are searched for where volumes and series are predicted."""
-
-# Folders of labels, results and errors beside the images, as the Cell Tracking Challenge names them.
-_LABELS = re.compile(r"\d+_(GT|ST|RES|ERR_SEG)")
 
 
 def find_checkpoint(run: str | Path) -> Path:
@@ -129,28 +126,6 @@ def _matching(pattern: str, volumes: bool) -> Iterator[Path]:
 def _images_in(folder: Path, volumes: bool = False) -> list[Path]:
     suffixes = (*SUFFIXES, *VOLUMES) if volumes else SUFFIXES
     return [folder / path for path in sorted(list_files(folder, suffixes).paths)]
-
-
-def without_labels(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
-    """Return the files but those in folders of the Cell Tracking Challenge's labels that were not named themselves.
-
-    Args:
-        files: as found.
-        inputs: as the user named them.
-
-    Raises:
-        UsageError: nothing is left.
-    """
-    named = {folder for text in inputs for path in [Path(text).expanduser()] for folder in (path, *path.parents)}
-    labels = {
-        path for path in files if any(_LABELS.fullmatch(folder.name) for folder in path.parents if folder not in named)
-    }
-    kept = [path for path in files if path not in labels]
-    if labels:
-        LOG.info("%d files in folders of labels are left out, such as %s", len(labels), min(labels))
-    if not kept:
-        raise UsageError(f"{', '.join(inputs)}: expected images, found labels only, such as {min(labels)}")
-    return kept
 
 
 def _kinds() -> str:
@@ -291,6 +266,12 @@ def write_predictions(
     finally:
         part.unlink(missing_ok=True)
     return good, len(failed)
+
+
+def say_failed(bad: int, count: int, out: Path) -> None:
+    """Say on stderr that some of ``count`` files failed, if so."""
+    if bad:
+        print(f"error: {bad} of {count} files could not be predicted; see {out / 'failed.csv'}", file=sys.stderr)
 
 
 def printable(text: object) -> str:

@@ -19,7 +19,7 @@ from visionlab.data.store import write_json
 from visionlab.data.volumes import stored_file
 from visionlab.errors import DataError, UsageError
 
-FOLDER = ".done"
+DONE, ABOUT = ".done", "about.json"
 _WORDS = {"tta": "--tta", "axes": "--axes", "voxel_size": "--voxel-size", "threshold": "--threshold"}
 
 
@@ -32,7 +32,7 @@ class Ledger:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._work = out / FOLDER / "work"
+        self._work = out / DONE / "work"
 
     def find(self, path: Path, name: str, wanted: Sequence[str]) -> dict[str, Any] | None:
         """Return the record of a file, if it is as it was then and all that was written is still there.
@@ -84,7 +84,7 @@ class Ledger:
 
     def _record(self, name: str) -> Path:
         # Not with_suffix: names may hold dots.
-        return self.out / FOLDER / "files" / f"{name}.json"
+        return self.out / DONE / "files" / f"{name}.json"
 
 
 @contextlib.contextmanager
@@ -103,9 +103,9 @@ def ledger(
         UsageError: another command is writing there, its results come of other models or options, or there are folders
             of these names that no earlier prediction has made.
     """
-    place = out / FOLDER
+    place = out / DONE
     about = {"models": {str(path): _digest(path) for path in checkpoints}, **options}
-    if not (place / "about.json").is_file():
+    if not (place / ABOUT).is_file():
         # They may be the labels of a data set.
         if others := [name for name in folders if (out / name).exists()]:
             raise UsageError(
@@ -119,9 +119,9 @@ def ledger(
             raise UsageError(
                 f"--out {out}: another prediction is writing there; wait for it, or give another folder"
             ) from error
-        _check(place / "about.json", about, out)
+        _check(place / ABOUT, about, out)
         shutil.rmtree(place / "work", ignore_errors=True)
-        write_json(place / "about.json", about)
+        write_json(place / ABOUT, about)
         yield Ledger(out)
 
 
@@ -132,7 +132,7 @@ def _check(path: Path, about: Mapping[str, Any], out: Path) -> None:
         earlier = dict(json.loads(path.read_text(encoding="utf-8")))
         models = dict(earlier["models"])
     except (OSError, ValueError, TypeError, KeyError):
-        raise UsageError(f"--out {out}: its {FOLDER}/{path.name} is damaged; give another folder") from None
+        raise UsageError(f"--out {out}: its {DONE}/{path.name} is damaged; give another folder") from None
     found = []
     if list(models.values()) != list(about["models"].values()):
         same = list(models) == list(about["models"])

@@ -15,10 +15,10 @@ import numpy as np
 import tifffile
 
 from visionlab.console import LOG
-from visionlab.data.images import read
 from visionlab.data.store import write_bytes, write_json
 from visionlab.errors import UsageError
 from visionlab.inference.prediction import Prediction
+from visionlab.inference.series import read_image
 from visionlab.modules.dense_heads import THRESHOLD, DepthHead, MaskHead
 from visionlab.modules.heads import Head
 from visionlab.reports.images import stretch
@@ -85,7 +85,7 @@ class MapWriter:
                 self._png(head.name, name, self._counts(head.name, values))
             else:
                 self._tif(head, name, values)
-        overlay = self._overlay(read(str(prediction.path)), prediction.maps)
+        overlay = self._overlay(read_image(str(prediction.path)), prediction.maps)
         self._png("overlay", name, np.rint(overlay * 255).astype(np.uint8))
 
     def _about(self, head: Head) -> dict[str, Any]:

@@ -13,10 +13,10 @@ import numpy as np
 
 from visionlab.data.channels import STAINS, Channels, read_plane, unlike
 from visionlab.data.files import IMAGE, suffix
-from visionlab.data.images import read
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.inference.files import SUFFIXES
+from visionlab.inference.series import read_image
 
 Array = np.ndarray[Any, Any]
 Source = str | os.PathLike[str] | Array
@@ -154,7 +154,7 @@ def _open(source: Any) -> Opened:
     if isinstance(source, np.ndarray):
         return Opened(_checked(source), None)
     if isinstance(source, str | os.PathLike):
-        return Opened(read(Path(source)), str(source))
+        return Opened(read_image(source), str(source))
     raise TypeError(f"expected an image's path, a NumPy array or a list of these, found {type(source).__name__}")
 
 

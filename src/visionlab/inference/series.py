@@ -23,8 +23,12 @@ from visionlab.data.volume_axes import check_axes
 from visionlab.data.volumes import Volume, open_volume, read_plane
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.files import output_names
+from visionlab.inference.finished import ABOUT, DONE
 
 Voxel = tuple[float | None, float | None, float | None]
+
+# Folders of labels, results and errors beside the images, as the Cell Tracking Challenge names them.
+_LABELS = re.compile(r"\d+_(GT|ST|RES|ERR_SEG)")
 
 # t000, embryo_T12, time-3, frame 0007: what stands before it tells series in one folder apart.
 _TIME = re.compile(r"(?P<before>|.*[^a-z0-9])(?:t|time|frame)[ _-]?(?P<number>\d+)", re.IGNORECASE)
@@ -63,6 +67,28 @@ class Moment:
     series: str
     time: int
     seconds: float | None = None
+
+
+def only_images(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
+    """Return the files but those in folders of the Cell Tracking Challenge's labels, and of what was predicted before.
+
+    Args:
+        files: as found.
+        inputs: as the user named them; what is in such a folder that was named itself is kept.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    named = {folder for text in inputs for path in [Path(text).expanduser()] for folder in (path, *path.parents)}
+    folders = {folder for file in files for folder in file.parents} - named
+    left_out = {folder for folder in folders if _LABELS.fullmatch(folder.name) or (folder / DONE / ABOUT).is_file()}
+    kept = [file for file in files if left_out.isdisjoint(file.parents)]
+    if left_out:
+        one = min(set(files) - set(kept))
+        if not kept:
+            raise UsageError(f"{', '.join(inputs)}: expected images, found labels only, such as {one}")
+        LOG.info("%d files in folders of labels and of predictions left out, such as %s", len(files) - len(kept), one)
+    return kept
 
 
 def arrange(files: Sequence[Path]) -> list[Item]:

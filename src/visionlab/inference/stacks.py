@@ -30,6 +30,8 @@ def predict_frame(
     chosen = range(len(image)) if planes is None else planes
     found: FrameMaps = {}
     for place, maps in enumerate(predict_planes(predictor, image, chosen, tile=tile, overlap=overlap)):
+        if len(chosen) == 1:
+            return {name: values[None] for name, values in maps.items()}  # not held twice, as they may be large
         for name, values in maps.items():
             if name not in found:
                 found[name] = np.empty((len(chosen), *values.shape), np.float32)
@@ -95,7 +97,8 @@ class _Shown:
     def plane(self, z: int) -> Array:
         """Return a plane between its neighbours, C x h x w, on the scale of the files."""
         around = np.clip(np.arange(z - self._beside, z + self._beside + 1), 0, len(self._image) - 1)
-        return np.concatenate([self._resized(int(one)) for one in around], axis=2).transpose(2, 0, 1)
+        parts = [self._resized(int(one)) for one in around]
+        return (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)).transpose(2, 0, 1)
 
     def scaled(self, values: Array) -> torch.Tensor:
         """Return planes or parts of them as the network is given them."""

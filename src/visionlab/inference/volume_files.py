@@ -13,7 +13,7 @@ from visionlab.console import LOG, progress
 from visionlab.data.volumes import StackWriter, Volume
 from visionlab.errors import DataError, UserError
 from visionlab.inference.base import BasePredictor
-from visionlab.inference.files import write_predictions
+from visionlab.inference.files import say_failed, write_predictions
 from visionlab.inference.finished import Ledger, ledger, state_of
 from visionlab.inference.label_files import LabelWriter
 from visionlab.inference.objects import find_objects, instance_heads, parameters_of, summaries, table_of
@@ -92,6 +92,7 @@ def predict_volumes(
     frames = sum(len(record["moments"]) for record in work.records.values())
     points = f", {frames} time points" if frames > len(work.records) else ""
     print(f"{len(work.records)} files predicted{points}: {out / 'objects.csv'}")
+    say_failed(bad, len(files), out)
     return bad
 
 

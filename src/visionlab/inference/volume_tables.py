@@ -10,7 +10,7 @@ from typing import Any
 
 from visionlab.data.planes import plane
 from visionlab.inference.files import printable
-from visionlab.inference.finished import FOLDER, Ledger
+from visionlab.inference.finished import DONE, Ledger
 from visionlab.inference.population import merged_columns, write_population
 from visionlab.inference.prediction import Prediction
 from visionlab.inference.series import Item
@@ -29,7 +29,7 @@ def write_objects(ledger: Ledger, records: Records) -> None:
     for table in tables.values():
         with table.open(encoding="utf-8", newline="") as file:
             headers.append([name for name in next(csv.reader(file)) if name not in ("t", "head", "object")])
-    part = ledger.out / FOLDER / "objects.csv"
+    part = ledger.out / DONE / "objects.csv"
     with part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*_COLUMNS, *merged_columns(headers)], lineterminator="\n")
         writer.writeheader()

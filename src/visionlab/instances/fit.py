@@ -13,8 +13,8 @@ import numpy.typing as npt
 from visionlab.console import LOG, progress
 from visionlab.instances.link import link_planes
 from visionlab.instances.parameters import Cells, Parameters, Separate, check
-from visionlab.instances.segment import segment_plane
-from visionlab.metrics.instances import frame_sums
+from visionlab.instances.segment import drop_small, segment_plane
+from visionlab.metrics.instance_sums import frame_sums
 
 GAIN = 0.001
 """What another setting must gain to be taken: less is chance, and the default is as good."""
@@ -49,7 +49,7 @@ def fit(frames: Sequence[FitFrame], *, separate: Separate, cells: Cells, thresho
     """Return the parameters with the highest mean of object F1 (IoU of at least 0.5) and SEG over all frames.
 
     One parameter after the other is tried at up to nine values, the best one kept; threshold and prominence once more,
-    at half the step. At most 30 segmentations of each frame, one frame in memory at a time. Equals go to the default,
+    at half the step. At most 28 segmentations of each frame, one frame in memory at a time. Equals go to the default,
     so the result is never worse than that on these frames, and the same whenever it is called.
 
     Without true objects, or where nothing is found at any setting, the default is kept, which a warning says.
@@ -128,14 +128,16 @@ def _measured(frame: FitFrame, settings: Sequence[Parameters], separate: Separat
 def _segmented(
     frame: FitFrame, settings: Sequence[Parameters], separate: Separate, cells: Cells
 ) -> Iterator[tuple[Parameters, npt.NDArray[np.int32]]]:
-    """Yield the slices' objects at each setting; once for settings that differ in linking only."""
-    last, labels = None, np.zeros((0, 0, 0), np.int32)
+    """Yield the slices' objects at each setting, segmented only where settings differ in what that depends on."""
+    last, planes = None, []
     for parameters in settings:
-        of_slices = (parameters.threshold, parameters.prominence, parameters.min_area)
-        if of_slices != last:
-            planes = [segment_plane(plane, parameters, separate=separate, cells=cells) for plane in frame.maps]
-            last, labels = of_slices, np.stack(planes)
-        yield parameters, labels
+        # Small objects are dropped at last, so that it can be done here; small spaces must go before walls are divided.
+        whole = parameters if cells == "enclosed" else replace(parameters, min_area=0)
+        needs = (whole.threshold, whole.prominence, whole.min_area)
+        if needs != last:
+            planes = [segment_plane(plane, whole, separate=separate, cells=cells) for plane in frame.maps]
+            last = needs
+        yield parameters, np.stack([drop_small(plane, parameters.min_area) for plane in planes])
 
 
 def _scores(sums: Sums) -> Sums:

@@ -32,7 +32,7 @@ class Parameters:
     """
 
     threshold: float = 0.5
-    prominence: float = 0.75
+    prominence: float = 1.0
     min_area: float = 0.0
     link: float = 0.5
     min_planes: int = 1

@@ -23,9 +23,9 @@ REACH = 8
 """Pixels that a predicted distance of 1 stands for, as of the targets that networks learn."""
 
 _STRIP = 1 << 20  # pixels of a strip
-_DEEP = 32.0  # pixels: a gap in a wall that is twice as wide is none; beyond, depth tells nothing
+_DEEP = 16.0  # pixels: a gap in a wall that is twice as wide is none; the depth beyond tells nothing
 _TRUST = 0.75  # how far a predicted boundary lowers the height: to nothing would lose objects that are all boundary
-_SMALL_HOLE = 0.1  # of the area around it: filled before the shape is looked at
+_SMALL_HOLE = 0.1  # of the area around it
 
 
 def segment(
@@ -92,29 +92,60 @@ def segment_plane(maps: Maps, parameters: Parameters, *, separate: Separate, cel
         raise ValueError(f"maps: expected at least {needed} x H x W for separate={separate}, found {maps.shape}")
     if cells == "enclosed":
         return _enclosed(maps[0], parameters)
-    return _drop_small(_filled(maps, parameters, separate), parameters.min_area)
+    return drop_small(_filled(maps, parameters, separate), parameters.min_area)
 
 
-def _drop_small(labels: Labels, min_area: float) -> Labels:
-    """Return the labels without those of fewer pixels, numbered 1..n."""
+def drop_small(labels: Labels, min_area: float) -> Labels:
+    """Return a plane's labels without those of fewer pixels, numbered 1..n."""
     kept = np.bincount(labels.ravel()) >= max(1, min_area)
     kept[0] = False
     return (np.cumsum(kept) * kept).astype(np.int32)[labels]
 
 
 def _filled(maps: Maps, parameters: Parameters, separate: Separate) -> Labels:
+    """Return objects, numbered with gaps."""
     foreground = maps[0] >= parameters.threshold
-    holes = _holes(foreground)
-    _fill_small(foreground, holes)
+    if not foreground.any():
+        return np.zeros(foreground.shape, np.int32)
     parts: Labels = ndimage.label(foreground)[0]
+    holes = _holes(foreground)
+    every = np.arange(parts.max() + 1) > 0
+    labels = _divided(parts, every, maps, parameters.prominence, separate)
+    owners = _owners(holes, parts)
+    small = (owners > 0) & (np.bincount(holes.ravel()) <= _SMALL_HOLE * np.bincount(parts.ravel())[owners])
+    small[0] = False
+    if small.any():
+        # Holes dent the distance to the edge, so that they may split a nucleus: then it is fewer objects without them.
+        # The gap between three that touch is a small hole too, and filling it doesn't make them fewer. Large holes are
+        # never filled beforehand: a ring of objects would become one disc.
+        solid = np.where(small[holes], owners[holes], parts)
+        pierced = np.isin(np.arange(len(every)), owners[small])
+        whole = _divided(solid, pierced, maps, parameters.prominence, separate)
+        simpler = pierced & (_objects(whole, solid, len(every)) < _objects(labels, parts, len(every)))
+        labels = np.where(simpler[solid], whole + labels.max(), labels)
+    _fill(labels, holes)
+    return labels
+
+
+def _objects(labels: Labels, parts: Labels, n_parts: int) -> npt.NDArray[np.intp]:
+    """Return how many labels there are in each part."""
+    part_of = np.zeros(int(labels.max()) + 1, np.int32)
+    part_of[labels] = parts
+    return np.bincount(part_of[1:], minlength=n_parts)
+
+
+def _divided(parts: Labels, chosen: Mask, maps: Maps, prominence: float, separate: Separate) -> Labels:
+    """Return the objects that the chosen parts (a flag for each number) consist of, 1..n."""
     labels = np.zeros_like(parts)
     n = 0
-    for rows, of in _strips(parts):
+    for rows, of in _strips(parts, chosen):
         mask = of[parts[rows]]
-        found = basins(_height(maps[:, rows], mask, separate), mask, parameters.prominence)[0]
-        labels[rows] += found + np.where(mask, np.int32(n), np.int32(0))
+        across = np.flatnonzero(mask.any(axis=0))
+        columns = slice(int(across[0]), int(across[-1]) + 1)
+        mask = mask[:, columns]
+        found = basins(_height(maps[:, rows, columns], mask, separate), mask, prominence)[0]
+        labels[rows, columns][mask] = found[mask] + n
         n += int(found.max())
-    _fill(labels, holes)
     return labels
 
 
@@ -130,20 +161,18 @@ def _height(maps: Maps, mask: Mask, separate: Separate) -> Heights:
     return depth
 
 
-def _strips(parts: Labels) -> Iterator[tuple[slice, Mask]]:
-    """Yield rows of a plane and which parts (by number) to separate in them: whole parts, each once.
+def _strips(parts: Labels, chosen: Mask) -> Iterator[tuple[slice, Mask]]:
+    """Yield rows of a plane and which of the chosen parts to divide in them: whole parts, each once.
 
     What separates works on whole windows at 60 bytes a pixel: on strips it needs memory only for what it works on.
     """
     height, width = parts.shape
-    n = int(parts.max())
-    first, last = np.zeros(n + 1, np.int64), np.zeros(n + 1, np.int64)
+    first, last = np.zeros(len(chosen), np.int64), np.zeros(len(chosen), np.int64)
     for y in range(height):
         last[parts[y]] = y
         first[parts[height - 1 - y]] = height - 1 - y
-    strip = first // max(1, _STRIP // width)
-    strip[0] = -1
-    for number in np.unique(strip[1:]):
+    strip = np.where(chosen, first // max(1, _STRIP // width), -1)
+    for number in np.unique(strip[chosen]):
         of = strip == number
         yield slice(int(first[of].min()), int(last[of].max()) + 1), of
 
@@ -171,22 +200,6 @@ def _owners(holes: Labels, labels: Labels) -> npt.NDArray[np.int32]:
     return np.where(low == high, low, 0).astype(np.int32)
 
 
-def _fill_small(foreground: Mask, holes: Labels) -> None:
-    """Fill the holes that are small for the part around them.
-
-    A hole would otherwise dent the distance to the edge and split a nucleus in two. A small gap between touching
-    objects is filled as well, which does no harm, and is emptied again by :func:`_fill`. A large one must not be: the
-    ring of objects around it would look like one disc.
-    """
-    if not holes.any():
-        return
-    parts = ndimage.label(foreground)[0]
-    owners = _owners(holes, parts)
-    small = (owners > 0) & (np.bincount(holes.ravel()) <= _SMALL_HOLE * np.bincount(parts.ravel())[owners])
-    small[0] = False
-    foreground |= small[holes]
-
-
 def _fill(labels: Labels, holes: Labels) -> None:
     """Give each hole to the one object around it, else to the background."""
     if holes.any():
@@ -210,4 +223,4 @@ def _enclosed(walls: Maps, parameters: Parameters) -> Labels:
     near = ndimage.binary_dilation(cells == 0)  # the spaces are divided already: only what borders on walls grows
     grown = watershed(np.nan_to_num(walls, nan=1.0), np.where(near, cells, 0), mask=near).astype(np.int32, copy=False)
     cells = np.where(near, grown, cells)
-    return _drop_small(np.where(outside[cells], np.int32(0), cells), parameters.min_area)
+    return drop_small(np.where(outside[cells], np.int32(0), cells), parameters.min_area)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,15 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.metrics import at_threshold
-from visionlab.metrics.histograms import BINS
-from visionlab.metrics.instances import METRICS
 from visionlab.reports import style
-from visionlab.reports.dense import Scores, score_by_group, score_histogram
+from visionlab.reports.cell_tables import Cells, frames_word
+from visionlab.reports.dense import score_by_group, score_histogram
 from visionlab.reports.population import population_figure
 from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
-from visionlab.reports.tables import Part
-from visionlab.reports.text import axis_label, count, decimals, digits, key_metric, measure, metric_label, shorten
+from visionlab.reports.text import axis_label, count, decimals, digits, measure, metric_label, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,121 +27,6 @@ OBJECT_METRICS = ("f1", "seg", "det")
 FEW = 40
 """Of as few values single ones are seen as well as their quartiles."""
 MAX_BINS = 30
-
-
-@dataclass(frozen=True)
-class Cells:
-    """What is known of the slices and time points of a split, for one head.
-
-    Attributes:
-        head: its name.
-        spec: its entry of run.json.
-        scores: the overlap of each slice and its group.
-        places: N x 2, place in the volume and time point of each slice, NaN where unknown; None where none is known.
-        frames: a row a time point: ``sequence``, ``time``, ``objects_true``, ``objects_pred``, ``f1``, ``seg`` and
-            ``det``; None where labels don't tell objects apart.
-        metrics: of metrics.json; may lack any.
-        caption: the line under each figure of time points.
-    """
-
-    head: str
-    spec: Mapping[str, Any]
-    scores: Scores
-    places: Array | None
-    frames: pd.DataFrame | None
-    metrics: Mapping[str, Mapping[str, Any]]
-    caption: str
-
-    @classmethod
-    def of(cls, part: Part) -> Cells:
-        """Read the tables of slices and of time points.
-
-        Raises:
-            ValueError: no slice has an overlap.
-        """
-        values = part.table[f"{part.head}_{key_metric(part.spec)}"].to_numpy(dtype=float)
-        group = part.table["group"].astype(str).to_numpy()
-        places = np.full((len(values), 2), np.nan)
-        for k, name in enumerate(("z", "time")):
-            if name in part.table:
-                found = part.table[name].to_numpy(dtype=float)
-                places[:, k] = np.where(found >= 0, found, np.nan)
-        good = np.isfinite(values)
-        frames = part.frames
-        if frames is not None and ("objects_true" not in frames or frames["objects_true"].isna().all()):
-            frames = None
-        caption = _caption(part, len(values), _slices_word(part.spec), len(set(group)), _without(values, part.spec))
-        about = ""
-        if frames is not None:
-            about = _caption(part, len(frames), _frames_word(part.spec), frames["group"].nunique())
-        return cls(
-            head=part.head,
-            spec=part.spec,
-            scores=_scores(part.head, part.spec, values, group, caption),
-            places=places[good] if np.isfinite(places[good]).any() else None,
-            frames=frames,
-            metrics=part.metrics,
-            caption=about,
-        )
-
-    @classmethod
-    def of_rows(cls, rows: Array, spec: Mapping[str, Any], data_name: str) -> Cells:
-        """Take the rows of the validation while training: histograms of probabilities, or sums, of windows.
-
-        Raises:
-            ValueError: no window has an overlap.
-        """
-        sums = at_threshold(rows, float(spec.get("threshold") or 0.5)) if rows.shape[1] == 2 * BINS else rows
-        metric = METRICS[key_metric(spec)]
-        values = metric.values(metric.sample_terms(sums))
-        head = str(spec["columns"][0])
-        parts = [f"val: {count(len(values), 'window')}", _without(values, spec), data_name]
-        scores = _scores(head, spec, values, np.full(len(values), "validation"), " · ".join(filter(None, parts)))
-        return cls(head, spec, scores, None, None, {}, "")
-
-    @property
-    def timed(self) -> pd.DataFrame | None:
-        """The time points whose time is known, if they are several of one sequence."""
-        if self.frames is None or "time" not in self.frames:
-            return None
-        known = self.frames[self.frames["time"].to_numpy(dtype=float) >= 0]
-        several = len(known) and known.groupby(known["sequence"].astype(str))["time"].nunique().max() > 1
-        return known if several else None
-
-
-def _scores(head: str, spec: Mapping[str, Any], values: Array, group: npt.NDArray[Any], caption: str) -> Scores:
-    good = np.isfinite(values)
-    if not good.any():
-        raise ValueError(f"no slice has a finite {key_metric(spec)} of {head}")
-    return Scores(
-        head=head,
-        score=metric_label(key_metric(spec), short=True, spec=spec),
-        unit="",
-        rising=True,
-        values=values[good],
-        group=group[good],
-        areas=None,
-        aligned=None,
-        caption=caption,
-    )
-
-
-def _caption(part: Part, n: int, noun: str, groups: int, left_out: str = "") -> str:
-    parts = [f"{part.stage}: {count(n, noun)} of {count(groups, 'group')}", left_out]
-    return " · ".join(filter(None, [*parts, "generated sample" if part.synthetic else ""]))
-
-
-def _without(values: Array, spec: Mapping[str, Any]) -> str:
-    n = int((~np.isfinite(values)).sum())
-    return f"{n} without foreground in truth and prediction, not drawn" if n else ""
-
-
-def _slices_word(spec: Mapping[str, Any]) -> str:
-    return "slice" if spec.get("dimensions") == 3 else "image"
-
-
-def _frames_word(spec: Mapping[str, Any]) -> str:
-    return "volume" if spec.get("dimensions") == 3 else "image"
 
 
 def histogram(c: Cells) -> Figure:
@@ -213,7 +93,7 @@ def counts(c: Cells) -> Figure:
         axes.scatter(true[at], pred[at], s=34, alpha=0.75, linewidths=0, label=name, zorder=2, **look)
     axes.set(xlim=(0, end), ylim=(0, end))
     axes.set_aspect("equal")
-    axes.set(xlabel=f"true objects in a {_frames_word(c.spec)}", ylabel="predicted objects")
+    axes.set(xlabel=f"true objects in a {frames_word(c.spec)}", ylabel="predicted objects")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
     if len(set(known["sequence"])) > 1:
@@ -250,8 +130,8 @@ def objects(c: Cells) -> Figure:
         label = metric_label(name, short=True, spec=c.spec)
         axes.set_title(f"{label}: {measure(entry)}" if entry else label, fontsize=11.5, pad=5)
         axes.set_ylim(-0.03, 1.03)
-        axes.set_ylabel(f"of a {_frames_word(c.spec)}", fontsize=10.5)
-    many = f"the {len(shown)} {_frames_word(c.spec)}s, best first, each metric by itself"
+        axes.set_ylabel(f"of a {frames_word(c.spec)}", fontsize=10.5)
+    many = f"the {len(shown)} {frames_word(c.spec)}s, best first, each metric by itself"
     rows[-1].set_xlabel("time point" if timed is not None else many)
     rows[-1].xaxis.set_major_locator(MaxNLocator(nbins=10, integer=True))
     if timed is not None and len(set(shown["sequence"])) > 1:

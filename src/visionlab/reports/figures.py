@@ -11,7 +11,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from visionlab.reports import cell_figures
-from visionlab.reports.cell_figures import Cells
+from visionlab.reports.cell_tables import Cells
 from visionlab.reports.dense import Scores, area_scatter, scale_scatter, score_by_group, score_histogram
 from visionlab.reports.label_matrices import taken_for, true_and_predicted
 from visionlab.reports.multilabel import Labelled, calibration_curves, f1_by_class

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,10 @@ from visionlab.reports.run import SPLITS, Run, read_run
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PNG = b"\x89PNG\r\n\x1a\n"
+FORMS = {b"\x89PNG\r\n\x1a\n": "png", b"GIF8": "gif"}
+"""How the files of pictures begin -> what they are."""
+MAX_ANIMATION = 3_000_000
+"""Bytes of an animation up to which a report holds it."""
 
 
 def write_report(run_dir: Path | str) -> Path:
@@ -56,6 +59,7 @@ def write_report(run_dir: Path | str) -> Path:
             versions=facts.versions(run),
             config=yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
             caveats=caveats(run),
+            leak=run.leak,
         )
     )
     path = run.path / "report.html"
@@ -78,22 +82,24 @@ def environment() -> jinja2.Environment:
         "measure": text.measure,
         "value": text.value,
         "unit": text.unit_text,
-        "metric_label": text.metric_label,
     }
     env.globals["better"] = text.BETTER
     return env
 
 
 def picture(path: Path, words: str, width: str) -> dict[str, str]:
-    """Return what the template needs of a PNG: ``src`` (a data URI), ``alt`` and ``width``: half, middle or page.
+    """Return what the template needs of a PNG or GIF: ``src`` (a data URI), ``alt`` and ``width``: half, middle, page.
 
     Raises:
-        ValueError: not a PNG.
+        ValueError: neither of them, or an animation that is too large for a page.
     """
     content = path.read_bytes()
-    if not content.startswith(PNG):
-        raise ValueError(f"{path.name} is not a PNG file")
-    return {"src": _data_uri(content), "alt": words, "width": width}
+    form = next((form for start, form in FORMS.items() if content.startswith(start)), "")
+    if not form:
+        raise ValueError(f"{path.name} is neither a PNG nor a GIF file")
+    if form == "gif" and len(content) > MAX_ANIMATION:
+        raise ValueError(f"{path.name} has {len(content) / 1e6:.1f} MB, too much for this page: open the file itself")
+    return {"src": _data_uri(content, form), "alt": words, "width": width}
 
 
 def png(figure: Figure, words: str) -> dict[str, str]:
@@ -103,8 +109,8 @@ def png(figure: Figure, words: str) -> dict[str, str]:
     return {"src": _data_uri(content.getvalue()), "alt": words, "width": "half"}
 
 
-def _data_uri(content: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+def _data_uri(content: bytes, form: str = "png") -> str:
+    return f"data:image/{form};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _draw(run: Run, name: str, words: str, make: Callable[[], Figure], width: str = "half") -> list[dict[str, str]]:
@@ -117,12 +123,13 @@ def _draw(run: Run, name: str, words: str, make: Callable[[], Figure], width: st
 
 
 def _ready(run: Run, name: str, words: str) -> list[dict[str, str]]:
-    """Take ``plots/<name>.png``, which only training or evaluation can draw because it needs the images."""
-    path = run.path / "plots" / f"{name}.png"
+    """Take ``plots/<name>.png``, or .gif, which only training or evaluation can draw because it needs the images."""
+    moving = run.path / "plots" / f"{name}.gif"
+    path = moving if moving.is_file() else moving.with_suffix(".png")
     if not path.is_file():
         run.missing[f"plots/{name}.png"] = "drawn from the images at the end of training or evaluation, not from tables"
         return []
-    shown = run.attempt(f"plots/{name}.png", lambda: picture(path, words, "page"))
+    shown = run.attempt(f"plots/{path.name}", lambda: picture(path, words, "middle" if path == moving else "page"))
     return [shown] if shown else []
 
 
@@ -141,8 +148,8 @@ def _result_figures(run: Run) -> list[dict[str, str]]:
         for name, place in FIGURES[kind].parts(head, spec["columns"]).items() if stage else ():
             where = f"{stage}/{place}/"
             entries = {key.removeprefix(where): entry for key, entry in run.metrics.items() if key.startswith(where)}
-            table, classes = run.predictions[stage], run.classes.get(stage)
-            part = Part(table, head, name, spec, stage, entries, run.synthetic, classes)
+            table, details = run.predictions[stage], (run.classes.get(stage), run.frames.get(stage))
+            part = Part(table, head, name, spec, stage, entries, run.synthetic, *details)
             shown = run.attempt(f"figures of {name}", partial(FIGURES[kind].read, part))
             for drawing in FIGURES[kind].of(shown) if shown is not None else ():
                 file = f"{stage}_{_file_name(name)}_{drawing.key}"
@@ -180,8 +187,17 @@ def _training_figures(run: Run) -> list[dict[str, str]]:
 
 def data_figures(run: Run) -> list[dict[str, str]]:
     """Return the figures of what the data are: distributions of the targets, examples."""
+    from visionlab.reports.outputs import MANY
+
     drawn: list[dict[str, str]] = []
-    for column, about in data_facts.described(run).items() if run.index is not None else ():
+    described = data_facts.described(run) if run.index is not None else {}
+    for head, spec in run.heads.items():
+        columns = [column for column in spec["columns"] if column in described]
+        if len(columns) > MANY:
+            panels = partial(_panels_figure, run, head, {column: described.pop(column).unit for column in columns})
+            words = f"Distribution of {head} in each split."
+            drawn += _draw(run, f"targets_{_file_name(head)}", words, panels, "page")
+    for column, about in described.items():
         words = f"Distribution of {about.words} in each split."
         drawn += _draw(run, f"targets_{_file_name(column)}", words, partial(_target_figure, run, column, about))
     for head, spec in class_table.label_heads(run).items():
@@ -198,6 +214,13 @@ def _target_figure(run: Run, column: str, about: data_facts.Described) -> Figure
     from visionlab.reports.data_figures import target_histogram
 
     return target_histogram(data_facts.targets(run, column), about.words, about.unit, about.step, facts.data_name(run))
+
+
+def _panels_figure(run: Run, head: str, units: Mapping[str, str]) -> Figure:
+    from visionlab.reports.target_panels import target_panels
+
+    values = {column: data_facts.targets(run, column) for column in units}
+    return target_panels(values, head, next(iter(units.values())), facts.data_name(run))
 
 
 def _counts_figure(run: Run, head: str) -> Figure:

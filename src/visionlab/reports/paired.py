@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from visionlab.metrics import METRICS, group_interval
 from visionlab.metrics.regression import METRICS as OF_NUMBERS
 from visionlab.reports import style
-from visionlab.reports.cells import CellView, Compared
+from visionlab.reports.cell_panes import CellView
+from visionlab.reports.cells import Compared
 from visionlab.reports.facts import samples_word
 from visionlab.reports.kept import Kept
 from visionlab.reports.run import Run

@@ -24,6 +24,7 @@ class Part:
         metrics: metric -> its entry of metrics.json for this column; may lack any.
         synthetic: whether the data is a generated sample.
         classes: predictions/<split>_classes.csv, for a head of classes.
+        frames: predictions/<split>_frames.csv, for a head of instances.
     """
 
     table: pd.DataFrame
@@ -34,6 +35,7 @@ class Part:
     metrics: Mapping[str, dict[str, Any]]
     synthetic: bool
     classes: pd.DataFrame | None = None
+    frames: pd.DataFrame | None = None
 
 
 def table_caption(stage: str, images: int, groups: int, left_out: str, synthetic: bool) -> str:

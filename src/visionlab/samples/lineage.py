@@ -22,13 +22,16 @@ from visionlab.samples.fluorescence import OFFSET, photographed
 from visionlab.samples.nuclei import table
 
 LINEAGES = ("A", "E", "M", "P", "C", "D", "Z")
-FIELD = 53.0  # um, side of the field of view
+FIELD = 51.0  # um, side of the field of view
 TIMES = (25.0, 118.0)  # minutes of the first and the last time point
 TEMPI = (0.85, 1.2)  # embryos develop as fast as this, in warmth or cold
 START = 8.0  # minutes that an embryo's series may begin earlier or later
 
-GLOW = {"A": 0.5, "E": 1.15, "M": 0.8, "P": 1.7, "C": 0.65, "D": 1.35, "Z": 2.3}
+GLOW = {"A": 0.45, "E": 1.2, "M": 0.85, "P": 1.7, "C": 0.65, "D": 1.4, "Z": 2.2}
 """How bright a lineage's nuclei are."""
+
+DENSE = 3.4  # um, radius of a nucleus of that brightness; smaller ones are brighter, as all have the same DNA
+DENSITY = 2.0  # power of the radius by which they are: 3 would give all nuclei the same light
 
 HOLLOW = "E"  # the lineage whose nuclei are dark in the middle
 THICKNESS = 6.0  # um of nucleus that give a light of 1
@@ -37,7 +40,7 @@ LAYERS = 5  # of the depth, each with a blur of its own
 BLUR = (0.3, 0.8)  # um, standard deviation of the point spread in the first and the last layer
 ATTENUATION = 50.0  # um of depth that leave 1 / e of the light
 LEVEL = 420.0  # grey levels that a light of 1 gives, in the median
-WHITE = 1000.0  # grey levels above darkness that are white in the file
+WHITE = 1500.0  # grey levels above darkness that are white in the file
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ class LineageSet:
         embryo, times, seeds = self._series(part)
         rng = np.random.default_rng(seeds[0])
         pose = Pose.random(rng, tilt=0.3, shift=1.5)
-        level = LEVEL * rng.lognormal(0, 0.15)
+        level = LEVEL * rng.lognormal(0, 0.08)
         for time, (moment, seed) in enumerate(zip(embryo.moments(times), seeds[1:], strict=True)):
             light = projected(nuclei_of(embryo, moment, pose), body(embryo, pose), self.image_size)
             grey = photographed(np.random.default_rng(seed), level * light).astype(np.float32)
@@ -166,7 +169,7 @@ def _add(plane: Array, nucleus: Nucleus, pixel: float) -> None:
     lineage = nucleus.name[0]
     if lineage == HOLLOW:
         thick *= 0.35 + 0.65 * np.minimum(gauge / 0.4, 1)
-    glow = GLOW.get(lineage, CYTOPLASM)
+    glow = GLOW[lineage] * (DENSE / nucleus.radius) ** DENSITY if lineage in GLOW else CYTOPLASM
     plane[low[0] : high[0], low[1] : high[1]] += (glow * nucleus.brightness * thick).astype(np.float32)
 
 

@@ -1,0 +1,142 @@
+"""A run on volumes: trained on windows, judged on whole time points, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import train_dense
+from visionlab.assembly import make_data
+from visionlab.config import compose_run
+from visionlab.errors import ConfigError
+from visionlab.evaluation import evaluate_own
+from visionlab.inference import load
+from visionlab.inference.stacks import predict_frame
+from visionlab.modules.instance_head import InstanceHead
+
+OBJECTS = ("precision", "recall", "f1", "seg", "det", "count_error")
+
+
+def metrics(run: Path) -> dict[str, dict[str, float]]:
+    return dict(json.loads((run / "metrics.json").read_text()))
+
+
+def test_pixels_and_objects_are_measured_on_whole_time_points(nuclei_run: Path) -> None:
+    found = metrics(nuclei_run)
+    for name in ("iou", "dice", *OBJECTS):
+        entry = found[f"test/nuclei/{name}"]
+        assert entry["value"] is not None, name
+        # Otsu's threshold finds nuclei, which are bright.
+        assert entry["baseline"] is not None, name
+    frames = pd.read_csv(nuclei_run / "predictions" / "test_frames.csv")
+    slices = pd.read_csv(nuclei_run / "predictions" / "test.csv")
+    assert found["test/nuclei/f1"]["n"] == len(frames) == 3
+    assert found["test/nuclei/iou"]["n"] <= len(slices)
+    assert set(slices["frame"]) == set(frames["frame"])
+    assert {"sequence", "time", "z", "nuclei_iou", "nuclei_area_true"} <= set(slices)
+    assert slices["sequence"].nunique() == 1
+    pooled = 2 * frames["hits"].sum() / (frames["objects_true"] + frames["objects_pred"]).sum()
+    assert found["test/nuclei/f1"]["value"] == pytest.approx(pooled)
+    weighted = (frames["seg"] * frames["seg_n"]).sum() / frames["seg_n"].sum()
+    assert found["test/nuclei/seg"]["value"] == pytest.approx(weighted, rel=1e-5)
+    area = slices["nuclei_area_true"]
+    both = (area + slices["nuclei_area_pred"]) * slices["nuclei_iou"].fillna(0) / (1 + slices["nuclei_iou"].fillna(0))
+    iou = both.sum() / (area + slices["nuclei_area_pred"] - both).sum()
+    assert found["test/nuclei/iou"]["value"] == pytest.approx(iou, rel=1e-4)
+
+
+def test_what_objects_are_found_with_is_fitted_on_validation_and_kept_in_the_checkpoint(nuclei_run: Path) -> None:
+    (head,) = load(nuclei_run).heads
+    assert isinstance(head, InstanceHead)
+    assert bool(head.fitted)
+    about = json.loads((nuclei_run / "run.json").read_text())["heads"]["nuclei"]
+    assert about["parameters"] == head.found.describe()
+    assert about["fitted"]
+    assert about["dimensions"] == 3
+    last = load(nuclei_run / "checkpoints" / "last.ckpt").heads[0]
+    assert isinstance(last, InstanceHead)
+    assert not bool(last.fitted)
+
+
+def test_evaluating_again_gives_the_same_figures(nuclei_run: Path) -> None:
+    before = metrics(nuclei_run)
+    evaluate_own(nuclei_run, "test", "cpu")
+    assert metrics(nuclei_run) == before
+
+
+def test_the_report_keeps_overlap_of_slices_and_of_volumes_apart(nuclei_run: Path) -> None:
+    page = (nuclei_run / "report.html").read_text()
+    assert "2D IoU" in page
+    assert "SEG (3D" in page
+    assert "Otsu" in page
+
+
+def test_the_model_gives_a_map_and_a_count_for_a_slice(nuclei_run: Path) -> None:
+    image = np.random.default_rng(0).integers(90, 900, (40, 52)).astype(np.uint16)
+    prediction = load(nuclei_run).predict(image)
+    assert prediction.maps["nuclei"].shape == (40, 52)
+    assert prediction.values["nuclei_count"] == int(prediction.values["nuclei_count"])
+
+
+def test_neighbouring_slices_are_channels(nuclei_run: Path) -> None:
+    predictor = load(nuclei_run)
+    assert predictor.neighbours == 1
+    volume = np.random.default_rng(0).integers(90, 900, (3, 40, 52, 1)).astype(np.uint16)
+    maps = predict_frame(predictor, volume)["nuclei"]
+    assert maps.shape == (3, 2, 40, 52)
+    other = volume.copy()
+    other[2] = other[2, ::-1]
+    changed = predict_frame(predictor, other)["nuclei"]
+    assert not np.allclose(changed[1], maps[1])
+    assert np.allclose(changed[0], maps[0], atol=1e-5)
+
+
+def test_walls_are_measured_by_their_pixels(membrane_root: Path, tmp_path: Path) -> None:
+    run = train_dense("celegans_membrane", tmp_path / "run", membrane_root, "trainer.max_epochs=1")
+    found = metrics(run)
+    assert found["test/membrane/iou"]["value"] is not None
+    assert "test/membrane/seg" not in found
+
+
+def test_random_slices_are_marked_as_leaking(nuclei_root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.split_by=random_slices"])
+    data = make_data(cfg)
+    data.setup()
+    assert data.splits.source.startswith("LEAKS: ")
+    assert any("LEAKS" in remark for remark in data.remarks())
+    assert any("LEAKS" in record.message for record in caplog.records)
+    frames = [set(data.table["frame"].iloc[data.rows[split]]) for split in ("train", "test")]
+    assert frames[0] & frames[1]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("heads.nuclei.separate=colour", "heads.nuclei.separate"),
+        ("heads.nuclei.cells=round", "heads.nuclei.cells"),
+        ("heads.nuclei.cells=enclosed", "expected none with cells=enclosed"),
+        ("heads.nuclei.thresholds=f1", "only heads of labels"),
+        ("monitor=val/nuclei/seg", "monitor"),
+        ("loss=mse", ""),
+        ("data.neighbours=-1", "data.neighbours"),
+        ("data.empty=1.5", "data.empty"),
+        ("data.fit=natural", "data.fit"),
+        ("data.normalize=percentiles", "data.normalize"),
+        ("data.split_by=volume", "data.split_by"),
+    ],
+)
+def test_wrong_settings_are_named(override: str, message: str) -> None:
+    if not message:
+        compose_run(["task=celegans_nuclei", override])
+        return
+    with pytest.raises(ConfigError, match=message):
+        compose_run(["task=celegans_nuclei", override])
+
+
+def test_options_of_instances_are_refused_on_other_heads() -> None:
+    with pytest.raises(ConfigError, match="only heads of instances"):
+        compose_run(["task=depth_mask", "heads.mask.separate=boundary"])
