@@ -49,7 +49,7 @@ def fit(frames: Sequence[FitFrame], *, separate: Separate, cells: Cells, thresho
     """Return the parameters with the highest mean of object F1 (IoU of at least 0.5) and SEG over all frames.
 
     One parameter after the other is tried at up to nine values, the best one kept; threshold and prominence once more,
-    at half the step. At most 28 segmentations of each frame, one frame in memory at a time. Equals go to the default,
+    at half the step. At most 26 segmentations of each frame, one frame in memory at a time. Equals go to the default,
     so the result is never worse than that on these frames, and the same whenever it is called.
 
     Without true objects, or where nothing is found at any setting, the default is kept, which a warning says.

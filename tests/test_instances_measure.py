@@ -1,0 +1,123 @@
+"""Measured objects: analytic shapes, units, brightness; and the baseline's maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from skimage.measure import regionprops_table
+
+from visionlab.instances.measure import measure
+from visionlab.instances.otsu import otsu_maps
+
+VOXEL = (1.75, 0.8, 0.5)
+
+
+def box() -> np.ndarray:
+    ids = np.zeros((6, 20, 30), np.int32)
+    ids[1:5, 3:9, 10:21] = 4
+    return ids
+
+
+def test_a_box_is_measured_exactly() -> None:
+    image = np.full((6, 20, 30, 1), 7, np.uint16)
+    image[1:5, 3:9, 10:21] = 100
+    image[2, 4, 12] = 60_000
+    (row,) = measure(box(), image, VOXEL, volume=True).to_dict("records")
+    assert row == {
+        "object": 4,
+        **dict(zip(("z", "y", "x", "z_um", "y_um", "x_um"), (2.5, 5.5, 15.0, 2.5 * 1.75, 5.5 * 0.8, 7.5), strict=True)),
+        "volume_px": 264,
+        "volume_um3": pytest.approx(264 * 0.7),
+        "planes": 4,
+        "intensity_mean": (263 * 100 + 60_000) / 264,
+        "intensity_max": 60_000,
+        "intensity_sum": 263 * 100 + 60_000,
+        **dict(zip(("z0", "y0", "x0", "z1", "y1", "x1"), (1, 3, 10, 5, 9, 21), strict=True)),
+    }
+
+
+def test_columns_stand_in_order_and_only_those_that_are_known() -> None:
+    table = measure(box(), None, None, volume=True)
+    assert list(table) == ["object", "z", "y", "x", "volume_px", "planes", "z0", "y0", "x0", "z1", "y1", "x1"]
+    flat = measure(box()[1:2], None, (None, 0.8, 0.5), volume=False)
+    assert list(flat) == ["object", "y", "x", "y_um", "x_um", "area_px", "area_um2", "y0", "x0", "y1", "x1"]
+    assert flat["area_um2"].tolist() == [pytest.approx(66 * 0.4)]
+    partly = measure(box(), None, (None, 0.8, 0.5), volume=True)
+    assert {"y_um", "x_um"} < set(partly)
+    assert not {"z_um", "volume_um3"} & set(partly)
+
+
+def test_round_bodies_have_their_centre_and_volume() -> None:
+    z, y, x = np.indices((41, 61, 61))
+    centre, radii = (20, 31, 28), (15.3, 24.6, 20.2)
+    inside = sum(((a - c) / r) ** 2 for a, c, r in zip((z, y, x), centre, radii, strict=True)) <= 1
+    table = measure(inside.astype(np.uint8), None, VOXEL, volume=True)
+    assert table[["z", "y", "x"]].to_numpy()[0] == pytest.approx(centre, abs=1e-12)
+    exact = 4 / 3 * np.pi * np.prod(radii)
+    assert table["volume_px"][0] == pytest.approx(exact, rel=0.005)
+    assert table["volume_um3"][0] == pytest.approx(exact * np.prod(VOXEL), rel=0.005)
+    assert table["planes"][0] == 31
+
+
+def test_it_agrees_with_a_reference_on_random_labels() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.kron(rng.integers(0, 5, (3, 6, 7)), np.ones((2, 3, 4), int)) * 30_000
+    image = rng.integers(0, 65_536, (*ids.shape, 2)).astype(np.uint16)
+    table = measure(ids, image, None, volume=True)
+    names = ("label", "centroid", "area", "bbox", "intensity_mean", "intensity_max")
+    columns = regionprops_table(ids, image, properties=names)
+    assert table["object"].tolist() == columns["label"].tolist() == [30_000, 60_000, 90_000, 120_000]
+    for name, reference in (
+        *((axis, f"centroid-{k}") for k, axis in enumerate("zyx")),
+        *((f"{axis}{end}", f"bbox-{k + 3 * end}") for end in (0, 1) for k, axis in enumerate("zyx")),
+        *((f"intensity_{of}_{c + 1}", f"intensity_{of}-{c}") for of in ("mean", "max") for c in (0, 1)),
+        ("volume_px", "area"),
+    ):
+        np.testing.assert_allclose(table[name], columns[reference], rtol=1e-12, err_msg=name)
+    np.testing.assert_array_equal(table["intensity_sum_2"], [image[ids == n, 1].sum() for n in table["object"]])
+
+
+def test_ids_of_any_size_objects_at_the_edge_and_single_pixels() -> None:
+    ids = np.zeros((1, 400, 400), np.int64)
+    ids[0, ::2, ::2] = 50_001 + np.arange(40_000).reshape(200, 200)
+    ids[0, 399, 399] = 2**31 - 1
+    image = -np.arange(ids.size, dtype=np.float32).reshape(1, 400, 400, 1)
+    table = measure(ids, image, None, volume=False)
+    assert len(table) == 40_001
+    assert table["object"].is_monotonic_increasing
+    assert table.iloc[-1][["object", "y", "x", "area_px"]].tolist() == [2**31 - 1, 399, 399, 1]
+    assert table.iloc[201][["y", "x", "y0", "x0", "y1", "x1"]].tolist() == [2, 2, 2, 2, 3, 3]
+    assert table["intensity_max"].iloc[201] == -(2 * 400 + 2)
+
+
+def test_without_objects_the_table_is_empty_with_its_columns() -> None:
+    labels = np.zeros((3, 4, 5), np.int32)
+    table = measure(labels, np.zeros((3, 4, 5, 1), np.uint8), VOXEL, volume=True)
+    full = measure(labels + 1, np.zeros((3, 4, 5, 1), np.uint8), VOXEL, volume=True)
+    assert len(table) == 0
+    assert list(table) == list(full)
+    assert pd.concat([table, full]).shape == full.shape
+
+
+def test_arrays_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="labels: expected 1 x H x W ids, found int32 of shape"):
+        measure(box(), None, None, volume=False)
+    with pytest.raises(ValueError, match="labels: expected Z x H x W ids, found float64"):
+        measure(np.zeros((1, 2, 3)), None, None, volume=True)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="image: expected Z x H x W x C"):
+        measure(box(), np.zeros((6, 20, 31, 1)), None, volume=True)
+
+
+def test_otsu_takes_one_threshold_for_the_whole_frame() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 5, (3, 20, 20, 1))
+    image[1, 5:12, 6:13] += 300
+    maps = otsu_maps(image.astype(np.uint16))
+    assert maps.shape == (3, 1, 20, 20)
+    assert maps.dtype == np.float32
+    expected = np.zeros((3, 1, 20, 20))
+    expected[1, 0, 5:12, 6:13] = 1
+    np.testing.assert_array_equal(maps, expected)  # a threshold of its own would divide the noise of the others
+    np.testing.assert_array_equal(otsu_maps(np.repeat(image, 3, axis=-1)), expected)
+    assert not otsu_maps(np.full((2, 4, 5, 1), 9, np.uint8)).any()
