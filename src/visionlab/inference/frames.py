@@ -27,6 +27,8 @@ from visionlab.modules.instance_head import InstanceHead
 
 Array = np.ndarray[Any, Any]
 
+# What the baseline makes objects with: less than these pixels of a slice are taken as noise.
+_PLAIN = Parameters(min_area=10)
 MOST_FITTED = 12
 """Time points of the validation split, evenly spread, that the finding of objects is fitted on."""
 
@@ -43,7 +45,7 @@ def measure_frames(predictor: Predictor, data: ImageDataModule, split: str, head
     """Predict the time points of a split from their files, find objects and compare both with the labels.
 
     Pixels are compared in the slices that are in the split; objects in the whole time point, and stand in the first of
-    its rows. The baseline is Otsu's threshold of the time point, with objects told apart by their shape.
+    its rows. The baseline is Otsu's threshold of the smoothed time point, with objects told apart by their shape.
 
     Args:
         predictor: with what it finds objects with fitted already.
@@ -60,9 +62,8 @@ def measure_frames(predictor: Predictor, data: ImageDataModule, split: str, head
         labels = head.segment(maps, volume=frame.volume)
         scores = _into(model, place, frame, maps[:, 0] >= head.found.threshold, labels)
         simple = otsu_maps(frame.image)
-        plain = Parameters()
-        found = segment(simple, plain, separate="none", cells=head.cells, volume=frame.volume)
-        _into(baseline, place, frame, simple[:, 0] >= plain.threshold, found)
+        found = segment(simple, _PLAIN, separate="none", cells=head.cells, volume=frame.volume)
+        _into(baseline, place, frame, simple[:, 0] >= _PLAIN.threshold, found)
         about = {"frame": frame.id, "group": frame.group, "sequence": frame.sequence, "time": frame.time}
         table.append({**about, "objects_pred": len(np.unique(labels[labels > 0])), **scores})
     return FrameRows(model, baseline, pd.DataFrame(table))

@@ -1,7 +1,7 @@
 """From a network's maps to objects: each slice by itself, then linked through z.
 
-Plain numpy, SciPy and scikit-image. Memory of a plane: 30 bytes a pixel beside the maps (500 MB for 4096 x 4096) for
-filled objects, which are separated in strips; 80 for enclosed ones, whose outside is as large as the plane.
+Plain NumPy, SciPy and scikit-image. A plane takes up to 35 bytes a pixel beside its maps (600 MB for 4096 x 4096), 50
+where one object covers it all.
 """
 
 from __future__ import annotations
@@ -64,6 +64,12 @@ def segment_plane(maps: Maps, parameters: Parameters, *, separate: Separate, cel
     - ``none``: the distance to the edge of the foreground;
     - ``boundary``: that distance, down to a quarter of it where the maps say boundary rather than inside;
     - ``distance``: the harmonic mean of that distance and the predicted one, so that both must be large.
+
+    Both are mixed because neither is sure: a predicted map is noisy, a shape ambiguous. Mean of F1 (IoU 0.5) and SEG
+    with perfect maps, of 3183 nuclei (dsb2018) and of 1100 cross-sections of crowded ones (BBBC050): ``none`` 0.948 and
+    0.886, ``boundary`` 0.981 and 0.919, ``distance`` 0.991 and 0.941. With maps of a small U-Net of 1258 unseen nuclei
+    of dsb2018: 0.817, 0.820, 0.819, and 0.815 at best with the predicted distance alone. With maps of one that was
+    trained for less: 0.805, 0.805, 0.796, and 0.225 with the parts where boundaries are improbable as seeds.
 
     Holes are filled where one object alone surrounds them; a gap between touching objects stays background, and so does
     a hole that holds another object.
