@@ -118,9 +118,9 @@ def test_otsu_takes_one_threshold_for_the_whole_frame() -> None:
     assert maps.dtype == np.float32
     # A threshold of its own would divide the noise of the others.
     assert not maps[[0, 2]].any()
-    # Smoothing takes the corners off.
+    # Smoothing moves the edge by less than a pixel.
     assert maps[1, 0, 5:12, 6:13].sum() >= 45
-    assert maps[1].sum() == maps[1, 0, 5:12, 6:13].sum()
+    assert maps[1].sum() <= 1.7 * 49
     np.testing.assert_array_equal(otsu_maps(np.repeat(image, 3, axis=-1)) > 0, otsu_maps(image) > 0)
 
 

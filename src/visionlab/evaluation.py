@@ -117,8 +117,10 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
         key = text.partition("=")[0]
         if not key.startswith("data.") or key in (*others, *_MODELS_OWN):
             raise UsageError(f"'{text}': expected how the files of --data are read, e.g. data.depth_scale=0.001")
-    # Without a training split there is nothing to take the intensities' scale from; the network has its own.
-    data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": "image"}, overrides))
+    # Without a training split there is nothing to take the intensities' scale from; the network has its own. That of
+    # percentiles is of each image, done before the network.
+    normalize = "percentile" if predictor.preprocess.scale == "percentile" else "image"
+    data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": normalize}, overrides))
     data.chosen_splits = _all_as_test
     _refuse_other_classes(predictor, data)
     data.setup()

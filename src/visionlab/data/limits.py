@@ -19,7 +19,7 @@ from visionlab.data.store import write_json
 from visionlab.data.volumes import stored_file
 
 # Part of the fingerprint: raise it when what :meth:`visionlab.data.preprocess.Preprocess.limits` returns changes.
-_LAYOUT = 1
+_LAYOUT = 2
 
 
 def limits_of(
@@ -39,7 +39,8 @@ def limits_of(
         DataError: a file cannot be read.
     """
     each = list(dict.fromkeys(time_points))
-    digest = hashlib.blake2b(f"{_LAYOUT} {root.resolve()} {preprocess.dtype}".encode(), digest_size=16)
+    about = f"{_LAYOUT} {root.resolve()} {preprocess.dtype} {preprocess.channels}"
+    digest = hashlib.blake2b(about.encode(), digest_size=16)
     for planes in each:
         digest.update(f"{planes}\0".encode())
     for file in sorted({stored_file(split_plane(root / path)[0]) for planes in each for path in planes}):

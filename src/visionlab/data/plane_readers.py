@@ -13,11 +13,12 @@ import cv2
 import numpy as np
 
 from visionlab.data.checks import facts
-from visionlab.data.images import Header
+from visionlab.data.images import Header, to_channels
 from visionlab.data.planes import split_plane
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import ImageReader, Like, Result, digest_like, refuse_other_view
 from visionlab.data.volumes import Volume, open_labels, open_volume, read_labels, read_plane, stored_file
+from visionlab.errors import DataError
 
 
 @lru_cache(maxsize=4096)
@@ -49,7 +50,8 @@ class PlaneReader(ImageReader):
         file, index = split_plane(path)
         image = read_plane(file, index or 0)
         about = {"height": image.shape[0], "width": image.shape[1], "channels": image.shape[2]}
-        middle, bright = (float(value) for value in np.percentile(image, [50, 99.8]))
+        seen = to_channels(image, preprocess.channels, str(path))
+        middle, bright = (float(value) for value in np.percentile(seen, [50, 99.8]))
         found = {**about, "dtype": str(image.dtype), **facts(image), "p50": middle, "p99.8": bright}
         return preprocess.resize(image, str(path)), found
 
@@ -86,6 +88,8 @@ class InstanceReader:
         there = np.unique(ids)
         there = there[there > 0]
         if there.size and there[-1] > np.iinfo(np.uint16).max:
+            if there.size > np.iinfo(np.uint16).max:
+                raise DataError(f"{path}: {there.size} objects in a plane; at most 65535 are read, so cut it in parts")
             # Within a plane they need only be different.
             ids = (np.searchsorted(there, ids, side="right") * (ids > 0)).astype(np.int32)
         kept: np.ndarray[Any, Any] = ids.astype(np.uint16)

@@ -150,7 +150,10 @@ class Preprocess:
         Args:
             image: as decoded, H x W x C, or Z x H x W x C of a volume.
         """
-        planes = image.reshape(-1, *image.shape[-3:])
+        planes = list(image.reshape(-1, *image.shape[-3:]))
+        if self.channels in (1, 3):
+            # Of what is seen: an alpha channel is no intensity.
+            planes = [to_channels(plane, self.channels) for plane in planes]
         found = np.array([np.percentile(plane, [_DARK, _BRIGHT]) for plane in planes])
         factor = 257.0 if image.dtype == np.uint8 and self.dtype == "uint16" else 1.0
         return float(np.median(found[:, 0])) * factor, float(found[:, 1].max()) * factor

@@ -96,9 +96,10 @@ def _grids(area: float, with_threshold: bool, volume: bool) -> dict[str, tuple[f
 
 
 def _median_area(frames: Sequence[FitFrame]) -> float | None:
-    areas = [np.bincount(plane[plane > 0])[1:] for frame in frames for plane in frame.truth if (plane > 0).any()]
+    # Counted by id, not up to the largest: ids may be as large as int32 holds.
+    areas = [np.unique(plane[plane > 0], return_counts=True)[1] for frame in frames for plane in frame.truth]
     every = np.concatenate(areas) if areas else np.zeros(0)
-    return float(np.median(every[every > 0])) if every.size else None
+    return float(np.median(every)) if every.size else None
 
 
 def _between(grid: Sequence[float], found: Parameters, name: str) -> tuple[float, ...]:

@@ -94,7 +94,11 @@ def partners(true: Array, pred: Array, least: float = 0.5) -> dict[int, int]:
     """
     known = true >= 0
     t, p = true[known].astype(np.int64), pred[known].astype(np.int64)
-    of_true, of_pred = np.bincount(np.maximum(t, 0)), np.bincount(np.maximum(p, 0))
+    # Numbered anew: ids may be as large as int32 holds.
+    inside = t > 0
+    ids, number = np.unique(t[inside], return_inverse=True)
+    t[inside] = number + 1
+    of_true, of_pred = np.bincount(t), np.bincount(np.maximum(p, 0))
     both = (t > 0) & (p > 0)
     codes, counts = np.unique(t[both] * len(of_pred) + p[both], return_counts=True)
     a, b = np.divmod(codes, len(of_pred)) if len(codes) else (codes, codes)
@@ -103,7 +107,7 @@ def partners(true: Array, pred: Array, least: float = 0.5) -> dict[int, int]:
     taken: set[int] = set()
     for i in np.argsort(-overlap, kind="stable"):
         if overlap[i] >= least and b[i] not in partner and a[i] not in taken:
-            partner[int(b[i])] = int(a[i])
+            partner[int(b[i])] = int(ids[a[i] - 1])
             taken.add(int(a[i]))
     return partner
 

@@ -17,6 +17,10 @@ SETTLING = 12  # rounds in which overlapping nuclei are moved apart
 CONTACT = 0.5  # um by which the spheres of two nuclei may overlap: their ellipsoids touch then, most often
 
 
+EXPRESSION = 0.4
+"""Standard deviation of the logarithm of nuclei's brightness: reporters are expressed unevenly."""
+
+
 @dataclass(frozen=True)
 class Nucleus:
     """An ellipsoid: all places ``p`` for which ``|inverse @ (p - centre)| <= 1``.
@@ -86,7 +90,7 @@ def nuclei_of(embryo: Embryo, moment: Moment, pose: Pose) -> list[Nucleus]:
         axes = np.exp(rng.normal(0, 0.1, 3))
         axes *= radii[k] / np.cbrt(axes.prod())
         turn = np.linalg.qr(rng.normal(0, 1, (3, 3)))[0]
-        brightness = float(rng.lognormal(0, 0.15) * glow[k])
+        brightness = float(rng.lognormal(0, EXPRESSION) * glow[k])
         inverse = np.diag(1 / axes) @ turn.T
         nuclei.append(Nucleus(moment.numbers[k], cell.name, places[k], inverse, float(radii[k]), brightness))
     return nuclei

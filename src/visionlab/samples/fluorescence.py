@@ -19,7 +19,6 @@ FINE = 3  # planes are drawn so many times as dense as they are seen; odd, so th
 HAZE = 8.0  # um, standard deviation of the light that other planes scatter
 COARSE = 4  # haze is made of every fourth pixel
 
-ATTENUATION = 55.0  # um of depth that leave 1 / e of the light
 OFFSET = 100  # grey level of darkness
 GAIN = 1.2  # grey levels a photo-electron
 READ_NOISE = 3.5  # grey levels, standard deviation
@@ -70,11 +69,13 @@ class Optics:
         lateral: within a plane.
         axial: across planes.
         haze: part of the light that is scattered far.
+        attenuation: um of depth that leave 1 / e of the light.
     """
 
     lateral: tuple[float, float] = (0.25, 0.5)
     axial: tuple[float, float] = (0.5, 0.8)
     haze: float = 0.1
+    attenuation: float = 55.0
 
 
 def seen(light: Array, grid: Grid, optics: Optics) -> Array:
@@ -98,7 +99,7 @@ def seen(light: Array, grid: Grid, optics: Optics) -> Array:
         blurred = cv2.GaussianBlur(plane, (0, 0), float(sigma))
         wide = cv2.resize(cv2.GaussianBlur(far, (0, 0), HAZE / grid.voxel[1] / COARSE), (width, height))
         plane[:] = (1 - optics.haze) * blurred + optics.haze * wide
-    lost: Array = np.exp(-depth * planes * grid.voxel[0] / ATTENUATION).astype(np.float32)
+    lost: Array = np.exp(-depth * planes * grid.voxel[0] / optics.attenuation).astype(np.float32)
     return sections * lost[:, None, None]
 
 

@@ -31,11 +31,11 @@ FIELD = (32.4, 36.0, 48.0)
 
 TIMES = (20.0, 94.0)  # minutes of the first and the last time point: from 4 to some 28 cells
 TEMPI = (0.92, 1.08)
-OPTICS = Optics(lateral=(0.25, 0.45), axial=(0.45, 0.7), haze=0.12)
-GLOW = 520.0  # grey levels of a nucleus near the objective, in the median
+OPTICS = Optics(lateral=(0.25, 0.45), axial=(0.45, 0.7), haze=0.2, attenuation=26.0)
+GLOW = 260.0  # grey levels of a nucleus near the objective, in the median
 TEXTURE = 0.15  # standard deviation of the chromatin's brightness
 GRAIN = 0.6  # um, size of the chromatin's texture
-CYTOPLASM = 0.05  # brightness of the egg as a share of a nucleus
+CYTOPLASM = 0.15  # brightness of the egg as a share of a nucleus
 SHELL = 0.03  # what the egg's rim adds
 
 MARKER = 0.4  # size of a tracking marker as a share of its nucleus
