@@ -18,6 +18,7 @@ from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError
 from visionlab.evaluation import evaluate_other
 from visionlab.instances.fit import FitFrame, fit
+from visionlab.modules.instance_head import InstanceHead
 from visionlab.reports.cell_outlines import partners
 
 Write = Callable[[Path, object], None]
@@ -86,6 +87,18 @@ def test_ids_may_be_large() -> None:
     assert fit([FitFrame(maps, truth, False)], separate="none", cells="filled", threshold=0.5).min_area == 0
     found = np.where(truth > 0, 1 + (truth == 2**31 - 1), 0).astype(np.int32)
     assert partners(truth, found) == {2: 2**31 - 1, 1: 2**31 - 5}
+
+
+def test_slices_with_gaps_between_them_are_no_volumes(tmp_path: Path) -> None:
+    for name in ("_0", "_2"):
+        for time in range(6):
+            png(tmp_path / "features" / f"F{time}{name}.png", image((16, 16), time + 10 * len(name)) + int(name[1]))
+            png(tmp_path / "segmentation_maps" / f"L{time}{name}.png", labels((16, 16)))
+    data = module(tmp_path, gap=0)
+    data.setup()
+    assert not next(data.frames("train")).volume
+    options = {"separate": "none", "cells": "filled", "metrics": ["seg"], "weight": 1.0, "activation": "sigmoid"}
+    assert InstanceHead.from_data("nuclei", data, **options).dimensions == 2
 
 
 def test_more_objects_than_are_kept_apart_are_refused(tmp_path: Path) -> None:

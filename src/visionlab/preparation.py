@@ -70,6 +70,8 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
 def _check(data: ImageDataModule, root: Path) -> tuple[list[Problem], int]:
     """Return what is wrong with the chosen files, and how many there are."""
     found = data.scan(root)
+    if not found.problems and len(found.table):
+        data.indexed = found.table.copy()  # set-up needs not read and announce all of it again
     table = data.choose(found.table, root) if len(found.table) else found.table
     report = check_files(table, root, known=found.problems)
     problems = [*report.problems, *_other_channels(report.table, root, data.file_channels), *_other_kind(report.table)]

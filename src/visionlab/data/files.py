@@ -45,8 +45,9 @@ class Problem:
 
 
 def problem_of(error: DataError, path: str, full: str | Path) -> Problem:
-    """Return an error about one file, whose message begins with ``full``, as the problem of ``path``."""
-    what, _, advice = str(error).removeprefix(f"{full}: ").rpartition("; ")
+    """Return an error about one file or plane, whose message begins with ``full`` or its file, as that of ``path``."""
+    file = str(full).rpartition("#")[0] or full
+    what, _, advice = str(error).removeprefix(f"{full}: ").removeprefix(f"{file}: ").rpartition("; ")
     return Problem(path, what or advice, advice if what else "mend or remove it")
 
 

@@ -58,7 +58,8 @@ def order_pages(
         names: a letter for each axis that leads from page to page, slowest first: T, Z, C or ``UNKNOWN``.
         sizes: lengths of these axes.
         plane: height, width and channels of a page.
-        wanted: of what ``UNKNOWN`` axes are, e.g. ``TZYX``; without it they are taken as Z, two as T and Z.
+        wanted: of what ``UNKNOWN`` axes are, e.g. ``TZYX``; without it they are taken as Z, two as T and Z, which is
+            said unless it is empty.
         path: named in messages.
 
     Raises:
@@ -100,13 +101,13 @@ def advice() -> str:
     """Return how to save a file whose axes are in doubt."""
     return (
         "expected time, z, y, x with channels last, so save it in that order and say so, in Python for a volume:"
-        " tifffile.imwrite(path, volume_zyx, metadata={'axes': 'ZYX'})"
+        " tifffile.imwrite(path, volume_zyx, photometric='minisblack', metadata={'axes': 'ZYX'})"
     )
 
 
 def _told(unknown: int, wanted: str | None, names: str, found: str) -> str:
     """Return a letter for each unknown axis."""
-    if wanted is None or not unknown:
+    if not wanted or not unknown:
         letters = _ASSUMED.get(unknown)
         if letters is not None and "Z" in names and unknown == 1:
             letters = "T"

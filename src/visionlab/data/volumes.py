@@ -129,7 +129,8 @@ def _opened(path: Path, preferred: str) -> Volume:
 @lru_cache(maxsize=32)
 def _known(path: Path, size: int, changed: int, preferred: str) -> Volume:
     """Return the description of a file in this state."""
-    return _open(path, None, None, preferred)
+    # Planes are numbered alike whatever their axis is called, so nothing is said of it.
+    return _open(path, "", None, preferred)
 
 
 def _open(path: Path, axes: str | None, variable: str | None, preferred: str) -> Volume:

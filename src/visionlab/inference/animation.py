@@ -175,7 +175,7 @@ class _Strip:
         numbers[max(height - 10, 0) : height - 7, start:end] = _GREYS - 1
 
     def drawn(self, caption: str) -> Bytes:
-        """Return the strip for a caption, cut where there is no room for it."""
+        """Return the strip for a caption, whose beginning is cut where there is no room for it."""
         numbers = np.zeros((_STRIP, self.width), np.uint8)
         right = self.width - 6
         if self.length is not None:
@@ -183,7 +183,7 @@ class _Strip:
         for place in reversed(range(len(self.names))):
             right = self._text(numbers, self.names[place], right, place)
         while caption and self.font.getlength(caption) > right - 8:
-            caption = caption[:-2] + "…" if len(caption) > 2 else ""
+            caption = "…" + caption[2:] if len(caption) > 2 else ""
         self._text(numbers, caption, 6 + round(self.font.getlength(caption)), None)
         return numbers
 
@@ -228,6 +228,6 @@ def through_z(
     """
     animation = Animation(outlines, **look)
     for z in range(len(image)):
-        caption = f"{name} z {z + 1}/{len(image)}".strip()
+        caption = f"{name} z {z}".strip()
         animation.add(image[z], {key: ids[z] for key, ids in labels.items()}, caption)
     return animation

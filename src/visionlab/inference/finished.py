@@ -41,12 +41,21 @@ class Ledger:
             path: of the file.
             name: of its outputs.
             wanted: kinds of outputs that must have been asked for.
+
+        Raises:
+            UsageError: the outputs of this name are those of another file, which is still there.
         """
         try:
             record = json.loads(self._record(name).read_text(encoding="utf-8"))
-            same = record["file"] == state_of(path) and set(wanted) <= set(record["kinds"])
+            earlier, state = record["file"], state_of(path)
+            same = earlier == state and set(wanted) <= set(record["kinds"])
         except (OSError, ValueError, TypeError, KeyError, DataError):
             return None
+        if earlier[0] != state[0] and stored_file(earlier[0]).is_file():
+            raise UsageError(
+                f"--out {self.out}: {name} is what was predicted of {earlier[0]}, and would be replaced by that of "
+                f"{path}; give another folder, or name both in one command"
+            )
         # One that was changed by hand, or in another version, is none.
         there = same and all((self.out / output).is_file() for output in record["outputs"])
         return dict(record) if there else None
@@ -121,6 +130,8 @@ def ledger(
             ) from error
         _check(place / ABOUT, about, out)
         shutil.rmtree(place / "work", ignore_errors=True)
+        for part in out.glob(".*.*.part"):
+            part.unlink(missing_ok=True)  # of a command that was killed
         write_json(place / ABOUT, about)
         yield Ledger(out)
 
@@ -147,6 +158,15 @@ def _check(path: Path, about: Mapping[str, Any], out: Path) -> None:
         raise UsageError(
             f"--out {out}: what is there was predicted with {' and '.join(found)}; give another folder, or remove it"
         )
+
+
+def written(out: Path) -> set[Path]:
+    """Return the images that predictions have written into a folder, such as labels, overlays and curves."""
+    found = {out / "population.png"}
+    for record in (out / DONE / "files").rglob("*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found |= {out / name for name in json.loads(record.read_text(encoding="utf-8"))["outputs"]}
+    return found
 
 
 def state_of(path: Path) -> list[Any]:

@@ -23,7 +23,7 @@ from visionlab.data.volume_axes import check_axes
 from visionlab.data.volumes import Volume, open_volume, read_plane
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.files import output_names
-from visionlab.inference.finished import ABOUT, DONE
+from visionlab.inference.finished import ABOUT, DONE, written
 
 Voxel = tuple[float | None, float | None, float | None]
 
@@ -74,7 +74,8 @@ def only_images(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
 
     Args:
         files: as found.
-        inputs: as the user named them; what is in such a folder that was named itself is kept.
+        inputs: as the user named them; what is in such a folder that was named itself is kept, but for what was
+            predicted into the very folder of the images.
 
     Raises:
         UsageError: nothing is left.
@@ -82,8 +83,10 @@ def only_images(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
     named = {folder for text in inputs for path in [Path(text).expanduser()] for folder in (path, *path.parents)}
     folders = {folder for file in files for folder in file.parents} - named
     left_out = {folder for folder in folders if _LABELS.fullmatch(folder.name) or (folder / DONE / ABOUT).is_file()}
-    kept = [file for file in files if left_out.isdisjoint(file.parents)]
-    if left_out:
+    beside = [path for text in inputs if ((path := Path(text).expanduser()) / DONE / ABOUT).is_file()]
+    results = {file for folder in beside for file in written(folder)}
+    kept = [file for file in files if left_out.isdisjoint(file.parents) and file not in results]
+    if len(kept) < len(files):
         one = min(set(files) - set(kept))
         if not kept:
             raise UsageError(f"{', '.join(inputs)}: expected images, found labels only, such as {one}")

@@ -63,7 +63,7 @@ class Pictures:
         elif self._animation is not None:
             for z in range(len(image)):
                 part = {name: ids[z] for name, ids in labels.items()}
-                self._animation.add(image[z], part, f"z {z + 1}/{len(image)}")
+                self._animation.add(image[z], part, f"z {z}")
 
     def save(self) -> None:
         """Write the animation, if there is one."""

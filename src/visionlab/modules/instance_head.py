@@ -82,7 +82,9 @@ class InstanceHead(MapHead):
     @classmethod
     def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> InstanceHead:
         shares = data.stored_maps[name].facts["share"].to_numpy()[data.rows["train"]]
-        volumes = "z" in data.table and bool((data.table["z"] >= 0).any())
+        # Slices by themselves, between missing ones, have a number too, but are time points of their own.
+        table = data.table
+        volumes = "z" in table and bool(((table["z"] >= 0) & (table["frame"] != table["id"])).any())
         return cls(name, share=float(shares.mean()), dimensions=3 if volumes else 2, **options)
 
     @classmethod
