@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.conftest import train_dense
 from visionlab.assembly import make_data
@@ -111,6 +112,26 @@ def test_random_slices_are_marked_as_leaking(nuclei_root: Path, caplog: pytest.L
     assert any("LEAKS" in record.message for record in caplog.records)
     frames = [set(data.table["frame"].iloc[data.rows[split]]) for split in ("train", "test")]
     assert frames[0] & frames[1]
+    for frame in data.frames("val"):
+        # What finds objects is fitted on these: the labels of other splits must not be seen.
+        labelled = {int(z) for z in np.flatnonzero((frame.truth >= 0).all(axis=(1, 2)))}
+        same = data.table[data.table["frame"] == frame.id]
+        assert set(frame.rows) <= labelled
+        assert not labelled & set(same.loc[same["split"].isin(["train", "test"]), "z"])
+
+
+def test_windows_of_validation_are_all_over_the_slices_and_the_same_each_time(nuclei_root: Path) -> None:
+    cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.image_size=32"])
+    data = make_data(cfg)
+    data.setup()
+    places = {data.window(row) for row in range(20)}
+    assert len(places) == 20
+    assert places == {data.window(row) for row in range(20)}
+    one, other = (torch.cat([batch["image"] for batch in data.loader("val")]) for _ in range(2))
+    assert torch.equal(one, other)
+    first = int(data.rows["val"][0])
+    assert np.allclose(one[0].numpy().transpose(1, 2, 0), data.images[0].image(first, *data.window(first)))
+    assert not np.allclose(one[0].numpy().transpose(1, 2, 0), data.images[0].image(first, 0.5, 0.5))
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def window_view(data: ImageDataModule, row: int, name: str, view: View, probabil
         view: how images are looked at.
         probability: of the foreground, H x W; None where nothing is predicted.
     """
-    stored = data.stored_maps[name].map(row, 0.5, 0.5)
+    stored = data.stored_maps[name].map(row, *data.window(row))
     true = np.where(np.isfinite(stored), stored, -1).astype(np.int64)
     mask = None if probability is None else probability >= _HALF
     pred = None if mask is None else ndimage.label(mask)[0]

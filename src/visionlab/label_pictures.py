@@ -146,7 +146,9 @@ class LabelPictures:
             if sure[k] < 0:
                 break
             row = int(self.rows[best[k]])
-            sample = torch.from_numpy(joined([stored.image(row, 0.5, 0.5) for stored in self.data.images]))
+            sample = torch.from_numpy(
+                joined([stored.image(row, *self.data.window(row)) for stored in self.data.images])
+            )
             heat = grad_cam(self.predictor.model, sample[None], self.head.name, int(k))[0]
             image = pixels(self.data, row, self.view)
             nothing = "" if heat.any() else " (nothing)"

@@ -56,7 +56,7 @@ def shown(
         name: MapShown(
             kind=data.maps[name],
             unit=units.get(name, ""),
-            true=stored.map(row, 0.5, 0.5),
+            true=stored.map(row, *data.window(row)),
             pred=predicted[name] if predicted else None,
         )
         for name, stored in data.stored_maps.items()
@@ -74,7 +74,7 @@ def view(data: ImageDataModule, row: int, place: int = 0) -> Array:
         row: of the index.
         place: of the input among those of the network.
     """
-    image = data.images[place].image(row, 0.5, 0.5)
+    image = data.images[place].image(row, *data.window(row))
     if data.neighbours:
         # The sample itself, without what is seen above and below it.
         image = image[:, :, data.channels * data.neighbours : data.channels * (data.neighbours + 1)]
@@ -226,7 +226,7 @@ def predicted_sample(predictor: Predictor, data: ImageDataModule, table: pd.Data
     """
     from visionlab.data.stored import joined
 
-    images = [stored.image(row, 0.5, 0.5) for stored in data.images]
+    images = [stored.image(row, *data.window(row)) for stored in data.images]
     decoded = predictor.decode(torch.from_numpy(joined(images))[None])
     scores = {head.name: _score(head, table, place) for head in predictor.heads}
     maps = {name: values[0, 0].numpy() for name, values in decoded.items()}

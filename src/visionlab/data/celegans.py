@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -120,6 +120,11 @@ class CElegansDataModule(ImageDataModule):
             return super().make_splits(table)
         by_time = self.split_by == "time" or (self.split_by == "auto" and table["sequence"].nunique() == 1)
         if not blocked or (by_time and (table["time"] < 0).any()):
+            if self.split_by == "auto":
+                raise DataError(
+                    f"{self.name}: expected several volumes, or one with time points, found one volume whose slices "
+                    "cannot be split without leaks; add volumes, or set data.split_by=random_slices, which leaks"
+                )
             raise ConfigError(
                 f"data.split_by={self.split_by}: expected a sequence{' and times' if by_time else ''} of each image, "
                 f"which {self.name} does not tell (in a table, the columns sequence and time, and no group across "
@@ -196,8 +201,14 @@ class CElegansDataModule(ImageDataModule):
         assert self._points is not None
         return self._points
 
-    def frames(self, split: str) -> Iterator[Frame]:
+    def frames(self, split: str, only: Collection[str] | None = None) -> Iterator[Frame]:
         """Yield the time points that have slices in a split, in the order of the index, one in memory at a time.
+
+        Slices of a time point that are in another split, as random ones may be, count as unlabelled.
+
+        Args:
+            split: its name.
+            only: names of time points; None: all.
 
         Raises:
             DataError: a file cannot be read.
@@ -206,8 +217,12 @@ class CElegansDataModule(ImageDataModule):
         instances = bool((self.stored_maps[self.target].facts["objects"] > 1).any())
         chosen = self.table.iloc[self.rows[split]]
         for name, rows in chosen.reset_index().groupby("frame", sort=False):
+            if only is not None and name not in only:
+                continue
             point = points[str(name)]
             places = {path: place for place, path in enumerate(point.planes)}
+            known = self.table[self.table["frame"] == name]
+            others = {places[path] for path in known.loc[~known["split"].isin(("", split)), "path"]}
             image = read_image(point.planes, self.root)
             shape = (image.shape[0], image.shape[1], image.shape[2])
             yield Frame(
@@ -216,8 +231,8 @@ class CElegansDataModule(ImageDataModule):
                 point.sequence,
                 point.time,
                 image,
-                read_truth(point.truth, shape, self.root),
-                read_truth(point.gold, shape, self.root) if point.gold else None,
+                read_truth(_without(point.truth, others), shape, self.root),
+                read_truth(_without(point.gold, others), shape, self.root) if point.gold else None,
                 {places[path]: int(row) for row, path in zip(rows["index"], rows["path"], strict=True)},
                 self._voxel(point),
                 point.volume,
@@ -230,6 +245,10 @@ class CElegansDataModule(ImageDataModule):
         if not point.volume:
             z = 1.0
         return (z, y, x) if z and y and x else None
+
+
+def _without(truth: Mapping[int, str], places: Collection[int]) -> dict[int, str]:
+    return {place: path for place, path in truth.items() if place not in places}
 
 
 class CElegansMembraneDataModule(CElegansDataModule):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -50,8 +50,8 @@ class Definition:
         """Return which rows of ``table`` are in no split for what their files hold, which is known now; None: none."""
         return None
 
-    def frames(self, split: str) -> Iterator[Frame]:
-        """Yield the time points of a split as they are on disk; for data sets with maps of instances."""
+    def frames(self, split: str, only: Collection[str] | None = None) -> Iterator[Frame]:
+        """Yield the time points of a split as they are on disk, or of these names; for maps of instances."""
         raise NotImplementedError
 
     def time_points(self) -> list[tuple[str, ...]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -15,6 +15,9 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from visionlab.data.stored import Stored, joined
 from visionlab.data.transforms import Augment
 from visionlab.seeds import derive
+
+CENTRE = (0.5, 0.5)
+"""Where the window of an image is cut, across and down, unless it is said otherwise."""
 
 Key = tuple[int, int, int]  # (epoch, position in the split, how often it came before in this epoch)
 
@@ -28,8 +31,9 @@ class ImageDataset(Dataset[dict[str, Any]]):
         numbers: target name -> N x K float array of these rows, in the user's units.
         rows: positions in the index that belong to the split.
         ids: ids of these rows.
-        augment: applied to each sample, or None; with None crops are central.
+        augment: applied to each sample, or None.
         seed: of the run; what is drawn for a sample depends on it, the epoch and the row only.
+        window: row of the index -> where its window is cut without augmentation, across and down, 0..1.
     """
 
     def __init__(
@@ -41,7 +45,9 @@ class ImageDataset(Dataset[dict[str, Any]]):
         ids: Sequence[str],
         augment: Augment | None,
         seed: int,
+        window: Callable[[int], tuple[float, float]] = lambda row: CENTRE,
     ) -> None:
+        self.window = window
         self.images, self.maps, self.numbers = images, maps, numbers
         self.rows, self.ids = rows, ids
         self.augment, self.seed = augment, seed
@@ -52,7 +58,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
         epoch, position, again = key if isinstance(key, tuple) else (0, key, 0)
         row = int(self.rows[position])
-        across, down, seed = 0.5, 0.5, 0
+        (across, down), seed = self.window(row), 0
         if self.augment is not None:
             # Drawn again within an epoch, a sample is augmented in another way.
             seed = derive(self.seed, "sample", epoch, row, *([again] if again else []))

@@ -20,7 +20,7 @@ from visionlab.console import LOG
 from visionlab.data.definition import Definition
 from visionlab.data.files import IMAGE, check_folder
 from visionlab.data.limits import limits_of
-from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
+from visionlab.data.loader import CENTRE, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess, Scale
 from visionlab.data.readers import ImageReader
 from visionlab.data.selection import choose_groups, refuse_leaks
@@ -30,6 +30,7 @@ from visionlab.data.store import cache_dir
 from visionlab.data.stored import store_column
 from visionlab.data.transforms import Augment
 from visionlab.errors import DataError, UsageError
+from visionlab.seeds import derive
 
 SAMPLE = "sample"
 STAGES = ("train", "val", "test")
@@ -331,7 +332,7 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         ids = self.table["id"].iloc[rows].tolist()
         numbers = {name: self.values(name, split) for name in self.targets}
         augment = self.augment if train else None
-        dataset = ImageDataset(self.images, self.stored_maps, numbers, rows, ids, augment, self.seed)
+        dataset = ImageDataset(self.images, self.stored_maps, numbers, rows, ids, augment, self.seed, self.window)
         batches = EpochBatches(
             len(rows),
             self.batch_size,
@@ -343,6 +344,17 @@ class ImageDataModule(Definition, pl.LightningDataModule):
             world=world,
         )
         return ResumableLoader(dataset, batches, self.num_workers, pin_memory=torch.cuda.is_available())
+
+    def window(self, row: int) -> tuple[float, float]:
+        """Return where the window of an image is cut when nothing is augmented, across and down, 0..1.
+
+        That is the middle; but of maps at their own scale it is another place in each image, the same each time: a
+        window may be a small part of a slice, and all of them together shall show what is at its edges, too.
+        """
+        if self.fit != "native" or not self.maps:
+            return CENTRE
+        across, down = np.random.default_rng(derive(self.seed, "window", row)).random(2)
+        return float(across), float(down)
 
     def train_dataloader(self) -> ResumableLoader:
         return self._shared("train", train=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +56,8 @@ def measure_frames(predictor: Predictor, data: ImageDataModule, split: str, head
     model = np.zeros((len(place), len(INSTANCE_COLUMNS)))
     baseline = np.zeros_like(model)
     table = []
-    for frame in _frames(data, split, f"finding objects in {split}"):
+    count = data.table["frame"].iloc[data.rows[split]].nunique()
+    for frame in progress(data.frames(split), count, f"finding objects in {split}"):
         maps = predict_frame(predictor, frame.image)[head.name]
         labels = head.segment(maps, volume=frame.volume)
         scores = _into(model, place, frame, maps[:, 0] >= head.found.threshold, labels)
@@ -107,9 +107,7 @@ def fit_on_frames(predictor: Predictor, data: ImageDataModule, split: str, head:
     kept: list[FitFrame] = []
     # Maps of many time points may be more than memory holds: they are read back where they are needed.
     with tempfile.TemporaryDirectory() as folder:
-        for frame in _frames(data, split, f"looking at {split}"):
-            if frame.id not in chosen:
-                continue
+        for frame in progress(data.frames(split, chosen), len(chosen), f"looking at {split}"):
             maps = predict_frame(predictor, frame.image)[head.name]
             histograms.append(_histogram(maps[:, 0], frame.truth))
             stored = np.lib.format.open_memmap(
@@ -137,8 +135,3 @@ def _histogram(probability: Array, truth: Array) -> Array:
     ids = np.where(truth < 0, np.float32(np.nan), truth.astype(np.float32))
     rows = histogram_rows(torch.from_numpy(probability[:, None]), torch.from_numpy(ids[:, None]))
     return np.asarray(rows.sum(dim=0).numpy())
-
-
-def _frames(data: ImageDataModule, split: str, doing: str) -> Iterator[Frame]:
-    count = data.table["frame"].iloc[data.rows[split]].nunique()
-    yield from progress(data.frames(split), count, doing)

@@ -32,9 +32,7 @@ def measure_split(predictor: Predictor, data: ImageDataModule, split: str) -> Ro
 
     Heads that are judged on whole time points are left out: :mod:`visionlab.inference.frames` is for them.
     """
-    parts: dict[str, tuple[list[Any], list[Any]]] = {
-        head.name: ([], []) for head in predictor.heads if not head.whole
-    }
+    parts: dict[str, tuple[list[Any], list[Any]]] = {head.name: ([], []) for head in predictor.heads if not head.whole}
     if not parts:
         return {}
     loader = data.loader(split)
