@@ -14,6 +14,7 @@ import tifffile
 from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import Array
+from visionlab.data.planes import read_image
 from visionlab.data.volumes import open_volume
 from visionlab.errors import UsageError
 from visionlab.inference.files import find_images, output_names
@@ -26,7 +27,6 @@ from visionlab.inference.series import (
     open_scaled,
     parse_axes,
     parse_voxel,
-    read_image,
 )
 
 

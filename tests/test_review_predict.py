@@ -15,11 +15,12 @@ from PIL import Image
 
 from tests import celegans, shell
 from tests import known_objects as known
+from visionlab.data.planes import read_image
 from visionlab.data.volumes import open_volume, read_plane
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.animation import Animation, through_z
 from visionlab.inference.finished import DONE
-from visionlab.inference.series import only_images
+from visionlab.inference.series import as_planes, only_images
 
 
 @pytest.fixture
@@ -123,8 +124,18 @@ def test_prepare_says_what_it_found_once_and_names_files_once(
     assert shell.run("prepare", *settings, f"hydra.run.dir={tmp_path / 'one'}") == 0
     assert capsys.readouterr().err.count("ctc layout") == 1
     path = tmp_path / "a" / "01_ST" / "SEG" / "man_seg001.tif"
-    tifffile.imwrite(path, tifffile.imread(path) * 0.3, metadata={"axes": "ZYX"})
+    tifffile.imwrite(path, tifffile.imread(path) * 0.3, photometric="minisblack", metadata={"axes": "ZYX"})
     assert shell.run("prepare", *settings, f"hydra.run.dir={tmp_path / 'two'}") == 1
-    said = capsys.readouterr().err
-    line = next((line for line in said.splitlines() if "whole numbers" in line), said)
+    line = next(line for line in capsys.readouterr().err.splitlines() if "whole numbers" in line)
     assert line.count("man_seg001.tif") == 1
+
+
+def test_three_time_points_are_not_taken_for_the_colours_of_an_image(tmp_path: Path) -> None:
+    path = tmp_path / "tyx.tif"
+    values = np.random.default_rng(0).integers(0, 1000, (3, 20, 24)).astype(np.uint16)
+    # tifffile writes three planes as red, green and blue unless it is told otherwise.
+    tifffile.imwrite(path, values, metadata={"axes": "TYX"})
+    samples, _ = as_planes([{"image": path}])
+    assert [sample["image"].name for sample in samples] == ["tyx.tif#0"]
+    with pytest.raises(DataError, match="has axes TYX"):
+        read_image(samples[0]["image"])

@@ -130,6 +130,7 @@ def _one_image(head: Header, path: str | Path) -> Header:
     if head.pages > 1:
         raise DataError(
             f"{path}: holds {head.pages} pages (a stack or movie); expected one image a file, so save them apart"
+            f" (for predictions, '{Path(path).name}#0' is a plane of it, and `predict_volume` takes all)"
         )
     return head
 

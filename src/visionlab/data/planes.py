@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from visionlab.data.images import Image, read
@@ -20,18 +21,18 @@ def plane(path: str, index: int) -> str:
     return f"{path}{_SIGN}{index}"
 
 
-def split_plane(path: str | Path) -> tuple[Path, int | None]:
+def split_plane(path: str | os.PathLike[str]) -> tuple[Path, int | None]:
     """Return the file that a path means, and which of its planes; None for the whole file.
 
     A file whose own name ends like that of a plane is taken as it is.
     """
-    whole, sign, index = str(path).rpartition(_SIGN)
+    whole, sign, index = os.fspath(path).rpartition(_SIGN)
     if sign and whole and index.isdecimal() and not Path(path).is_file():
         return Path(whole), int(index)
     return Path(path), None
 
 
-def read_image(path: str | Path) -> Image:
+def read_image(path: str | os.PathLike[str]) -> Image:
     """Return an image file, or a plane of one, H x W x C of ``uint8``, ``uint16`` or ``float32``.
 
     Raises:

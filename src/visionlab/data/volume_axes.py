@@ -14,6 +14,11 @@ import numpy.typing as npt
 from visionlab.console import LOG
 from visionlab.errors import DataError, UsageError
 
+
+class AxesError(DataError):
+    """What a file says of its axes is not what its pages hold, or no order that is read."""
+
+
 UNKNOWN = "Q"
 """The letter of an axis that a file has without saying which it is."""
 
@@ -79,7 +84,7 @@ def order_pages(
     others = sorted({name for name in axes if name not in "TZC"})
     if others or len(set(axes)) < len(axes):
         what = f"the axis {', '.join(others)}" if others else "an axis twice"
-        raise DataError(f"{path}: has {what}: its axes are {found} ({lengths}); {advice()}")
+        raise AxesError(f"{path}: has {what}: its axes are {found} ({lengths}); {advice()}")
     where = {name: size for name, (_, size) in zip(axes, kept, strict=True)}
     channels = where.get("C", 1)
     if channels > MOST_CHANNELS or (channels > 1 and plane[2] > 1):
@@ -115,7 +120,7 @@ def _told(unknown: int, wanted: str | None, names: str, found: str) -> str:
         letters = "".join(name for name in wanted[:-2] if name not in names)
     if letters is None or len(letters) != unknown:
         asked = f", which axes={wanted} does not fit" if wanted else ""
-        raise DataError(f"{found}, {unknown} of them without a name{asked}; {advice()}")
+        raise AxesError(f"{found}, {unknown} of them without a name{asked}; {advice()}")
     return letters
 
 

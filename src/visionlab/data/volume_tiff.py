@@ -15,7 +15,7 @@ import tifffile
 
 from visionlab.data.formats import Header, Image, decoding
 from visionlab.data.images import header
-from visionlab.data.volume_axes import UNKNOWN, advice, order_pages
+from visionlab.data.volume_axes import UNKNOWN, AxesError, advice, order_pages
 from visionlab.data.volume_ifd import page_offsets
 from visionlab.data.volume_ome import parse_ome
 from visionlab.data.volume_scale import seconds, tiff_voxel
@@ -192,7 +192,7 @@ def _shaped_axes(
     tail = axes[-inner:].replace("C", "S") if axes else page.axes
     if shape[-inner:] != page.shape or tail != page.axes:
         found = f"axes {axes} ({' x '.join(map(str, shape))})" if axes else f"a shape of {' x '.join(map(str, shape))}"
-        raise DataError(f"{path}: has {found}, its pages are {page.axes} {page.shape}: {advice()}")
+        raise AxesError(f"{path}: has {found}, its pages are {page.axes} {page.shape}: {advice()}")
     outer = shape[:-inner]
     if not outer:
         return plain  # each page was written on its own

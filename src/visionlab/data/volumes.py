@@ -12,7 +12,7 @@ from pathlib import Path
 
 from visionlab.data.formats import Image, kind_of
 from visionlab.data.images import decode, header
-from visionlab.data.volume_axes import check_axes
+from visionlab.data.volume_axes import AxesError, check_axes
 from visionlab.data.volume_labels import Labels, labels_of
 from visionlab.data.volume_matlab import is_matlab, open_matlab, split_variable
 from visionlab.data.volume_tiff import open_tiff
@@ -23,6 +23,7 @@ from visionlab.errors import DataError
 
 __all__ = [
     "SUFFIXES",
+    "AxesError",
     "StackWriter",
     "Volume",
     "open_labels",

@@ -15,10 +15,10 @@ import numpy as np
 import tifffile
 
 from visionlab.console import LOG
+from visionlab.data.planes import read_image
 from visionlab.data.store import write_bytes, write_json
 from visionlab.errors import UsageError
 from visionlab.inference.prediction import Prediction
-from visionlab.inference.series import read_image
 from visionlab.modules.dense_heads import THRESHOLD, DepthHead, MaskHead
 from visionlab.modules.heads import Head
 from visionlab.reports.images import stretch

@@ -13,10 +13,10 @@ import numpy as np
 
 from visionlab.data.channels import STAINS, Channels, read_plane, unlike
 from visionlab.data.files import IMAGE, suffix
+from visionlab.data.planes import read_image
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.inference.files import SUFFIXES
-from visionlab.inference.series import read_image
 
 Array = np.ndarray[Any, Any]
 Source = str | os.PathLike[str] | Array

@@ -13,14 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from visionlab.console import LOG
 from visionlab.data.files import IMAGE, suffix
-from visionlab.data.images import read
-from visionlab.data.planes import plane, split_plane
+from visionlab.data.planes import plane
 from visionlab.data.volume_axes import check_axes
-from visionlab.data.volumes import Volume, open_volume, read_plane
+from visionlab.data.volumes import AxesError, Volume, open_volume
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.files import output_names
 from visionlab.inference.finished import ABOUT, DONE, written
@@ -205,7 +203,12 @@ def as_planes(
     found: list[dict[str, Path]] = []
     moments: dict[str, Moment] = {}
     for item, sample in zip(items, given, strict=True):
-        volume = _stack(item.path, axes)
+        try:
+            volume = _stack(item.path, axes)
+        except AxesError:
+            # Read as an image, its planes could be taken for colours: as a plane it is refused with the reason.
+            found.append({**sample, IMAGE: Path(plane(str(item.path), 0))})
+            continue
         if volume is None:
             found.append(sample)
             if item.time is not None:
@@ -220,21 +223,17 @@ def as_planes(
 
 
 def _stack(path: Path, axes: str | None) -> Volume | None:
-    """Return a file that is more than an image."""
+    """Return a file that is more than an image.
+
+    Raises:
+        AxesError: its axes are not those that its pages have.
+    """
     if suffix(path.name) in ("png", "jpg", "jpeg"):
         return None
     try:
         volume = open_volume(path, axes=axes)
+    except AxesError:
+        raise
     except DataError:
         return None
     return volume if volume.frames * volume.planes > 1 or volume.form in ("matlab", "video") else None
-
-
-def read_image(path: str | Path) -> Any:
-    """Return the pixels of an image file, or of a plane of one (``a.tif#5``): H x W x C.
-
-    Raises:
-        DataError: see :func:`visionlab.data.images.read` and :func:`visionlab.data.volumes.read_plane`.
-    """
-    file, index = split_plane(path)
-    return read(file) if index is None else read_plane(file, index)
