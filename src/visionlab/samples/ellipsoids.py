@@ -17,10 +17,6 @@ SETTLING = 12  # rounds in which overlapping nuclei are moved apart
 CONTACT = 0.5  # um by which the spheres of two nuclei may overlap: their ellipsoids touch then, most often
 
 
-EXPRESSION = 0.4
-"""Standard deviation of the logarithm of nuclei's brightness: reporters are expressed unevenly."""
-
-
 @dataclass(frozen=True)
 class Nucleus:
     """An ellipsoid: all places ``p`` for which ``|inverse @ (p - centre)| <= 1``.
@@ -73,8 +69,15 @@ def nuclear_radius(cell: Array) -> Array:
     return radius
 
 
-def nuclei_of(embryo: Embryo, moment: Moment, pose: Pose) -> list[Nucleus]:
-    """Return the nuclei of an embryo's living cells; what is drawn of a nucleus is the same at every moment."""
+def nuclei_of(embryo: Embryo, moment: Moment, pose: Pose, expression: float = 0.15) -> list[Nucleus]:
+    """Return the nuclei of an embryo's living cells; what is drawn of a nucleus is the same at every moment.
+
+    Args:
+        embryo: whose they are.
+        moment: of its life.
+        pose: of the embryo in the field.
+        expression: standard deviation of the logarithm of their brightness.
+    """
     cells = [embryo.cells[number] for number in moment.numbers]
     ages = np.array([moment.time - cell.born for cell in cells])
     left = np.array([cell.dies - moment.time for cell in cells])
@@ -90,7 +93,7 @@ def nuclei_of(embryo: Embryo, moment: Moment, pose: Pose) -> list[Nucleus]:
         axes = np.exp(rng.normal(0, 0.1, 3))
         axes *= radii[k] / np.cbrt(axes.prod())
         turn = np.linalg.qr(rng.normal(0, 1, (3, 3)))[0]
-        brightness = float(rng.lognormal(0, EXPRESSION) * glow[k])
+        brightness = float(rng.lognormal(0, expression) * glow[k])
         inverse = np.diag(1 / axes) @ turn.T
         nuclei.append(Nucleus(moment.numbers[k], cell.name, places[k], inverse, float(radii[k]), brightness))
     return nuclei

@@ -35,6 +35,7 @@ OPTICS = Optics(lateral=(0.25, 0.45), axial=(0.45, 0.7), haze=0.2, attenuation=2
 GLOW = 260.0  # grey levels of a nucleus near the objective, in the median
 TEXTURE = 0.15  # standard deviation of the chromatin's brightness
 GRAIN = 0.6  # um, size of the chromatin's texture
+EXPRESSION = 0.4  # of the nuclei's brightness: reporters are expressed unevenly
 CYTOPLASM = 0.15  # brightness of the egg as a share of a nucleus
 SHELL = 0.03  # what the egg's rim adds
 
@@ -117,8 +118,8 @@ Good for trying the commands and for tests; a model trained on them says nothing
   `series/centres.csv`.
 - Labels: a voxel is in a nucleus if its middle is in the ellipsoid. "ST" and "GT" are the same exact truth here.
 - How: the tree of the worm's founder cells, its times rounded; cells that push each other in an egg; ellipsoids with
-  texture; blur that grows with depth, haze, attenuation, photon and read noise, camera offset, another brightness
-  at every time point. The first and last planes show no nucleus.
+  texture and uneven brightness; blur that grows with depth, haze, strong attenuation, photon and read noise, camera
+  offset, another brightness at every time point. The first and last planes show no nucleus.
 - Size: {self.sequences} sequences x {self.frames} time points; {planes} x {height} x {width} voxels \
 of {z:.3g} x {y:.3g} x {x:.3g} um.
 - Seed: {self.seed}.
@@ -144,7 +145,7 @@ class Film:
         self.embryo = Embryo.random(rng, until=TIMES[1] + 10, tempo=tempo)
         self.pose = Pose.random(rng, tilt=0.15, shift=1.0)
         moments = self.embryo.moments([TIMES[0] + k * self.interval for k in range(frames)])
-        self.frames = [nuclei_of(self.embryo, moment, self.pose) for moment in moments]
+        self.frames = [nuclei_of(self.embryo, moment, self.pose, EXPRESSION) for moment in moments]
 
     def volume(self, time: int) -> NDArray[np.uint16]:
         """Return the image of a time point, planes x H x W."""
