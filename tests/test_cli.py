@@ -49,7 +49,8 @@ def test_every_help_is_readable_and_quick() -> None:
         lines = text.splitlines()
         # Hydra writes all choices of a group on one line.
         assert max(len(line) for line in lines if not line.startswith("model: ")) <= 120
-        assert len(lines) < 60
+        # Options of one kind stand under a heading of their own, so that a long help can be read.
+        assert len(lines) < (90 if verb == "predict" else 60)
         assert "Traceback" not in text
         # Boxes cannot be copied, searched or read aloud.
         assert not set("│╭╰") & set(text)
