@@ -102,7 +102,8 @@ def test_asking_does_not_import_torch(tmp_path: Path, arguments: list[str]) -> N
     assert result.stdout.splitlines()[-1] == "loaded []"
     assert not list(tmp_path.iterdir())
     if arguments == ["--help"]:
-        for text in ("depth_mask, focus, protein_atlas", "trainer.precision=32-true|16-mixed|bf16-mixed", "Examples", "-m"):
+        precisions = "trainer.precision=32-true|16-mixed|bf16-mixed"
+        for text in ("depth_mask, focus, protein_atlas", precisions, "Examples", "-m"):
             assert text in result.stdout
 
 
