@@ -31,7 +31,12 @@ TINY = (
 )
 
 
+# The files that take longest: begun first, so that no process is left with one of them at the end.
+SLOWEST = ("test_notebooks", "test_resume", "test_stages", "test_conf_runs", "test_labels_run", "test_instance_runs")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.stem not in SLOWEST)
     for item in items:
         if item.get_closest_marker("shared_data") and not SHARED.is_dir():
             item.add_marker(pytest.mark.skip(reason="the real images in ../shared/data are not there"))

@@ -54,7 +54,7 @@ def test_every_help_is_readable_and_quick() -> None:
         assert "Traceback" not in text
         # Boxes cannot be copied, searched or read aloud.
         assert not set("│╭╰") & set(text)
-    assert "Images, folders" in result["predict --help"][1]
+    assert "Images, volumes" in result["predict --help"][1]
     assert "problems.csv" in result["prepare --help"][1]
     assert "KEY=VALUE" in result["resume --help"][1]
 

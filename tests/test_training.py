@@ -59,7 +59,8 @@ def test_checkpoint_is_plain_data(tiny_run: Path) -> None:
     json.dumps(about)
     assert about["task"] == "focus"
     assert about["network"]["name"] == "test_resnet"
-    assert about["preprocess"] == {"channels": 1, "height": 32, "width": 32, "fit": "crop", "dtype": "uint8"}
+    size = {"channels": 1, "height": 32, "width": 32}
+    assert about["preprocess"] == {**size, "fit": "crop", "dtype": "uint8", "scale": "dtype"}
     assert about["data"]["fingerprint"]
     assert "optimizer_states" not in best
     assert "optimizer_states" in checkpoint(tiny_run)
