@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from visionlab.errors import UsageError
+from visionlab.heads.instances.parameters import Parameters
 from visionlab.inference.merging import merge
-from visionlab.instances.parameters import Parameters
 from visionlab.losses.elementwise import BCELoss
 from visionlab.losses.mixed import BCEDiceLoss
 from visionlab.losses.overlap import DiceLoss, LovaszLoss

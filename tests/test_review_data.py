@@ -17,7 +17,7 @@ from visionlab.data import plane_readers
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError
 from visionlab.evaluation import evaluate_other
-from visionlab.instances.fit import FitFrame, fit
+from visionlab.heads.instances.fit import FitFrame, fit
 from visionlab.modules.instance_head import InstanceHead
 from visionlab.reports.cell_outlines import partners
 

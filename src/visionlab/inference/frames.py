@@ -13,12 +13,11 @@ import torch
 from visionlab.console import LOG, progress
 from visionlab.data.frames import Frame
 from visionlab.data.module import ImageDataModule
+from visionlab.heads.instances.fit import FitFrame, fit
+from visionlab.heads.instances.parameters import Parameters
+from visionlab.heads.instances.segment import otsu_maps, segment
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_frame
-from visionlab.instances.fit import FitFrame, fit
-from visionlab.instances.otsu import otsu_maps
-from visionlab.instances.parameters import Parameters
-from visionlab.instances.segment import segment
 from visionlab.metrics.histograms import best_threshold, histogram_rows
 from visionlab.metrics.instance_sums import INSTANCE_COLUMNS, frame_sums
 from visionlab.metrics.instances import METRICS

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from visionlab.errors import UsageError
+from visionlab.heads.instances.parameters import Parameters
 from visionlab.inference.prediction import Array
-from visionlab.instances.parameters import Parameters
 from visionlab.modules import HEADS
 from visionlab.modules.dense_heads import DepthHead
 from visionlab.modules.heads import Head

@@ -12,15 +12,15 @@ import pandas as pd
 from visionlab.console import LOG
 from visionlab.data.volumes import Volume
 from visionlab.errors import UsageError
+from visionlab.heads.instances.link import link_planes
+from visionlab.heads.instances.measure import measure
+from visionlab.heads.instances.parameters import Parameters
+from visionlab.heads.instances.segment import segment_plane
 from visionlab.inference.base import BasePredictor
 from visionlab.inference.ensemble import Ensemble
 from visionlab.inference.prediction import Array
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_planes
-from visionlab.instances.link import link_planes
-from visionlab.instances.measure import measure
-from visionlab.instances.parameters import Parameters
-from visionlab.instances.segment import segment_plane
 from visionlab.modules.instance_head import InstanceHead
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from visionlab.instances.parameters import Cells, Parameters, Separate
-from visionlab.instances.segment import segment, segment_plane
+from visionlab.heads.instances.parameters import Cells, Parameters, Separate
+from visionlab.heads.instances.segment import segment, segment_plane
 from visionlab.losses.combined import terms
 from visionlab.metrics.histograms import at_threshold, histogram_rows
 from visionlab.metrics.instance_sums import INSTANCE_COLUMNS

@@ -12,10 +12,9 @@ from skimage.measure import label
 from skimage.morphology import h_maxima
 
 from visionlab.errors import ConfigError
-from visionlab.instances import segment as module
-from visionlab.instances.basins import basins
-from visionlab.instances.parameters import MEANINGS, Parameters, Separate, check
-from visionlab.instances.segment import REACH, segment, segment_plane
+from visionlab.heads.instances import segment as module
+from visionlab.heads.instances.parameters import MEANINGS, Parameters, Separate, check
+from visionlab.heads.instances.segment import DISTANCE_UNIT, basins, segment, segment_plane
 
 Array = np.ndarray[Any, Any]
 SEPARATES: list[Separate] = ["none", "boundary", "distance"]
@@ -38,8 +37,8 @@ def perfect(ids: Array, separate: Separate) -> Array:
     depth = np.zeros(ids.shape, np.float32)
     for number in range(1, int(ids.max()) + 1):
         inside = np.pad(ids == number, 1, mode="edge")
-        depth += ndimage.distance_transform_cdt(inside, "chessboard")[1:-1, 1:-1] if not inside.all() else REACH
-    second = (depth == 1) if separate == "boundary" else np.minimum(depth, REACH) / REACH
+        depth += ndimage.distance_transform_cdt(inside, "chessboard")[1:-1, 1:-1] if not inside.all() else DISTANCE_UNIT
+    second = (depth == 1) if separate == "boundary" else np.minimum(depth, DISTANCE_UNIT) / DISTANCE_UNIT
     return np.stack([foreground, second.astype(np.float32)])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visionlab.instances.link import link_planes
+from visionlab.heads.instances.link import link_planes
 
 Array = np.ndarray[Any, Any]
 

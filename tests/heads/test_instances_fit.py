@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from visionlab.instances import fit as module
-from visionlab.instances.fit import FitFrame, fit
-from visionlab.instances.parameters import Parameters, Separate
-from visionlab.instances.segment import segment, segment_plane
+from visionlab.heads.instances import fit as module
+from visionlab.heads.instances.fit import FitFrame, fit
+from visionlab.heads.instances.parameters import Parameters, Separate
+from visionlab.heads.instances.segment import segment, segment_plane
 from visionlab.metrics.instance_sums import frame_sums
 
 Array = np.ndarray[Any, Any]

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from visionlab.console import LOG, progress
-from visionlab.instances.link import link_planes
-from visionlab.instances.parameters import Cells, Parameters, Separate, check
-from visionlab.instances.segment import drop_small, segment_plane
+from visionlab.heads.instances.link import link_planes
+from visionlab.heads.instances.parameters import Cells, Parameters, Separate, check
+from visionlab.heads.instances.segment import drop_small, segment_plane
 from visionlab.metrics.instance_sums import frame_sums
 
 GAIN = 0.001

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from skimage.measure import regionprops_table
 
-from visionlab.instances.measure import measure
-from visionlab.instances.otsu import otsu_maps
+from visionlab.heads.instances.measure import measure
+from visionlab.heads.instances.segment import otsu_maps
 
 VOXEL = (1.75, 0.8, 0.5)
 

@@ -1,0 +1,1 @@
+"""Kinds of heads, a folder each. Importing this imports no torch."""
