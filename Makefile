@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types bench clean
+.PHONY: help install demo test acceptance lint types bench clean
 
 help:
 	@echo "make install   make .venv with everything (several GB to download, some minutes)"
 	@echo "make demo      train a network on a small generated set and write a report (some minutes)"
 	@echo "make test      run the tests"
+	@echo "make acceptance   run all tests of what users have (some minutes)"
 	@echo "make lint      check style and formatting"
 	@echo "make types     check the types"
 	@echo "make bench     measure loading and indexing"
@@ -36,7 +37,10 @@ demo: install
 	$(BIN)/python -m visionlab.train task=focus model=resnet34
 
 test: install
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not acceptance"
+
+acceptance: install
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder tests/acceptance
 
 lint: install
 	$(BIN)/ruff check .
