@@ -30,8 +30,8 @@ def make_files(root: Path, count: int) -> None:
 def main() -> None:
     """Make the files, then time the index and the split."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
-    from visionlab.data.focus import index
     from visionlab.data.splits import make_splits
+    from visionlab.datasets.focus import index
 
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()

@@ -24,10 +24,10 @@ from torch.nn import functional
 
 from visionlab import models
 from visionlab.data.preprocess import Preprocess
+from visionlab.heads.map_head import MaskHead
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import peak_memory, predict_frame
 from visionlab.inference.tiles import TILE
-from visionlab.modules.dense_heads import MaskHead
 from visionlab.modules.task_model import Normalizer, TaskModel
 
 LARGE, SMALL = 4096, 2048  # sides of the slice whose memory is bounded, and of one that is also predicted in one piece

@@ -1,4 +1,4 @@
-"""Small data sets of embryos in the layouts of :mod:`visionlab.data.celegans_layouts`, and what reads them."""
+"""Small data sets of embryos in the layouts of :mod:`visionlab.datasets.celegans_layouts`, and what reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import scipy.io
 import tifffile
 
-from visionlab.data.celegans import CElegansDataModule
+from visionlab.datasets.celegans import CElegansDataModule
 
 SHAPE = (4, 12, 16)
 """Slices, height and width of the volumes here."""

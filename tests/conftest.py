@@ -166,16 +166,16 @@ def write_png() -> Callable[[Path, object], None]:
 
 def train(folder: Path, *overrides: str) -> Path:
     """Train in this process into ``folder`` with the tiny settings and these."""
-    from visionlab.config import compose
-    from visionlab.runner import run
+    from visionlab.config.compose import compose
+    from visionlab.training.runner import run
 
     return run(compose([*TINY, *overrides]), folder, "python -m visionlab.train (a test)")
 
 
 def train_labels(folder: Path, root: Path, *overrides: str) -> Path:
     """Train on a set of labels in this process into ``folder`` with the tiny settings and these."""
-    from visionlab.config import compose
-    from visionlab.runner import run
+    from visionlab.config.compose import compose
+    from visionlab.training.runner import run
 
     settings = [*(text for text in TINY if text != "task=focus"), "task=protein_atlas", "optimizer.lr=5e-3"]
     return run(
@@ -185,8 +185,8 @@ def train_labels(folder: Path, root: Path, *overrides: str) -> Path:
 
 def train_dense(task: str, folder: Path, root: Path, *overrides: str) -> Path:
     """Train a small network of maps in this process into ``folder`` with the tiny settings and these."""
-    from visionlab.config import compose
-    from visionlab.runner import run
+    from visionlab.config.compose import compose
+    from visionlab.training.runner import run
 
     small = [text for text in TINY if not text.startswith(("task=", "model"))]
     settings = [f"task={task}", "model=atrous_shuffle", *small, f"data.root={root}", *overrides]
@@ -196,7 +196,7 @@ def train_dense(task: str, folder: Path, root: Path, *overrides: str) -> Path:
 def chosen(group: str, choice: str) -> list[str]:
     """Return the overrides that choose a file of conf/, with the task that it is for where the default's isn't."""
     from visionlab import models
-    from visionlab.config import choice as content
+    from visionlab.config.compose import choice as content
     from visionlab.losses import LOSSES
 
     if group == "model" and choice != "timm" and models.lookup(choice).kind == "dense":

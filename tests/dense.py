@@ -29,8 +29,8 @@ def train(folder: Path, root: Path, *overrides: str) -> Path:
     """Train in this process into ``folder`` with the small settings and these; return the folder."""
     import torch
 
-    from visionlab.config import compose
-    from visionlab.runner import run
+    from visionlab.config.compose import compose
+    from visionlab.training.runner import run
 
     threads = torch.get_num_threads()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -42,8 +42,8 @@ def train(folder: Path, root: Path, *overrides: str) -> Path:
 
 def data_module(root: Path, *overrides: str) -> Any:
     """Return the data module of the small settings and these, set up."""
-    from visionlab.assembly import make_data
-    from visionlab.config import compose
+    from visionlab.config.compose import compose
+    from visionlab.training.assembly import make_data
 
     data = make_data(compose([*SMALL, f"data.root={root}", *overrides]))
     data.setup()
@@ -54,8 +54,8 @@ def task_module(root: Path, *overrides: str) -> Any:
     """Return the LightningModule of the small settings and these, untrained, and its data."""
     import torch
 
-    from visionlab.assembly import make_module
-    from visionlab.config import compose
+    from visionlab.config.compose import compose
+    from visionlab.training.assembly import make_module
 
     cfg = compose([*SMALL, f"data.root={root}", *overrides])
     data = data_module(root, *overrides)

@@ -11,11 +11,11 @@ from torch import nn
 
 from tests import shell
 from visionlab.data.preprocess import Preprocess
+from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.instances.parameters import Parameters
 from visionlab.inference.checkpoint import FORMAT
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.tta import Views
-from visionlab.modules.instance_head import InstanceHead
 from visionlab.modules.task_model import Normalizer, TaskModel
 
 Array = np.ndarray[Any, Any]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from visionlab.config import build, choice
+from visionlab.config.compose import build, choice
 from visionlab.errors import ConfigError
 from visionlab.losses import BCEDiceLoss, BCELoss, DiceLoss
 

@@ -14,10 +14,11 @@ from omegaconf import OmegaConf
 
 from tests import shell
 from tests.test_cli import commands
-from visionlab import assembly, benchmarking
-from visionlab.config import compose_run
+from visionlab.config.compose import compose_run
 from visionlab.errors import ConfigError, UsageError
 from visionlab.reports.throughput import COLUMNS, text_table, throughput_figure
+from visionlab.training import assembly
+from visionlab.training import throughput as benchmarking
 
 QUICK = (
     "model=timm",

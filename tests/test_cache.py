@@ -12,10 +12,10 @@ import pytest
 
 from visionlab.data import readers
 from visionlab.data.cache import Cache, build, fingerprint
-from visionlab.data.images import read
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import ImageReader
 from visionlab.errors import DataError
+from visionlab.io.images import read
 
 Write = Callable[[Path, object], None]
 PREPROCESS = Preprocess(1, 16, 16, "crop", "uint8")

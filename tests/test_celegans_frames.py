@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests.celegans import SHAPE, challenge, image, labels, mat, module, png, tiff
-from visionlab.data.celegans import CElegansMembraneDataModule
 from visionlab.data.frames import read_image, read_truth
+from visionlab.datasets.celegans import CElegansMembraneDataModule
 from visionlab.errors import DataError
 
 Warnings = pytest.LogCaptureFixture

@@ -13,8 +13,8 @@ import pytest
 
 from tests.celegans import SHAPE, challenge, image, jpeg, labels, mat, module, png, tiff
 from tests.conftest import SHARED
-from visionlab.data.celegans import CElegansMembraneDataModule
-from visionlab.data.celegans_layouts import Layout, Sources, scan
+from visionlab.datasets.celegans import CElegansMembraneDataModule
+from visionlab.datasets.celegans_layouts import Layout, Sources, scan
 from visionlab.errors import ConfigError, DataError
 
 Warnings = pytest.LogCaptureFixture

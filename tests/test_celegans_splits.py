@@ -13,8 +13,8 @@ import pytest
 
 from tests.celegans import SHAPE, challenge, image, labels, module, png, tiff
 from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, name_blocks, split_sequences, split_times
-from visionlab.data.celegans import CElegansDataModule
 from visionlab.data.splits import Splits
+from visionlab.datasets.celegans import CElegansDataModule
 from visionlab.errors import ConfigError, DataError
 
 Warnings = pytest.LogCaptureFixture

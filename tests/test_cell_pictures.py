@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from tests.test_reports_cells import volume, words_of
-from visionlab import cell_pictures
-from visionlab.cell_pictures import CellPictures, instance_draws
-from visionlab.cell_windows import instance_examples, window_grid, window_view
 from visionlab.data.frames import Frame
-from visionlab.inference.animation import Animation, through_z
-from visionlab.modules.instance_head import InstanceHead
-from visionlab.reports.cell_outlines import PREDICTED, TRUE
+from visionlab.drawing.animation import Animation, through_z
+from visionlab.drawing.outlines import PREDICTED, TRUE
+from visionlab.drawing.style import save
+from visionlab.heads.instances.head import InstanceHead
 from visionlab.reports.kept import read_kept
-from visionlab.reports.style import save
-from visionlab.showing import save_pictures
+from visionlab.training import cell_pictures
+from visionlab.training.cell_pictures import CellPictures, instance_draws
+from visionlab.training.cell_windows import instance_examples, window_grid, window_view
+from visionlab.training.sample_pictures import save_pictures
 
 FRAMES = 5
 

@@ -80,7 +80,8 @@ def test_a_checkpoint_may_name_other_stains_but_no_other_folder() -> None:
 
 
 def test_neither_channels_nor_labels_need_torch() -> None:
-    code = "import sys, visionlab.data.channels, visionlab.data.labels; print({'torch', 'pandas'} & set(sys.modules))"
+    modules = "visionlab.data.channels, visionlab.datasets.label_table"
+    code = f"import sys, {modules}; print({{'torch', 'pandas'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
 

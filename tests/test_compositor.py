@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 from tests.conftest import ROOT, SHARED
 from visionlab.console import LOG
-from visionlab.data.composition import Composition
-from visionlab.data.compositor import Compositor
-from visionlab.data.encoding import to_light, to_srgb
-from visionlab.data.images import read
-from visionlab.data.layouts import find_folders, is_nested, nested
-from visionlab.data.pasting import paste, read_background, read_cutout, resize
+from visionlab.datasets.composition import Composition
+from visionlab.datasets.compositor import Compositor
+from visionlab.datasets.layouts import find_folders, is_nested, nested
+from visionlab.datasets.pasting import paste, read_background, read_cutout, resize
 from visionlab.errors import ConfigError, DataError, UsageError
+from visionlab.io.encoding import to_light, to_srgb
+from visionlab.io.images import read
 
 SETTINGS: dict[str, Any] = {
     "per_pair": 2,
@@ -458,13 +458,13 @@ def test_settings_out_of_range(changes: dict, named: str, tmp_path: Path) -> Non
 
 
 def test_a_disk_too_small(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionlab.data.compositor.shutil.disk_usage", lambda path: SimpleNamespace(free=100_000))
+    monkeypatch.setattr("visionlab.datasets.compositor.shutil.disk_usage", lambda path: SimpleNamespace(free=100_000))
     with pytest.raises(DataError, match=r"about 0\.3 MB are needed for 24 images, 0\.1 MB are free"):
         make(tmp_path / "set", sources).run()
     monkeypatch.undo()
     plenty = {"f_bavail": 10**9, "f_blocks": 10**9, "f_bfree": 10**9, "f_frsize": 4096}
     monkeypatch.setattr(
-        "visionlab.data.compositor.os.statvfs", lambda path: SimpleNamespace(**plenty, f_files=100, f_favail=10)
+        "visionlab.datasets.compositor.os.statvfs", lambda path: SimpleNamespace(**plenty, f_files=100, f_favail=10)
     )
     with pytest.raises(DataError, match="60 files and folders are to be made"):
         make(tmp_path / "set", sources).run()
@@ -500,7 +500,7 @@ def test_it_says_what_it_will_do(sources: Path, tmp_path: Path, caplog: pytest.L
 
 def test_the_configuration_file_has_every_key() -> None:
     conf = yaml.safe_load((ROOT / "conf" / "make" / "composite.yaml").read_text())
-    assert conf.pop("_target_") == "visionlab.data.compositor.Compositor"
+    assert conf.pop("_target_") == "visionlab.datasets.compositor.Compositor"
     arguments = inspect.signature(Compositor).parameters.values()
     assert set(conf) == {a.name for a in arguments if a.kind is a.KEYWORD_ONLY}
     assert [key for key, value in conf.items() if value == "???"] == ["backgrounds", "cutouts"]

@@ -8,8 +8,10 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import chosen
-from visionlab import config, models, schema
-from visionlab.checks import check
+from visionlab import models
+from visionlab.config import compose as config
+from visionlab.config import schema
+from visionlab.config.checks import check
 from visionlab.errors import ConfigError
 
 FILES = sorted(path for path in config.conf_dir().glob("*/*.yaml") if path.parent.name != "make")
@@ -135,8 +137,8 @@ def test_build_calls_only_what_is_ours() -> None:
     for target in (
         "os.system",
         "visionlab.losses.elementwise.functional",  # torch's, though visible in our module
-        "visionlab.data.store.Path",
-        "visionlab.config._locate",
+        "visionlab.files.Path",
+        "visionlab.config.compose._locate",
         "visionlab._private.x",
         "visionlab.absent.x",
         "visionlab.losses.elementwise.absent",

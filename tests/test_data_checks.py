@@ -12,8 +12,8 @@ import pytest
 import tifffile
 
 from visionlab.data.checks import check_files, facts
-from visionlab.data.files import Problem
-from visionlab.data.focus import scan
+from visionlab.datasets.focus import scan
+from visionlab.files import Problem
 
 RNG = np.random.default_rng(0)
 

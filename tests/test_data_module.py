@@ -70,8 +70,8 @@ def test_the_generated_sample_is_announced_and_made_once(
     own_cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from visionlab import samples
-    from visionlab.assembly import make_data
-    from visionlab.config import compose
+    from visionlab.config.compose import compose
+    from visionlab.training.assembly import make_data
 
     made = []
     real = samples.write

@@ -11,14 +11,14 @@ import torch
 from pytorch_lightning import Trainer
 
 from tests import dense
-from visionlab.assembly import make_loss
-from visionlab.config import choice, conf_dir
+from visionlab.config.compose import choice, conf_dir
 from visionlab.errors import DataError
+from visionlab.heads.map_head import DepthHead, MapHead, MaskHead
 from visionlab.inference.checkpoint import read_checkpoint, rebuild
 from visionlab.losses import LOSSES
 from visionlab.metrics import METRICS
-from visionlab.modules.dense_heads import DepthHead, MapHead, MaskHead
 from visionlab.modules.task_model import Normalizer, TaskModel
+from visionlab.training.assembly import make_loss
 
 
 def mask_head(**changes: Any) -> MaskHead:
@@ -148,7 +148,7 @@ def test_each_loss_is_given_what_it_takes() -> None:
 
 
 def test_numbers_have_weighted_sums_of_losses_too() -> None:
-    from visionlab.modules.heads import RegressionHead
+    from visionlab.heads.head import RegressionHead
 
     head = RegressionHead("distance", ["distance"], mean=[1.0], std=[2.0])
     raw, target = torch.tensor([[1.0], [0.0]]), torch.tensor([[5.0], [0.0]])

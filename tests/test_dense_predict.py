@@ -16,12 +16,12 @@ import tifffile
 import visionlab
 from tests import dense, shell
 from tests.dense import Array, png
-from visionlab.data.images import read
 from visionlab.errors import DataError, UsageError
+from visionlab.heads.map_head import DepthHead, MaskHead
 from visionlab.inference.files import output_names, pair, write_predictions
 from visionlab.inference.maps import MapWriter
 from visionlab.inference.prediction import Prediction
-from visionlab.modules.dense_heads import DepthHead, MaskHead
+from visionlab.io.images import read
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_tiff_holds_depth_as_it_is(out: Path, images: Path, dense_run: Path, pre
 
 @pytest.mark.parametrize("kind", ["small", "deep/grey", "deep/er/sixteen"])
 def test_overlays_tint_the_foreground_only(kind: str, images: Path, tmp_path: Path) -> None:
-    from visionlab.reports.images import stretch
+    from visionlab.drawing.images import stretch
 
     path = images / f"{kind}.png"
     shown = stretch(read(path))

@@ -16,9 +16,9 @@ import pytest
 import visionlab
 from tests import dense, shell
 from visionlab.data.stored import joined
-from visionlab.inference.splits import describe_heads, measure_split
 from visionlab.metrics import METRICS, summarise
 from visionlab.reports.curves import read_scalars
+from visionlab.training.measurement import describe_heads, measure_split
 
 NAMES = {
     "mask": ["iou", "dice", "mae", "boundary_f1"],
@@ -144,7 +144,7 @@ def test_metrics_do_not_depend_on_the_batch_size(
 def test_another_batch_size_in_the_settings_gives_the_same_numbers(
     dense_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visionlab.evaluation.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("visionlab.training.evaluation.write_report", lambda folder: folder / "report.html")
     run = tmp_path / "run"
     shutil.copytree(dense_run, run)
     config = (run / "config.yaml").read_text()
@@ -236,7 +236,7 @@ def test_the_graph_is_drawn_without_warnings(depth_mask_root: Path, tmp_path: Pa
     from pytorch_lightning.loggers import TensorBoardLogger
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from visionlab.callbacks.pictures import Pictures
+    from visionlab.training.tensorboard_pictures import Pictures
 
     module, data = dense.task_module(depth_mask_root, "model=unet", "data.inputs=[image,background]")
     pictures = Pictures(data, count=1, every_n_epochs=1, graph=True, histograms=False)
@@ -258,7 +258,7 @@ def test_the_graph_is_drawn_without_warnings(depth_mask_root: Path, tmp_path: Pa
 
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionlab.evaluation.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("visionlab.training.evaluation.write_report", lambda folder: folder / "report.html")
 
 
 @pytest.mark.usefixtures("no_report")

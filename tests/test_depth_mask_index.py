@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 from tests.conftest import SHARED
-from visionlab.data import depth_mask
-from visionlab.data.files import Listing, Scan
+from visionlab.datasets import depth_mask
 from visionlab.errors import ConfigError, DataError
+from visionlab.files import Listing, Scan
 
 Warnings = pytest.LogCaptureFixture
 
@@ -524,7 +524,7 @@ def test_memory_grows_with_the_number_of_files_only(tmp_path: Path, monkeypatch:
     peaks = []
     for count in (2_000, 20_000):
         monkeypatch.setattr(
-            "visionlab.data.layouts.list_files",
+            "visionlab.datasets.layouts.list_files",
             lambda folder, _, count=count: Listing(
                 [f"{'mask' if folder.name == 'masks' else 'fgbg'}{number:06d}.jpg" for number in range(count)]
             ),

@@ -27,10 +27,10 @@ from tests.untrained import (
     write_samples,
 )
 from visionlab.errors import UsageError
+from visionlab.heads.head import Head
+from visionlab.heads.labels.head import MultilabelHead
+from visionlab.heads.map_head import DepthHead, MaskHead
 from visionlab.inference import Ensemble, Predictor
-from visionlab.modules.dense_heads import DepthHead, MaskHead
-from visionlab.modules.heads import Head
-from visionlab.modules.multilabel_head import MultilabelHead
 
 
 class Planes(nn.Module):

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from visionlab.data.files import Listing
-from visionlab.data.focus import FocusDataModule, index, parse_name, scan
+from visionlab.datasets.focus import FocusDataModule, index, parse_name, scan
 from visionlab.errors import DataError
+from visionlab.files import Listing
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -176,7 +176,7 @@ def test_memory_grows_with_the_number_of_files_only(tmp_path: Path, monkeypatch:
     peaks = []
     for count in (2_000, 20_000):
         names = [f"f{i // 1000}/field_{i // 20:05d}_{i % 20}.50_{i % 20 - 10}.25.png" for i in range(count)]
-        monkeypatch.setattr("visionlab.data.focus.list_files", lambda *_, names=names: Listing(names))
+        monkeypatch.setattr("visionlab.datasets.focus.list_files", lambda *_, names=names: Listing(names))
         tracemalloc.start()
         table = index(tmp_path)
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from visionlab import models
-from visionlab.config import choice
+from visionlab.config.compose import choice
 from visionlab.errors import ConfigError
+from visionlab.heads.map_head import MaskHead
 from visionlab.models.summary import receptive_field
-from visionlab.modules.dense_heads import MaskHead
 from visionlab.modules.task_model import Normalizer, TaskModel
 
 

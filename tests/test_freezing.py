@@ -9,8 +9,8 @@ import timm
 import torch
 
 from tests.conftest import train
-from visionlab.checks import check
-from visionlab.config import compose
+from visionlab.config.checks import check
+from visionlab.config.compose import compose
 from visionlab.errors import ConfigError
 
 STAGES = "+stages={head:{epochs:1,freeze:true},all:{epochs:1,freeze:false,lr:1e-4}}"

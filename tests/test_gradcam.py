@@ -11,8 +11,8 @@ from torch import nn
 
 from visionlab import models
 from visionlab.errors import UsageError
+from visionlab.heads.labels.head import MultilabelHead
 from visionlab.inference.gradcam import grad_cam
-from visionlab.modules.multilabel_head import MultilabelHead
 from visionlab.modules.task_model import Normalizer, TaskModel
 
 SQUARE = (slice(4, 9), slice(6, 11))

@@ -15,7 +15,7 @@ from visionlab.errors import ConfigError
 
 SCRIPT = """
 import sys
-from visionlab.hydra_app import hydra_app
+from visionlab.config.hydra_app import hydra_app
 from visionlab.errors import DataError
 def task(cfg, run_dir, command):
     print(cfg.seed, run_dir.is_dir(), command)
@@ -123,7 +123,7 @@ def test_the_module_can_be_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return run_dir
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("visionlab.runner.run", fake)
+    monkeypatch.setattr("visionlab.training.runner.run", fake)
     first, second = visionlab.train("model=resnet18"), visionlab.train("model=resnet18")
     assert first.is_dir() and second.is_dir() and first != second
     assert first.parent == Path("outputs/focus")

@@ -14,8 +14,8 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from visionlab.data.images import dtype_range, header, read, to_channels
 from visionlab.errors import DataError
+from visionlab.io.images import dtype_range, header, read, to_channels
 
 RNG = np.random.default_rng(0)
 GRAY8 = RNG.integers(0, 256, (20, 12), dtype=np.uint8)
@@ -373,7 +373,7 @@ def test_tiff_with_huge_tiles_is_refused(tmp_path: Path) -> None:
 
 def test_jpeg_bomb_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Pillow.fromarray(GRAY8).save(tmp_path / "a.jpg")
-    monkeypatch.setattr("visionlab.data.formats.MAX_PIXELS", 200)
+    monkeypatch.setattr("visionlab.io.formats.MAX_PIXELS", 200)
     with pytest.raises(DataError, match="claims 20 x 12 pixels"):
         read(tmp_path / "a.jpg")
 

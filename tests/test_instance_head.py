@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from visionlab.errors import UsageError
+from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.instances.parameters import Parameters
 from visionlab.inference.merging import merge
 from visionlab.losses.elementwise import BCELoss
 from visionlab.losses.mixed import BCEDiceLoss
 from visionlab.losses.overlap import DiceLoss, LovaszLoss
 from visionlab.metrics.instance_sums import INSTANCE_COLUMNS
-from visionlab.modules.instance_head import InstanceHead
 
 
 def head(separate: str = "none", cells: str = "filled", share: float = 0.2) -> InstanceHead:

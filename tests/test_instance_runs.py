@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from tests.conftest import train_dense
-from visionlab.assembly import make_data
-from visionlab.config import compose_run
+from visionlab.config.compose import compose_run
 from visionlab.errors import ConfigError
-from visionlab.evaluation import evaluate_own
+from visionlab.heads.instances.head import InstanceHead
 from visionlab.inference import load
 from visionlab.inference.stacks import predict_frame
-from visionlab.modules.instance_head import InstanceHead
+from visionlab.training.assembly import make_data
+from visionlab.training.evaluation import evaluate_own
 
 OBJECTS = ("precision", "recall", "f1", "seg", "det", "count_error")
 

@@ -15,7 +15,7 @@ from tests import shell
 from tests.conftest import train_labels
 from tests.test_labels_run import LABELS, draw_nothing, read
 from tests.test_submission import faults
-from visionlab.data.protein_atlas import NAMES
+from visionlab.datasets.protein_atlas import NAMES
 from visionlab.inference import Ensemble
 
 SETTINGS = (*LABELS, "trainer.max_epochs=1")

@@ -24,7 +24,7 @@ from tests.conftest import SHARED, TINY, train_labels
 from tests.test_resume import KILLER, assert_same, load
 from tests.test_resume import SETTINGS as STATEFUL
 from visionlab import samples
-from visionlab.data.protein_atlas import NAMES
+from visionlab.datasets.protein_atlas import NAMES
 from visionlab.metrics.calibration import calibrate, fit_calibration
 from visionlab.metrics.thresholds import f1_thresholds, nested_folds, shrunken_thresholds
 from visionlab.reports.curves import read_scalars
@@ -93,7 +93,7 @@ def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """Leave out reports and pictures, which take longer than the rest, where nobody looks at them."""
     for module in ("records", "evaluation"):
         patch.setattr(f"visionlab.{module}.write_report", lambda folder: folder / "report.html")
-    patch.setattr("visionlab.records.save_pictures", lambda *_: None)
+    patch.setattr("visionlab.training.records.save_pictures", lambda *_: None)
 
 
 @pytest.fixture
@@ -405,8 +405,8 @@ def test_curves_of_every_metric_are_kept(atlas_run: Path) -> None:
 
 def module(root: Path, *overrides: str) -> tuple[Any, Any]:
     """Return the LightningModule of seven classes and these settings, untrained, and its data."""
-    from visionlab.assembly import make_data, make_module
-    from visionlab.config import compose
+    from visionlab.config.compose import compose
+    from visionlab.training.assembly import make_data, make_module
 
     cfg = compose([*LABELS, f"data.root={root}", "data.class_group=2/4", *overrides])
     data = make_data(cfg)

@@ -13,20 +13,20 @@ import torch
 
 from tests import shell
 from tests.conftest import TINY
-from visionlab import assembly
-from visionlab.checks import check
-from visionlab.config import compose
-from visionlab.data import lineage
-from visionlab.data.count_table import UNKNOWN, count_columns
-from visionlab.data.lineage import CElegansLineageDataModule
+from visionlab.config.checks import check
+from visionlab.config.compose import compose
+from visionlab.datasets import lineage
+from visionlab.datasets.count_table import UNKNOWN, count_columns
+from visionlab.datasets.lineage import CElegansLineageDataModule
 from visionlab.errors import ConfigError, DataError
-from visionlab.modules.heads import RegressionHead
+from visionlab.heads.head import RegressionHead
 from visionlab.reports.figures import FIGURES, validation_figures
 from visionlab.reports.output_pictures import best_worst_outputs
 from visionlab.reports.outputs import Outputs
 from visionlab.reports.over_time import Times, over_time, read_times
 from visionlab.reports.tables import Part
 from visionlab.reports.target_panels import target_panels
+from visionlab.training import assembly
 
 COLUMNS = CElegansLineageDataModule.targets["counts"]
 HEADER = f"image,sequence,time,{','.join(COLUMNS)}"
@@ -385,7 +385,7 @@ def test_rows_that_are_not_finite_are_said() -> None:
 
 
 def test_run(root: Path, tmp_path: Path) -> None:
-    from visionlab.runner import run as train
+    from visionlab.training.runner import run as train
 
     folder = tmp_path / "run"
     settings = [*SETTINGS, "task=celegans_lineage", f"data.root={root}", "callbacks.images.every_n_epochs=9"]

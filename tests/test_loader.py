@@ -14,8 +14,8 @@ from visionlab.errors import ConfigError
 
 def data_module(root: Path, **changes: Any) -> Any:
     from tests.conftest import TINY
-    from visionlab.assembly import make_data
-    from visionlab.config import compose
+    from visionlab.config.compose import compose
+    from visionlab.training.assembly import make_data
 
     data = make_data(compose([*TINY, f"data.root={root}", *(f"data.{key}={value}" for key, value in changes.items())]))
     data.setup()

@@ -15,7 +15,7 @@ import yaml
 from torch.nn import functional
 
 from visionlab import losses
-from visionlab.config import build, conf_dir
+from visionlab.config.compose import build, conf_dir
 from visionlab.errors import ConfigError
 
 DENSE = [target for target, entry in losses.LOSSES.items() if entry.dense]

@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from visionlab.config import build, conf_dir
+from visionlab.config.compose import build, conf_dir
 from visionlab.errors import ConfigError
 from visionlab.losses.balance import Balance, ClampBalance, Sum, UncertaintyBalance
 

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from visionlab import losses, signature
-from visionlab.config import build
+from visionlab import losses
+from visionlab.config import signature
+from visionlab.config.compose import build
 from visionlab.errors import ConfigError
 from visionlab.losses.combined import WeightedSum, terms
 

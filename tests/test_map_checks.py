@@ -11,10 +11,10 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.conftest import SHARED
-from visionlab.data.depth_mask import index
-from visionlab.data.files import Problem
-from visionlab.data.images import read
-from visionlab.data.pairs import check_maps
+from visionlab.datasets.depth_mask import index
+from visionlab.datasets.pairs import check_maps
+from visionlab.files import Problem
+from visionlab.io.images import read
 
 RNG = np.random.default_rng(0)
 SIZE = (24, 32)
@@ -216,7 +216,7 @@ def test_each_background_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
         seen.append(path.name)
         return read(path)
 
-    monkeypatch.setattr("visionlab.data.pairs.read", counted)
+    monkeypatch.setattr("visionlab.datasets.pairs.read", counted)
     table = index(tmp_path, layout="auto", table=None, per_background=1, group_pattern=None)
     table = table.assign(background_path="bg.png")
     assert check_maps(table, tmp_path, mask_threshold=None, invalid="auto") == []

@@ -13,9 +13,9 @@ import tifffile
 from PIL import Image as Pillow
 
 from tests.conftest import SHARED
-from visionlab.data.images import read
-from visionlab.data.maps import map_header, read_depth, read_mask, resize_depth, resize_mask, same_view
 from visionlab.errors import DataError
+from visionlab.io.images import read
+from visionlab.io.maps import map_header, read_depth, read_mask, resize_depth, resize_mask, same_view
 
 RNG = np.random.default_rng(0)
 DISC = (np.hypot(*np.mgrid[-12:12, -16:16]) < 9).astype(np.uint8)

@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
+from visionlab.drawing.text import key_metric
 from visionlab.errors import DataError
 from visionlab.metrics import METRICS, class_table, confusion, cooccurrence, group_interval, measure, summarise
 from visionlab.metrics.calibration import BINS
 from visionlab.metrics.multilabel import counted_classes
 from visionlab.reports.facts import verdict
-from visionlab.reports.text import key_metric
 
 LABELS = METRICS["multilabel"]
 MACRO_AT = ("precision", "recall", "f1", "f1_half", "ap", "auroc")

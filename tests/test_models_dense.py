@@ -320,7 +320,7 @@ def test_known_encoders_pass() -> None:
 def test_encoders_are_those_of_the_library() -> None:
     import segmentation_models_pytorch as smp
 
-    from visionlab.catalog import smp_encoders
+    from visionlab.models.catalog import smp_encoders
 
     assert smp_encoders() == set(smp.encoders.encoders)
 

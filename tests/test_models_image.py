@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from visionlab import models
-from visionlab.checks import check
-from visionlab.config import compose
+from visionlab.config.checks import check
+from visionlab.config.compose import compose
 from visionlab.errors import ConfigError, UsageError
 from visionlab.models import flat_head
 from visionlab.models.summary import parameters, summarise

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from visionlab.errors import UserError
+from visionlab.heads.labels.head import MultilabelHead
 from visionlab.losses import BCELoss, FocalLoss
 from visionlab.losses.combined import WeightedSum
-from visionlab.modules.multilabel_head import MultilabelHead
 
 NAMES = ("Nucleoplasm", "Cytosol", "Rods & rings")
 

@@ -1,4 +1,4 @@
-"""A task is two files, one in data/ and one in conf/task/: added to a copy of the project, it works throughout."""
+"""A task is two files, one in datasets/ and one in conf/task/: added to a copy of the project, it works throughout."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ task: brightness
 module: regressor
 
 data:
-  _target_: visionlab.data.brightness.BrightnessDataModule
+  _target_: visionlab.datasets.brightness.BrightnessDataModule
 
 heads:
   light:
@@ -69,7 +69,7 @@ def test_two_files_make_a_task(tmp_path: Path) -> None:
     project = tmp_path / "project"
     for name in ("src", "conf"):
         shutil.copytree(ROOT / name, project / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (project / "src" / "visionlab" / "data" / "brightness.py").write_text(DATA)
+    (project / "src" / "visionlab" / "datasets" / "brightness.py").write_text(DATA)
     (project / "conf" / "task" / "brightness.yaml").write_text(YAML)
     rng = np.random.default_rng(0)
     images = tmp_path / "images"
@@ -86,7 +86,7 @@ def test_two_files_make_a_task(tmp_path: Path) -> None:
         return done.stdout + done.stderr
 
     where = command("train", "task=brightness", "--cfg", "job")
-    assert "visionlab.data.brightness.BrightnessDataModule" in where
+    assert "visionlab.datasets.brightness.BrightnessDataModule" in where
     run = tmp_path / "run"
     settings = textwrap.dedent(
         """model=timm model.name=test_resnet data.image_size=32 data.batch_size=8 trainer.max_epochs=1

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, OneCycleLR
 
-from visionlab import config
+from visionlab.config import compose as config
 from visionlab.modules import optimizers, schedulers
 from visionlab.modules.schedulers import Plan, Schedule
 

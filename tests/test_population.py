@@ -10,8 +10,8 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from visionlab.reports.population import NAMED, population_figure, readable_times
-from visionlab.reports.style import PALETTE, save
+from visionlab.drawing.population import NAMED, population_figure, readable_times
+from visionlab.drawing.style import PALETTE, save
 
 
 def points(line: Line2D) -> list[list[float]]:

@@ -14,8 +14,6 @@ import tifffile
 from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import Array
-from visionlab.data.planes import read_image
-from visionlab.data.volumes import open_volume
 from visionlab.errors import UsageError
 from visionlab.inference.files import find_images, output_names
 from visionlab.inference.population import merged_columns
@@ -28,6 +26,8 @@ from visionlab.inference.series import (
     parse_axes,
     parse_voxel,
 )
+from visionlab.io.planes import read_image
+from visionlab.io.volumes import open_volume
 
 
 def stack(path: Path, values: Array, **about: Any) -> Path:
@@ -210,7 +210,7 @@ def test_single_images_have_no_curves(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_maps_of_planes_are_files_of_their_own(tmp_path: Path) -> None:
     from tests import shell
-    from visionlab.modules.dense_heads import MaskHead
+    from visionlab.heads.map_head import MaskHead
 
     head = MaskHead("mask", share=0.1, metrics=[], weight=1.0, activation="sigmoid")
     run = untrained.write_run(tmp_path / "run", [head], (), network="shuffle_unet", channels=1)

@@ -24,12 +24,12 @@ from PIL import Image
 from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import CENTRES, Array
-from visionlab.data.volumes import open_volume, read_labels
 from visionlab.errors import DataError, UsageError
 from visionlab.inference import objects, stacks
 from visionlab.inference.ensemble import Ensemble
 from visionlab.inference.label_files import LabelWriter
 from visionlab.inference.tta import Views
+from visionlab.io.volumes import open_volume, read_labels
 
 VOXEL = (1.5, 0.25, 0.5)
 

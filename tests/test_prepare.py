@@ -18,9 +18,9 @@ import pandas as pd
 import pytest
 import tifffile
 
-from visionlab.config import compose_run
+from visionlab.config.compose import compose_run
 from visionlab.errors import DataError, UsageError
-from visionlab.preparation import prepare
+from visionlab.training.preparation import prepare
 
 COMMAND = "python -m visionlab.prepare"
 RNG = np.random.default_rng(0)
@@ -132,7 +132,7 @@ def test_the_report_is_of_the_data(prepared: Path, focus_root: Path) -> None:
 
 
 def test_its_splits_can_be_trained_on(prepared: Path, focus_root: Path) -> None:
-    from visionlab import assembly
+    from visionlab.training import assembly
 
     file = prepared / "splits.json"
     cfg, _ = compose_run(["task=focus", "data.image_size=32", f"data.root={focus_root}", f"data.split_file={file}"])

@@ -16,13 +16,13 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.conftest import SHARED
-from visionlab.config import compose
-from visionlab.data import protein_atlas
+from visionlab.config.compose import compose
 from visionlab.data.channels import STAINS, Channels
-from visionlab.data.files import Scan
-from visionlab.data.labels import choose_classes
-from visionlab.data.protein_atlas import NAMES, ProteinAtlasDataModule, Sources
+from visionlab.datasets import protein_atlas
+from visionlab.datasets.label_table import choose_classes
+from visionlab.datasets.protein_atlas import NAMES, ProteinAtlasDataModule, Sources
 from visionlab.errors import ConfigError, DataError
+from visionlab.files import Scan
 
 Warnings = pytest.LogCaptureFixture
 

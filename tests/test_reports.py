@@ -22,8 +22,11 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from visionlab.data.store import write_json
+from visionlab.drawing.images import best_worst, captioned, examples, pick_best_worst, stretch
+from visionlab.drawing.style import save
+from visionlab.drawing.text import digits, duration, interval, measure, size, value
 from visionlab.errors import DataError
+from visionlab.files import write_json
 from visionlab.metrics import METRICS, summarise
 from visionlab.report import main
 from visionlab.reports import compare, write_report
@@ -31,10 +34,7 @@ from visionlab.reports.comparison import differing_settings
 from visionlab.reports.curves import read_scalars
 from visionlab.reports.facts import verdict
 from visionlab.reports.figures import FIGURES, Predictions, validation_figures
-from visionlab.reports.images import best_worst, captioned, examples, pick_best_worst, stretch
 from visionlab.reports.progress import best_point, learning_rate_finder, training_curves
-from visionlab.reports.style import save
-from visionlab.reports.text import digits, duration, interval, measure, size, value
 
 EVIL = "<script>alert(1)</script> $\\frac{"
 

@@ -18,23 +18,23 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from tests.test_reports import requests, titles
-from visionlab.data.store import write_json
+from visionlab.drawing.maps import FALSE, FOUND, MISSED
+from visionlab.drawing.outlines import bar_length, edges, limits, partners, rim, shade
+from visionlab.drawing.style import save
+from visionlab.drawing.text import metric_label
+from visionlab.files import write_json
 from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums, histogram_rows, summarise
 from visionlab.reports import compare, write_report
 from visionlab.reports.caveats import caveats
 from visionlab.reports.cell_figures import sizes
-from visionlab.reports.cell_outlines import bar_length, edges, limits, partners, rim, shade
 from visionlab.reports.cell_panes import MENDED, OBJECTS, CellView
 from visionlab.reports.cell_tables import Cells
 from visionlab.reports.cells import Compared, cell_collage, cell_comparison, cell_examples, cell_slices
 from visionlab.reports.figures import FIGURES, Part, validation_figures
 from visionlab.reports.html import picture
 from visionlab.reports.kept import SIDE, Kept, read_kept, window, write_kept
-from visionlab.reports.maps import FALSE, FOUND, MISSED
 from visionlab.reports.paired import Paired, same_slices
 from visionlab.reports.run import read_run
-from visionlab.reports.style import save
-from visionlab.reports.text import metric_label
 
 SPEC: dict[str, Any] = {
     "kind": "instances",

@@ -16,7 +16,10 @@ import yaml
 from matplotlib.colors import to_rgb
 
 from tests.test_reports import requests, titles, write_events
-from visionlab.data.store import write_json
+from visionlab.drawing.maps import FALSE, FOUND, MISSED, MapShown, Shown, best_worst_maps, map_examples, map_grid
+from visionlab.drawing.style import save
+from visionlab.drawing.text import metric_label
+from visionlab.files import write_json
 from visionlab.metrics import METRICS, depth_rows, mask_rows, per_image, shares, summarise
 from visionlab.reports import compare, write_report
 from visionlab.reports.caveats import caveats
@@ -24,11 +27,8 @@ from visionlab.reports.data import write_data_report
 from visionlab.reports.facts import verdict
 from visionlab.reports.figures import FIGURES, Part, Scores, validation_figures
 from visionlab.reports.losses import loss_words
-from visionlab.reports.maps import FALSE, FOUND, MISSED, MapShown, Shown, best_worst_maps, map_examples, map_grid
 from visionlab.reports.progress import training_curves
 from visionlab.reports.run import read_run
-from visionlab.reports.style import save
-from visionlab.reports.text import metric_label
 from visionlab.reports.weights import weight_histograms
 
 SIDE = 40

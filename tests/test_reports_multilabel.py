@@ -17,7 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from tests.test_reports import EVIL, requests, titles, write_events
-from visionlab.data.store import write_json
+from visionlab.drawing.stains import composite
+from visionlab.drawing.style import save
+from visionlab.files import write_json
 from visionlab.metrics import METRICS, summarise
 from visionlab.metrics.multilabel import class_table
 from visionlab.metrics.thresholds import f1_thresholds
@@ -30,11 +32,9 @@ from visionlab.reports.doubts import loss, suspects, uncertainty
 from visionlab.reports.figures import FIGURES, Labelled, Part, metric_bars, validation_figures
 from visionlab.reports.label_matrices import occurring_together, taken_for
 from visionlab.reports.labelled import FALSE, FOUND, MISSED, Tagged, heated, line, looked_at, tagged_images
-from visionlab.reports.microscope import composite
 from visionlab.reports.multilabel import calibration_curves, f1_by_class
 from visionlab.reports.precision_recall import precision_recall
 from visionlab.reports.run import read_run
-from visionlab.reports.style import save
 
 NAMES = ("Nucleoplasm", "Cytosol", "A class with a name, long beyond any axis", "Golgi", "Rods & rings", EVIL)
 SPLITS = {"train": 400, "val": 120, "test": 150}
@@ -536,9 +536,10 @@ def test_loss_is_the_cross_entropy_of_all_classes() -> None:
 @pytest.fixture(scope="module")
 def pictures_of(atlas_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, Any]:
     """A copy of a trained run with its pictures drawn again, its predictor and its data."""
-    from visionlab import assembly, load
-    from visionlab.saved import load_config
-    from visionlab.showing import save_pictures
+    from visionlab import load
+    from visionlab.config.run_folder import load_config
+    from visionlab.training import assembly
+    from visionlab.training.sample_pictures import save_pictures
 
     copy = shutil.copytree(atlas_run, tmp_path_factory.mktemp("copy") / "run")
     shutil.rmtree(copy / "plots")
@@ -565,7 +566,7 @@ def test_a_run_leaves_pictures_and_suspects(pictures_of: tuple[Path, Any, Any]) 
 
 
 def test_pictures_of_validation_do_not_replace_those_of_test(pictures_of: tuple[Path, Any, Any]) -> None:
-    from visionlab.showing import save_pictures
+    from visionlab.training.sample_pictures import save_pictures
 
     run, predictor, data = pictures_of
     before = (run / "plots" / "most_wrong.png").read_bytes()
@@ -589,7 +590,7 @@ def test_the_card_counts_the_labels(pictures_of: tuple[Path, Any, Any]) -> None:
 
 
 def test_examples_show_stains_in_their_colours(pictures_of: tuple[Path, Any, Any]) -> None:
-    from visionlab.showing import example_figure, view
+    from visionlab.training.sample_pictures import example_figure, view
 
     _, _, data = pictures_of
     image = view(data, 0)

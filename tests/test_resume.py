@@ -35,9 +35,9 @@ SETTINGS = (
 KILLER = """
     import logging, os, signal, sys
     from pathlib import Path
-    from visionlab.callbacks.checkpoints import Checkpoints
-    from visionlab.config import compose
-    from visionlab.runner import run
+    from visionlab.training.checkpoints import Checkpoints
+    from visionlab.config.compose import compose
+    from visionlab.training.runner import run
 
     folder, where, name, *overrides = sys.argv[1:]
     kind, number = where.split("-")
@@ -210,7 +210,7 @@ def test_ctrl_c_reaches_the_workers_too_and_everything_is_saved(focus_root: Path
 
 
 def test_a_run_stopped_before_its_first_step_starts_again_and_is_whole(focus_root: Path, tmp_path: Path) -> None:
-    from visionlab.evaluation import evaluate_own
+    from visionlab.training.evaluation import evaluate_own
 
     done = train(tmp_path / "done", f"data.root={focus_root}", "trainer.max_epochs=1")
     folder = tmp_path / "run"
@@ -242,7 +242,7 @@ def test_a_second_process_in_the_folder_is_refused(reference: Path) -> None:
 def test_checkpoints_are_written_beside_their_place_and_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from visionlab.callbacks.checkpoints import AtomicCheckpointIO
+    from visionlab.training.checkpoints import AtomicCheckpointIO
 
     path = tmp_path / "checkpoints" / "last.ckpt"
     writer = AtomicCheckpointIO()
@@ -261,7 +261,7 @@ def test_checkpoints_are_written_beside_their_place_and_renamed(
 def test_checkpoints_never_load_pickled_objects(tmp_path: Path) -> None:
     import pickle
 
-    from visionlab.callbacks.checkpoints import AtomicCheckpointIO
+    from visionlab.training.checkpoints import AtomicCheckpointIO
 
     class Trap:
         def __reduce__(self) -> tuple[Any, ...]:

@@ -15,11 +15,11 @@ from tests.celegans import image, labels, module, png, tiff
 from tests.conftest import TINY
 from visionlab.data import plane_readers
 from visionlab.data.preprocess import Preprocess
+from visionlab.drawing.outlines import partners
 from visionlab.errors import DataError
-from visionlab.evaluation import evaluate_other
 from visionlab.heads.instances.fit import FitFrame, fit
-from visionlab.modules.instance_head import InstanceHead
-from visionlab.reports.cell_outlines import partners
+from visionlab.heads.instances.head import InstanceHead
+from visionlab.training.evaluation import evaluate_other
 
 Write = Callable[[Path, object], None]
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from tests import celegans, shell
 from tests import known_objects as known
-from visionlab.data.planes import read_image
-from visionlab.data.volumes import open_volume, read_plane
+from visionlab.drawing.animation import Animation, through_z
 from visionlab.errors import DataError, UsageError
-from visionlab.inference.animation import Animation, through_z
 from visionlab.inference.finished import DONE
 from visionlab.inference.series import as_planes, only_images
+from visionlab.io.planes import read_image
+from visionlab.io.volumes import open_volume, read_plane
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_reading_a_plane_does_not_contradict_axes_that_were_given(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[Any] = []
-    monkeypatch.setattr("visionlab.data.volume_axes._tell_once", said.append)
+    monkeypatch.setattr("visionlab.io.axes._tell_once", said.append)
     values = np.arange(5 * 8 * 9, dtype=np.uint16).reshape(5, 8, 9)
     tifffile.imwrite(tmp_path / "a.tif", values, metadata=None)
     with caplog.at_level(logging.INFO):

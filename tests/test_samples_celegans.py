@@ -15,8 +15,8 @@ import tifffile
 from scipy import ndimage, stats
 
 from visionlab import samples
-from visionlab.data.images import read
 from visionlab.errors import UsageError
+from visionlab.io.images import read
 from visionlab.samples.ellipsoids import Pose, body, labelled, nuclei_of
 from visionlab.samples.embryos import Embryo
 from visionlab.samples.fluorescence import OFFSET, Grid, Optics, seen

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visionlab import samples
-from visionlab.data.images import read
 from visionlab.errors import UsageError
+from visionlab.io.images import read
 from visionlab.samples.depth_mask import DepthMaskSet
 from visionlab.samples.figures import KINDS
 from visionlab.samples.rooms import Room

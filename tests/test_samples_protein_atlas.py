@@ -15,8 +15,8 @@ from scipy import stats
 
 from tests.conftest import SHARED
 from visionlab import samples
-from visionlab.data.images import read
 from visionlab.errors import UsageError
+from visionlab.io.images import read
 from visionlab.samples.cells import HALF, SIDE, Array, Cell, field_of_cells
 from visionlab.samples.protein_atlas import COUNTS, ProteinAtlasSet
 from visionlab.samples.proteins import PATTERNS

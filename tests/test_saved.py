@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests import shell
-from visionlab.data import store
+from visionlab import files as store
+from visionlab.config.run_folder import load_config, read_json, run_folder
 from visionlab.errors import ConfigError, DataError, UsageError
-from visionlab.saved import load_config, read_json, run_folder
 
 
 @pytest.fixture
@@ -71,10 +71,10 @@ def test_yaml_cannot_make_objects(edit: Any, tmp_path: Path) -> None:
         ("batch_size: 8", "batchsize: 8", "data.batchsize: unknown key. Did you mean 'batch_size'?"),
         ("test_resnet", "resnet43", "model.name: expected a network"),
         ("module: regressor", "module: os.system", "module: expected one of regressor"),
-        ("visionlab.data.focus.FocusDataModule", "os.system", "data._target_: expected a name that begins with"),
-        ("visionlab.data.focus.FocusDataModule", "visionlab.data.store.write_text", "data.root: unknown key"),
-        ("visionlab.data.focus.FocusDataModule", "visionlab.data.focus._printable", "private"),
-        ("visionlab.losses.elementwise.l1", "visionlab.data.store.write_text", "loss._target_: expected a name"),
+        ("visionlab.datasets.focus.FocusDataModule", "os.system", "data._target_: expected a name that begins with"),
+        ("visionlab.datasets.focus.FocusDataModule", "visionlab.files.write_text", "data.root: unknown key"),
+        ("visionlab.datasets.focus.FocusDataModule", "visionlab.datasets.focus._printable", "private"),
+        ("visionlab.losses.elementwise.l1", "visionlab.files.write_text", "loss._target_: expected a name"),
         ("visionlab.losses.elementwise.l1", "builtins.eval", "loss._target_: expected a name"),
         ("visionlab.modules.optimizers.adam", "os.system", "optimizer._target_: expected a name"),
     ],
@@ -100,7 +100,7 @@ def test_such_a_file_ends_a_command_with_status_2(
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
     text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("visionlab.data.focus.FocusDataModule", "os.system"))
+    (run / "config.yaml").write_text(text.replace("visionlab.datasets.focus.FocusDataModule", "os.system"))
     for verb in ("evaluate", "resume"):
         assert shell.run(verb, run) == 2
         assert "data._target_: expected a name that begins with 'visionlab.data.'" in capsys.readouterr().err

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from visionlab import catalog
-from visionlab.annotations import accepts, describe
+from visionlab.config.annotations import accepts, describe
+from visionlab.config.signature import Sources
 from visionlab.errors import ConfigError
-from visionlab.signature import Sources
+from visionlab.models import catalog
 
 BASE = """
 from typing import Any, Literal, Sequence

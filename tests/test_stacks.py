@@ -17,13 +17,13 @@ from tests import untrained
 from visionlab import models
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UserError
+from visionlab.heads.head import Head
+from visionlab.heads.instances.head import InstanceHead
+from visionlab.heads.map_head import MaskHead
 from visionlab.inference import stacks
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_frame, predict_planes
 from visionlab.inference.tta import Views
-from visionlab.modules.dense_heads import MaskHead
-from visionlab.modules.heads import Head
-from visionlab.modules.instance_head import InstanceHead
 from visionlab.modules.task_model import Normalizer
 
 Array = np.ndarray[Any, Any]

@@ -15,11 +15,11 @@ import torch
 
 from tests.shell import separate
 from tests.test_resume import KILLER, assert_same, load
-from visionlab.config import compose, compose_run
+from visionlab.config.compose import compose, compose_run
+from visionlab.config.stages import each_stage, total_epochs
 from visionlab.errors import ConfigError
 from visionlab.reports.curves import read_scalars
-from visionlab.runner import run
-from visionlab.stages import each_stage, total_epochs
+from visionlab.training.runner import run
 
 # The published settings on few and small images; the second stage is where runs are killed.
 SMALL = (
@@ -112,7 +112,7 @@ def test_weights_are_carried_over(shuffle: Path, depth_mask_root: Path, tmp_path
     folder = trained(tmp_path / "run", depth_mask_root, *SHUFFLE, *still, *cycles)
     weights = {name: value for name, value in load(folder)["state_dict"].items() if name.endswith("weight")}
     new = compose([*SHUFFLE])
-    from visionlab import assembly
+    from visionlab.training import assembly
 
     torch.manual_seed(new.seed)
     network, _ = assembly.make_network(new)

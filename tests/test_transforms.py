@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visionlab.config import choice
+from visionlab.config.compose import choice
 from visionlab.data.transforms import Augment
 from visionlab.errors import ConfigError
 

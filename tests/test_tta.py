@@ -15,9 +15,9 @@ import visionlab
 from tests import shell
 from tests.untrained import Means, labels, numbers, planes, predictor, write_run, write_samples
 from visionlab.errors import UsageError
+from visionlab.heads.map_head import MaskHead
 from visionlab.inference import Ensemble
 from visionlab.inference.tta import Views
-from visionlab.modules.dense_heads import MaskHead
 
 IMAGE = np.dstack(list(planes(3).values()))
 FLIPS = [lambda a: a, lambda a: a[:, ::-1], lambda a: a[::-1], lambda a: a[::-1, ::-1]]

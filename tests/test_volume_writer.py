@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from visionlab.data import volume_writer
-from visionlab.data.volumes import StackWriter, Volume, open_volume, read_labels
 from visionlab.errors import DataError
+from visionlab.io import tiff_writer as volume_writer
+from visionlab.io.volumes import StackWriter, Volume, open_volume, read_labels
 
 RNG = np.random.default_rng(2)
 FORMS: dict[str, dict[str, Any]] = {"ome": {"ome": True}, "imagej": {"imagej": True}, "tiff": {}}

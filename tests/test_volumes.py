@@ -15,10 +15,10 @@ import tifffile
 from PIL import Image as Pillow
 
 from tests.volume_files import RNG, SERIES, STACK, STORED, check, tiff
-from visionlab.data import volume_axes
-from visionlab.data.volume_ifd import page_offsets
-from visionlab.data.volumes import SUFFIXES, open_volume, read_plane
 from visionlab.errors import DataError, UsageError
+from visionlab.io import axes as volume_axes
+from visionlab.io.tiff_pages import page_offsets
+from visionlab.io.volumes import SUFFIXES, open_volume, read_plane
 
 # Which axes -----------------------------------------------------------------------------------------------------------
 
@@ -373,7 +373,7 @@ def test_reading_again_does_not_look_at_all_pages_again(tmp_path: Path, monkeypa
         walked.append(path)
         return page_offsets(path)
 
-    monkeypatch.setattr("visionlab.data.volume_tiff.page_offsets", counted_walk)
+    monkeypatch.setattr("visionlab.io.tiff.page_offsets", counted_walk)
     for index in (0, 1, 0, 4):
         np.testing.assert_array_equal(read_plane(path, index)[..., 0], STACK[index])
     assert len(walked) == 1

@@ -11,8 +11,8 @@ import tifffile
 from PIL import Image as Pillow
 
 from tests.volume_files import COLOUR, GRAY, LABELS, SERIES, tiff, video
-from visionlab.data.volumes import open_volume, read_labels
 from visionlab.errors import DataError
+from visionlab.io.volumes import open_volume, read_labels
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "celegans"
 

@@ -11,9 +11,9 @@ import pytest
 import scipy.io
 
 from tests.volume_files import LABELS, SERIES, STACK, check, tiff
-from visionlab.data import volume_matlab
-from visionlab.data.volumes import open_labels, open_volume, read_labels, read_plane, stored_file
 from visionlab.errors import DataError
+from visionlab.io import matlab as volume_matlab
+from visionlab.io.volumes import open_labels, open_volume, read_labels, read_plane, stored_file
 
 
 def matlab(path: Path, version: str, **variables: Any) -> Path:

@@ -12,8 +12,8 @@ import pytest
 import tifffile
 
 from tests.volume_files import STACK, STORED, tiff
-from visionlab.data.volumes import open_volume, read_labels, read_plane
 from visionlab.errors import DataError
+from visionlab.io.volumes import open_volume, read_labels, read_plane
 
 
 @pytest.mark.parametrize("options", [{}, *STORED.values(), {"imagej": True}, {"ome": True}], ids=str)

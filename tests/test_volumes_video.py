@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from tests.volume_files import COLOUR, GRAY, check, video
-from visionlab.data import volume_video
-from visionlab.data.volumes import open_volume, read_plane
 from visionlab.errors import DataError
+from visionlab.io import video as volume_video
+from visionlab.io.volumes import open_volume, read_plane
 
 
 @pytest.mark.parametrize("name", ["a.mkv", "a.avi"])
@@ -82,6 +82,6 @@ def test_a_forked_process_gets_a_reader_of_its_own(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(volume_video, "_capture", counted)
     read_plane(path, 3)
     assert not opened
-    monkeypatch.setattr("visionlab.data.volume_video.os.getpid", lambda: -1)
+    monkeypatch.setattr("visionlab.io.video.os.getpid", lambda: -1)
     read_plane(path, 3)
     assert len(opened) == 1

@@ -62,11 +62,11 @@ def test_the_installed_package_is_the_wheel_and_light(site: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_commands_run_with_the_configuration_of_the_wheel(site: Path, tmp_path: Path) -> None:
-    where = "from visionlab.config import conf_dir; print(conf_dir())"
+    where = "from visionlab.config.compose import conf_dir; print(conf_dir())"
     assert Path(run(sys.executable, "-c", where, cwd=tmp_path, path=site).strip()) == site / "visionlab" / "conf"
     job = ("--cfg", "job", "task=focus")
     settings = run(sys.executable, "-m", "visionlab.train", *job, cwd=tmp_path, path=site)
-    assert "_target_: visionlab.data.focus.FocusDataModule" in settings
+    assert "_target_: visionlab.datasets.focus.FocusDataModule" in settings
     # The console script takes the same words.
     assert run(site / "bin" / "visionlab", "train", *job, cwd=tmp_path, path=site) == settings
     assert not list(tmp_path.iterdir()), "showing the settings writes nothing"

@@ -127,7 +127,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "augment.joint=[{one_of:[{transform:Rotate}],p:2}]": ("augment.joint[0]: expected {one_of: [...]",),
     "loss._target_=visionlab.losses.elementwise.hubr": ("loss._target_: ", "'huber'"),
     "loss._target_=os.system": ("loss._target_: expected a name that begins with 'visionlab.losses.'",),
-    "data._target_=visionlab.data.focus.FocusDataModul": ("data._target_: ", "'FocusDataModule'"),
+    "data._target_=visionlab.datasets.focus.FocusDataModul": ("data._target_: ", "'FocusDataModule'"),
     # Heads, their losses, and how they are balanced
     "heads.distance.loss=l3": ("heads.distance.loss: expected one of ", "'l1'"),
     "heads.distance.loss={l1:1,bce:1}": ("heads.distance.loss.bce: BCELoss needs targets of 0 and 1",),
@@ -234,8 +234,8 @@ import contextlib, io, json, sys, traceback, types
 
 def accept(*_): sys.exit("accepted")
 
-sys.modules["visionlab.runner"] = types.ModuleType("visionlab.runner")
-sys.modules["visionlab.runner"].run = accept
+sys.modules["visionlab.training.runner"] = types.ModuleType("visionlab.training.runner")
+sys.modules["visionlab.training.runner"].run = accept
 from visionlab import train
 for line in sys.stdin:
     sys.argv = ["train.py", *line.split()]

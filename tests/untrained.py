@@ -13,12 +13,12 @@ from torch import nn
 
 from visionlab import models
 from visionlab.data.preprocess import Preprocess
+from visionlab.heads.head import Head, RegressionHead
+from visionlab.heads.labels.head import MultilabelHead
 from visionlab.inference import Prediction, load
 from visionlab.inference.checkpoint import FORMAT
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.tta import Views
-from visionlab.modules.heads import Head, RegressionHead
-from visionlab.modules.multilabel_head import MultilabelHead
 from visionlab.modules.task_model import Normalizer, TaskModel
 
 Array = np.ndarray[Any, Any]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from visionlab.data.volumes import Volume, open_volume, read_plane
+from visionlab.io.volumes import Volume, open_volume, read_plane
 
 RNG = np.random.default_rng(5)
 STACK = RNG.integers(0, 65536, (5, 12, 20), dtype=np.uint16)

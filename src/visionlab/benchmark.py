@@ -8,14 +8,14 @@ from omegaconf import DictConfig
 
 
 def _benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
-    from visionlab import benchmarking
+    from visionlab.training import throughput as benchmarking
 
     return benchmarking.benchmark(cfg, folder, command)
 
 
 def main() -> None:
     """Run the command line (``sys.argv``)."""
-    from visionlab.hydra_app import hydra_app
+    from visionlab.config.hydra_app import hydra_app
 
     hydra_app(_benchmark, root="benchmark")
 

@@ -49,7 +49,7 @@ def evaluate(
             f"'{overrides[0]}': settings go with --data; a run's own data are read as they were in training"
         )
 
-    from visionlab.evaluation import evaluate_other, evaluate_own
+    from visionlab.training.evaluation import evaluate_other, evaluate_own
 
     folder = (
         evaluate_own(run, split, device) if data is None else evaluate_other(run, data, out, device, overrides or [])

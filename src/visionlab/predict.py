@@ -193,7 +193,7 @@ def predict(
     competition = None if submission is None else Submission(submission, order, inputs, at_least_one=at_least_one)
     prepare_output(out)
 
-    from visionlab.data.files import IMAGE
+    from visionlab.files import IMAGE
     from visionlab.inference import load
     from visionlab.inference.base import check_inputs
     from visionlab.inference.image_files import predict_images

@@ -8,14 +8,14 @@ from omegaconf import DictConfig
 
 
 def _prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
-    from visionlab import preparation
+    from visionlab.training import preparation
 
     return preparation.prepare(cfg, folder, command)
 
 
 def main() -> None:
     """Run the command line (``sys.argv``)."""
-    from visionlab.hydra_app import hydra_app
+    from visionlab.config.hydra_app import hydra_app
 
     hydra_app(_prepare, root="prepare")
 

@@ -52,8 +52,8 @@ def resume(
     The weights become what they would have been without the interruption, bit for bit on a CPU, also with another
     number of workers.
     """
+    from visionlab.config.run_folder import load_config, no_longer_needed, read_json, run_folder
     from visionlab.errors import UsageError
-    from visionlab.saved import load_config, no_longer_needed, read_json, run_folder
 
     folder = run_folder(run)
     changes = overrides or []
@@ -84,7 +84,7 @@ def resume(
         if not text.startswith(_HARMLESS):
             LOG.info("resuming with %s: the result differs from that of an uninterrupted run", text)
 
-    from visionlab.runner import run as train
+    from visionlab.training.runner import run as train
 
     # What is printed goes on in the log of the run, too.
     LOG.addHandler(logging.FileHandler(folder / "train.log"))

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 
 def _train(cfg: DictConfig, run_dir: Path, command: str) -> Path:
-    from visionlab import runner
+    from visionlab.training import runner
 
     if cfg.summary:
         return runner.summary(cfg, run_dir)
@@ -22,7 +22,7 @@ def _train(cfg: DictConfig, run_dir: Path, command: str) -> Path:
 
 def main() -> None:
     """Run the command line (``sys.argv``); configuration errors end it with status 2."""
-    from visionlab.hydra_app import hydra_app
+    from visionlab.config.hydra_app import hydra_app
 
     hydra_app(_train)
 
@@ -36,7 +36,7 @@ class _Callable(ModuleType):
         Raises:
             UserError: for a reason that the caller can mend; ``ConfigError`` for a wrong setting.
         """
-        from visionlab.hydra_app import call
+        from visionlab.config.hydra_app import call
 
         folder: Path = call(_train, overrides)
         return folder

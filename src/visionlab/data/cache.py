@@ -16,14 +16,13 @@ import pandas as pd
 from filelock import FileLock
 
 from visionlab.console import LOG, progress
-from visionlab.data.files import listed
 from visionlab.data.parallel import in_parallel
-from visionlab.data.planes import split_plane
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Reader
-from visionlab.data.store import new_folder
-from visionlab.data.volumes import stored_file
 from visionlab.errors import DataError
+from visionlab.files import listed, new_folder
+from visionlab.io.planes import split_plane
+from visionlab.io.volumes import stored_file
 
 # Part of the fingerprint: raise it when decoding, resizing or the layout below changes, and old caches are left alone.
 LAYOUT = 2

@@ -14,12 +14,12 @@ import pandas as pd
 from visionlab.console import progress
 from visionlab.data.channels import SUFFIXES, Channels, read_plane, unlike
 from visionlab.data.checks import facts
-from visionlab.data.files import Problem, list_files, problem_of, suffix
-from visionlab.data.images import Header, header
 from visionlab.data.parallel import in_parallel
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import ImageReader, Result
 from visionlab.errors import DataError
+from visionlab.files import Problem, list_files, problem_of, suffix
+from visionlab.io.images import Header, header
 
 
 class StainFiles:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from visionlab.data.files import suffix
-from visionlab.data.images import Image, read
 from visionlab.errors import ConfigError, DataError, nearest
+from visionlab.files import suffix
+from visionlab.io.images import Image, read
 
 SUFFIXES = ("png", "tif", "tiff")
 

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import progress as show_progress
-from visionlab.data.files import Problem, problem_of
-from visionlab.data.images import Image, header
 from visionlab.data.parallel import in_parallel
-from visionlab.data.planes import read_image, split_plane
 from visionlab.errors import DataError
+from visionlab.files import Problem, problem_of
+from visionlab.io.images import Image, header
+from visionlab.io.planes import read_image, split_plane
 
 _FACTS = ("height", "width", "channels", "dtype", "stored", "min", "max", "mean", "std", "hash")
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from visionlab.data.files import Problem, Scan
 from visionlab.data.readers import ImageReader, Like, Reader
 from visionlab.data.splits import Splits
+from visionlab.files import Problem, Scan
 
 if TYPE_CHECKING:
     from visionlab.data.frames import Frame

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from visionlab.data.module import ImageDataModule
-from visionlab.data.planes import split_plane
-from visionlab.data.volumes import stored_file
+from visionlab.io.planes import split_plane
+from visionlab.io.volumes import stored_file
 
 _FACTS = ["height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.planes import split_plane
-from visionlab.data.volumes import read_labels, read_plane
 from visionlab.errors import DataError
+from visionlab.io.planes import split_plane
+from visionlab.io.volumes import read_labels, read_plane
 
 Labels = npt.NDArray[np.int32]
 

@@ -13,10 +13,10 @@ from filelock import FileLock
 
 from visionlab.console import progress
 from visionlab.data.parallel import in_parallel
-from visionlab.data.planes import read_image, split_plane
 from visionlab.data.preprocess import Preprocess
-from visionlab.data.store import write_json
-from visionlab.data.volumes import stored_file
+from visionlab.files import write_json
+from visionlab.io.planes import read_image, split_plane
+from visionlab.io.volumes import stored_file
 
 # Part of the fingerprint: raise it when what :meth:`visionlab.data.preprocess.Preprocess.limits` returns changes.
 _LAYOUT = 2

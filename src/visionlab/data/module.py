@@ -18,7 +18,6 @@ from filelock import FileLock
 
 from visionlab.console import LOG
 from visionlab.data.definition import Definition
-from visionlab.data.files import IMAGE, check_folder
 from visionlab.data.limits import limits_of
 from visionlab.data.loader import CENTRE, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess, Scale
@@ -26,10 +25,10 @@ from visionlab.data.readers import ImageReader
 from visionlab.data.selection import choose_groups, refuse_leaks
 from visionlab.data.splits import Splits, make_splits, read_splits
 from visionlab.data.statistics import MapScale, image_span, image_statistics, map_statistics, target_step
-from visionlab.data.store import cache_dir
 from visionlab.data.stored import store_column
 from visionlab.data.transforms import Augment
 from visionlab.errors import DataError, UsageError
+from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
 
 SAMPLE = "sample"

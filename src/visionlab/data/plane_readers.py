@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from visionlab.data.checks import facts
-from visionlab.data.images import Header, to_channels
-from visionlab.data.planes import split_plane
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import ImageReader, Like, Result, digest_like, refuse_other_view
-from visionlab.data.volumes import Volume, open_labels, open_volume, read_labels, read_plane, stored_file
 from visionlab.errors import DataError
+from visionlab.io.images import Header, to_channels
+from visionlab.io.planes import split_plane
+from visionlab.io.volumes import Volume, open_labels, open_volume, read_labels, read_plane, stored_file
 
 
 @lru_cache(maxsize=4096)

@@ -12,10 +12,10 @@ import numpy as np
 
 from visionlab.console import LOG
 from visionlab.data.checks import facts
-from visionlab.data.images import Header, header, read
-from visionlab.data.maps import map_header, read_depth, read_mask, resize_depth, resize_mask, same_view
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError
+from visionlab.io.images import Header, header, read
+from visionlab.io.maps import map_header, read_depth, read_mask, resize_depth, resize_mask, same_view
 
 Like = Sequence[tuple[tuple[int, int], tuple[int, int]]]
 Result = tuple[np.ndarray[Any, Any], dict[str, Any]]
@@ -136,7 +136,7 @@ class DepthReader:
 
     Args:
         like: of each map's image, the size on disk and as it is kept.
-        invalid: see :func:`visionlab.data.maps.read_depth`.
+        invalid: see :func:`visionlab.io.maps.read_depth`.
     """
 
     like: Like

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from visionlab.console import LOG
-from visionlab.data.store import write_json
 from visionlab.errors import ConfigError, DataError, nearest
+from visionlab.files import write_json
 from visionlab.seeds import derive
 
 PARTS = ("train", "val", "test", "unused")

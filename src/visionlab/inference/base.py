@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from visionlab.data.channels import Channels
-from visionlab.data.files import IMAGE
 from visionlab.errors import DataError, UsageError, nearest
+from visionlab.files import IMAGE
+from visionlab.heads import HEADS
+from visionlab.heads.head import Head
+from visionlab.heads.labels.head import MultilabelHead
 from visionlab.inference.prediction import Array, Prediction, Source, Sources
-from visionlab.modules import HEADS
-from visionlab.modules.heads import Head
-from visionlab.modules.multilabel_head import MultilabelHead
 
 if TYPE_CHECKING:
     from visionlab.inference.volume_prediction import VolumePrediction

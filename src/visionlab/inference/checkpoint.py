@@ -10,14 +10,14 @@ from typing import Any
 import torch
 
 from visionlab import models
+from visionlab.config.schema import FITS
 from visionlab.data.channels import parse
-from visionlab.data.files import IMAGE
-from visionlab.data.images import MAX_VALUES
 from visionlab.errors import ConfigError, DataError, UserError
+from visionlab.files import IMAGE
+from visionlab.heads import CALIBRATIONS, CELLS, HEADS, SEPARATE, THRESHOLDS, instance_channels
+from visionlab.io.images import MAX_VALUES
 from visionlab.metrics import METRICS
-from visionlab.modules import CALIBRATIONS, CELLS, HEADS, SEPARATE, THRESHOLDS, instance_channels
 from visionlab.modules.task_model import TaskModel
-from visionlab.schema import FITS
 
 # Raised when what a checkpoint holds changes so that older code cannot read it.
 FORMAT = 2

@@ -8,6 +8,7 @@ from typing import overload
 
 from visionlab.data.channels import Channels
 from visionlab.errors import UsageError
+from visionlab.heads.head import Head
 from visionlab.inference.base import BasePredictor, to_prediction
 from visionlab.inference.checkpoint import read_checkpoint, rebuild
 from visionlab.inference.files import find_checkpoint
@@ -15,7 +16,6 @@ from visionlab.inference.merging import merge
 from visionlab.inference.prediction import Array, Prediction, Ready, Sources, prepare
 from visionlab.inference.predictor import Predictor, find_device
 from visionlab.inference.tta import Views
-from visionlab.modules.heads import Head
 
 
 class Ensemble(BasePredictor[list[Ready]]):

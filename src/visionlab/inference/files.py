@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from visionlab.console import LOG
-from visionlab.data.files import IMAGE, list_files
-from visionlab.data.planes import split_plane
-from visionlab.data.store import write_text
 from visionlab.errors import DataError, UsageError, UserError, nearest
+from visionlab.files import IMAGE, list_files, write_text
+from visionlab.io.planes import split_plane
 
 if TYPE_CHECKING:
     from visionlab.inference.prediction import Prediction

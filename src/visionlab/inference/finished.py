@@ -15,9 +15,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from visionlab.data.store import write_json
-from visionlab.data.volumes import stored_file
 from visionlab.errors import DataError, UsageError
+from visionlab.files import write_json
+from visionlab.io.volumes import stored_file
 
 DONE, ABOUT = ".done", "about.json"
 _WORDS = {"tta": "--tta", "axes": "--axes", "voxel_size": "--voxel-size", "threshold": "--threshold"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from visionlab.console import progress
-from visionlab.data.files import IMAGE
+from visionlab.files import IMAGE
 from visionlab.inference.base import BasePredictor
 from visionlab.inference.files import output_names, say_failed, write_predictions
 from visionlab.inference.labels import LabelTable, say_thresholds

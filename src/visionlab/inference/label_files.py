@@ -10,8 +10,8 @@ from typing import IO
 
 import numpy as np
 
-from visionlab.data.volumes import StackWriter, Volume
 from visionlab.inference.prediction import Array
+from visionlab.io.volumes import StackWriter, Volume
 
 
 class LabelWriter:

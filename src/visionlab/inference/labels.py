@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visionlab.console import LOG
-from visionlab.data.store import write_text
 from visionlab.errors import UsageError, UserError
+from visionlab.files import write_text
 from visionlab.inference.files import printable
 from visionlab.inference.stained import sample_id
 
 if TYPE_CHECKING:
+    from visionlab.heads.labels.head import MultilabelHead
     from visionlab.inference.base import BasePredictor
     from visionlab.inference.prediction import Prediction
-    from visionlab.modules.multilabel_head import MultilabelHead
 
 _HEADER = ("path", "id", "labels", "numbers")
 
@@ -66,14 +66,14 @@ class LabelTable:
 
 def label_heads(predictor: BasePredictor[Any]) -> list[MultilabelHead]:
     """Return the heads of labels."""
-    from visionlab.modules.multilabel_head import MultilabelHead
+    from visionlab.heads.labels.head import MultilabelHead
 
     return [head for head in predictor.heads if isinstance(head, MultilabelHead)]
 
 
 def say_thresholds(predictor: BasePredictor[Any]) -> None:
     """Warn of thresholds that were not fitted, and of classes that have none."""
-    from visionlab.modules.multilabel_head import UNFITTED
+    from visionlab.heads.labels.head import UNFITTED
 
     for head in label_heads(predictor):
         thresholds = head.thresholds.cpu().numpy()

@@ -15,13 +15,13 @@ import numpy as np
 import tifffile
 
 from visionlab.console import LOG
-from visionlab.data.planes import read_image
-from visionlab.data.store import write_bytes, write_json
+from visionlab.drawing.images import stretch
 from visionlab.errors import UsageError
+from visionlab.files import write_bytes, write_json
+from visionlab.heads.head import Head
+from visionlab.heads.map_head import THRESHOLD, DepthHead, MaskHead
 from visionlab.inference.prediction import Prediction
-from visionlab.modules.dense_heads import THRESHOLD, DepthHead, MaskHead
-from visionlab.modules.heads import Head
-from visionlab.reports.images import stretch
+from visionlab.io.planes import read_image
 
 Array = np.ndarray[Any, Any]
 

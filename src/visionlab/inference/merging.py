@@ -11,13 +11,13 @@ import numpy.typing as npt
 import torch
 
 from visionlab.errors import UsageError
+from visionlab.heads import HEADS
+from visionlab.heads.head import Head
+from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.instances.parameters import Parameters
+from visionlab.heads.labels.head import MultilabelHead
+from visionlab.heads.map_head import DepthHead
 from visionlab.inference.prediction import Array
-from visionlab.modules import HEADS
-from visionlab.modules.dense_heads import DepthHead
-from visionlab.modules.heads import Head
-from visionlab.modules.instance_head import InstanceHead
-from visionlab.modules.multilabel_head import MultilabelHead
 from visionlab.modules.task_model import head_class
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import LOG
-from visionlab.data.volumes import Volume
 from visionlab.errors import UsageError
+from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.instances.link import link_planes
 from visionlab.heads.instances.measure import measure
 from visionlab.heads.instances.parameters import Parameters
@@ -21,7 +21,7 @@ from visionlab.inference.ensemble import Ensemble
 from visionlab.inference.prediction import Array
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_planes
-from visionlab.modules.instance_head import InstanceHead
+from visionlab.io.volumes import Volume
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visionlab.data.store import write_text
 from visionlab.errors import UserError
+from visionlab.files import write_text
 from visionlab.inference.files import printable
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def write_population(
         out: the folder.
         rows: of the table, column -> value; a column may be missing, and one that is nowhere is left out.
         curves: series -> column -> number of the time point, seconds or None, and value.
-        title, what, unit: of the figure, see :func:`visionlab.reports.population.population_figure`.
+        title, what, unit: of the figure, see :func:`visionlab.drawing.population.population_figure`.
 
     Returns:
         Whether there is a figure.
@@ -59,8 +59,8 @@ def write_population(
     Raises:
         UserError: they cannot be written.
     """
-    from visionlab.reports.population import population_figure, readable_times
-    from visionlab.reports.style import save
+    from visionlab.drawing.population import population_figure, readable_times
+    from visionlab.drawing.style import save
 
     columns = merged_columns(list(row) for row in rows)
     text = io.StringIO(newline="")
@@ -113,7 +113,7 @@ class Curves:
     """
 
     def __init__(self, predictor: BasePredictor[Any], moments: Mapping[str, Moment], out: Path) -> None:
-        from visionlab.modules.heads import RegressionHead
+        from visionlab.heads.head import RegressionHead
 
         heads = [head for head in predictor.heads if isinstance(head, RegressionHead)]
         self._columns = [column for head in heads for column in head.columns]

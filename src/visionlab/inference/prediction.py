@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from visionlab.data.channels import STAINS, Channels, read_plane, unlike
-from visionlab.data.files import IMAGE, suffix
-from visionlab.data.planes import read_image
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UsageError, nearest
+from visionlab.files import IMAGE, suffix
 from visionlab.inference.files import SUFFIXES
+from visionlab.io.planes import read_image
 
 Array = np.ndarray[Any, Any]
 Source = str | os.PathLike[str] | Array
@@ -130,8 +130,8 @@ def prepare(sources: Sources, intakes: Sequence[Intake], stains: Sequence[str]) 
 
 
 def _fitted(opened: Mapping[str, Opened], intake: Intake) -> Ready:
-    from visionlab.data.maps import same_view
     from visionlab.data.stored import joined
+    from visionlab.io.maps import same_view
 
     preprocess = intake.preprocess
     (first, path), *_ = opened.values()

@@ -12,11 +12,11 @@ import torch
 
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import UsageError, UserError, nearest
+from visionlab.heads import HEADS
+from visionlab.heads.head import Head
 from visionlab.inference.base import BasePredictor, to_prediction
 from visionlab.inference.prediction import Array, Intake, Prediction, Ready, Sources, prepare
 from visionlab.inference.tta import Views
-from visionlab.modules import HEADS
-from visionlab.modules.heads import Head
 from visionlab.modules.task_model import Statistics, TaskModel
 
 

@@ -15,13 +15,13 @@ from functools import cache
 from pathlib import Path
 
 from visionlab.console import LOG
-from visionlab.data.files import IMAGE, suffix
-from visionlab.data.planes import plane
-from visionlab.data.volume_axes import check_axes
-from visionlab.data.volumes import AxesError, Volume, open_volume
 from visionlab.errors import DataError, UsageError
+from visionlab.files import IMAGE, suffix
 from visionlab.inference.files import output_names
 from visionlab.inference.finished import ABOUT, DONE, written
+from visionlab.io.axes import check_axes
+from visionlab.io.planes import plane
+from visionlab.io.volumes import AxesError, Volume, open_volume
 
 Voxel = tuple[float | None, float | None, float | None]
 
@@ -165,7 +165,7 @@ def open_scaled(path: str | Path, *, axes: str | None = None, voxel: Voxel | Non
     """Open a file, the sizes of whose voxels are ``voxel`` along the axes of which it does not tell.
 
     Raises:
-        DataError: see :func:`visionlab.data.volumes.open_volume`.
+        DataError: see :func:`visionlab.io.volumes.open_volume`.
     """
     volume = open_volume(path, axes=axes)
     if voxel is None:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from visionlab.data.channels import Channels
-from visionlab.data.files import IMAGE
 from visionlab.errors import DataError
+from visionlab.files import IMAGE
 
 
 def sample_id(path: str | Path, channels: Channels | None) -> str:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visionlab.console import LOG
-from visionlab.data.files import IMAGE, listed
 from visionlab.errors import DataError, UsageError
+from visionlab.files import IMAGE, listed
 from visionlab.inference.files import prepare_output
 from visionlab.inference.labels import label_heads, numbers, write_table
 from visionlab.inference.stained import sample_id
 from visionlab.metrics.scores import logit
 
 if TYPE_CHECKING:
+    from visionlab.heads.labels.head import MultilabelHead
     from visionlab.inference.base import BasePredictor
     from visionlab.inference.prediction import Prediction
-    from visionlab.modules.multilabel_head import MultilabelHead
 
 SAMPLE = "sample_submission.csv"
 
@@ -130,8 +130,8 @@ def absent_classes(head: MultilabelHead, tasks: Sequence[str]) -> list[str]:
     """Return the classes of the data set that a head lacks: by name, or where the names are the user's, by number."""
     from omegaconf import OmegaConf
 
-    from visionlab import signature
-    from visionlab.config import conf_dir
+    from visionlab.config import signature
+    from visionlab.config.compose import conf_dir
 
     for path in (conf_dir() / "task").glob("*.yaml"):
         if path.stem in tasks:

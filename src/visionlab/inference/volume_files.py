@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.console import LOG, progress
-from visionlab.data.volumes import StackWriter, Volume
 from visionlab.errors import DataError, UserError
 from visionlab.inference.base import BasePredictor
 from visionlab.inference.files import say_failed, write_predictions
@@ -22,6 +21,7 @@ from visionlab.inference.series import Item, Voxel, arrange, open_scaled
 from visionlab.inference.volume_pictures import FOLDER as OVERLAY
 from visionlab.inference.volume_pictures import Pictures, draw_series
 from visionlab.inference.volume_tables import predictions, write_curves, write_objects
+from visionlab.io.volumes import StackWriter, Volume
 
 PROBABILITY = "probability"
 

@@ -10,14 +10,14 @@ import imagecodecs
 import numpy as np
 
 from visionlab.console import LOG
-from visionlab.data.encoding import eight_bits
-from visionlab.data.store import write_bytes
-from visionlab.data.volumes import Volume, open_volume, read_labels
-from visionlab.inference.animation import MOST, Animation
+from visionlab.drawing.animation import MOST, Animation
+from visionlab.drawing.outlines import PREDICTED, SECOND, TRUE, limits, rim, shade
+from visionlab.drawing.style import rgb
+from visionlab.files import write_bytes
 from visionlab.inference.prediction import Array
 from visionlab.inference.series import Item
-from visionlab.reports.cell_outlines import PREDICTED, SECOND, TRUE, limits, rim, shade
-from visionlab.reports.style import rgb
+from visionlab.io.encoding import eight_bits
+from visionlab.io.volumes import Volume, open_volume, read_labels
 
 FOLDER = "overlay"
 

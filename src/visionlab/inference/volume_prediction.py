@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import progress
-from visionlab.data.volume_axes import check_axes
-from visionlab.data.volumes import Volume
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.objects import find_objects, instance_heads, parameters_of, table_of
 from visionlab.inference.prediction import Array
 from visionlab.inference.series import Voxel, open_scaled, voxel_of
+from visionlab.io.axes import check_axes
+from visionlab.io.volumes import Volume
 
 if TYPE_CHECKING:
     from visionlab.inference.base import BasePredictor

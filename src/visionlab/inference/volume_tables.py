@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from visionlab.data.planes import plane
 from visionlab.inference.files import printable
 from visionlab.inference.finished import DONE, Ledger
 from visionlab.inference.population import merged_columns, write_population
 from visionlab.inference.prediction import Prediction
 from visionlab.inference.series import Item
+from visionlab.io.planes import plane
 
 Records = Mapping[Item, Mapping[str, Any]]
 """File -> ``planes``, ``interval`` and ``moments``: of each time point ``t`` and the summaries of its ``heads``."""

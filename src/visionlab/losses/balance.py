@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from visionlab.config.ranges import AT_LEAST_1
 from visionlab.errors import ConfigError, nearest
 from visionlab.losses.base import check_option
-from visionlab.ranges import AT_LEAST_1
 
 
 class Balance(nn.Module):

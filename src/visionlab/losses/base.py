@@ -7,8 +7,8 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
+from visionlab.config.ranges import Rule
 from visionlab.errors import ConfigError
-from visionlab.ranges import Rule
 
 FROM_0_TO_1: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
 

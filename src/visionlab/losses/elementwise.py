@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch.nn import functional
 
+from visionlab.config.ranges import ABOVE_0, AT_LEAST_0, BELOW_1
 from visionlab.errors import ConfigError
 from visionlab.losses.base import FROM_0_TO_1, Loss, check_option, mean
 from visionlab.losses.weighting import ClassWeights, class_weights
-from visionlab.ranges import ABOVE_0, AT_LEAST_0, BELOW_1
 
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

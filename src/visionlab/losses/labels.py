@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 import torch
 from torch.nn import functional
 
+from visionlab.config.ranges import AT_LEAST_0, BELOW_1
 from visionlab.losses.base import Loss, check_option, mean
 from visionlab.losses.elementwise import BinaryLoss
 from visionlab.losses.overlap import lovasz_hinge
 from visionlab.losses.weighting import ClassWeights
-from visionlab.ranges import AT_LEAST_0, BELOW_1
 
 
 class AsymmetricLoss(BinaryLoss):

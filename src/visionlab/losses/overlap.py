@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 import torch
 
+from visionlab.config.ranges import ABOVE_0
 from visionlab.losses.base import Loss, any_valid, check_option, mean
-from visionlab.ranges import ABOVE_0
 
 
 class DiceLoss(Loss):

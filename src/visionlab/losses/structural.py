@@ -19,9 +19,9 @@ from typing import ClassVar
 import torch
 from torch.nn import functional
 
+from visionlab.config.ranges import ABOVE_0
 from visionlab.console import LOG
 from visionlab.losses.base import Loss, any_valid, check_option, mean
-from visionlab.ranges import ABOVE_0
 
 WINDOW = 11
 SIGMA = 1.5

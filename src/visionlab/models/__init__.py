@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from visionlab.catalog import smp_encoders, timm_names, timm_tags
 from visionlab.errors import ConfigError, nearest
+from visionlab.models.catalog import smp_encoders, timm_names, timm_tags
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
     Args:
         name: of the network.
-        options: of the right types (see :func:`visionlab.signature.check`).
+        options: of the right types (see :func:`visionlab.config.signature.check`).
 
     Raises:
         ConfigError: there is no such encoder; the message has the nearest name.
@@ -119,7 +119,7 @@ def build(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.
     Raises:
         ConfigError: there is no network of that name, or it doesn't take an option or these numbers of channels.
     """
-    from visionlab import signature
+    from visionlab.config import signature
 
     entry = lookup(name)
     signature.check(entry.target, options, "model")

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from visionlab import models
-from visionlab.modules import HEADS
-from visionlab.modules.heads import Head
+from visionlab.heads import HEADS
+from visionlab.heads.head import Head
 
 Statistics = tuple[torch.Tensor, torch.Tensor]
 

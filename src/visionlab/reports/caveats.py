@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any
 
 from visionlab.data.blocks import LEAKS
+from visionlab.drawing.text import count, digits, metric_label, number
 from visionlab.metrics.bootstrap import FEW_GROUPS
 from visionlab.reports.class_table import label_heads
 from visionlab.reports.data_facts import MAP_FACTS
 from visionlab.reports.facts import STAGE_WORDS, parameter_words, split_metric, state
 from visionlab.reports.run import Run
-from visionlab.reports.text import count, digits, metric_label, number
 
 MAP_SLACK = 0.05
 """Single pixels of a map are nearly always beyond those of other maps."""

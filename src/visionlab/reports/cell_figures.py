@@ -10,12 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from visionlab.reports import style
+from visionlab.drawing import style
+from visionlab.drawing.population import population_figure
+from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
+from visionlab.drawing.text import axis_label, count, decimals, digits, measure, metric_label, shorten
 from visionlab.reports.cell_tables import Cells, frames_word
 from visionlab.reports.dense import score_by_group, score_histogram
-from visionlab.reports.population import population_figure
-from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
-from visionlab.reports.text import axis_label, count, decimals, digits, measure, metric_label, shorten
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.reports import style
-from visionlab.reports.cell_outlines import PREDICTED, TRUE, partners
+from visionlab.drawing import style
+from visionlab.drawing.maps import FALSE, FOUND, MISSED
+from visionlab.drawing.outlines import PREDICTED, TRUE, partners
+from visionlab.drawing.text import shorten
 from visionlab.reports.cell_sheet import Outline, Pane
-from visionlab.reports.maps import FALSE, FOUND, MISSED
-from visionlab.reports.text import shorten
 
 Array = npt.NDArray[Any]
 Flags = npt.NDArray[np.bool_]

@@ -13,10 +13,10 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from visionlab.reports import style
-from visionlab.reports.cell_outlines import bar_length, edges
-from visionlab.reports.sheet import Page, Panel
-from visionlab.reports.style import INK, SOFT
+from visionlab.drawing import style
+from visionlab.drawing.outlines import bar_length, edges
+from visionlab.drawing.sheet import Page, Panel
+from visionlab.drawing.style import INK, SOFT
 
 Array = npt.NDArray[Any]
 

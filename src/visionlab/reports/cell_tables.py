@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from visionlab.drawing.text import count, key_metric, metric_label
 from visionlab.metrics import at_threshold
 from visionlab.metrics.histograms import BINS
 from visionlab.metrics.instances import METRICS
 from visionlab.reports.dense import Scores
 from visionlab.reports.facts import samples_word
 from visionlab.reports.tables import Part
-from visionlab.reports.text import count, key_metric, metric_label
 
 if TYPE_CHECKING:
     import pandas as pd

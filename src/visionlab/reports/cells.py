@@ -11,8 +11,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from visionlab.reports import style
-from visionlab.reports.cell_outlines import PREDICTED, SECOND, TRUE
+from visionlab.drawing import style
+from visionlab.drawing.maps import FALSE, FOUND, MISSED
+from visionlab.drawing.outlines import PREDICTED, SECOND, TRUE
+from visionlab.drawing.style import styled
+from visionlab.drawing.text import shorten
 from visionlab.reports.cell_panes import (
     MENDED,
     NARROW,
@@ -27,9 +30,6 @@ from visionlab.reports.cell_panes import (
     pixels_row,
 )
 from visionlab.reports.cell_sheet import Outline, Pane, draw
-from visionlab.reports.maps import FALSE, FOUND, MISSED
-from visionlab.reports.style import styled
-from visionlab.reports.text import shorten
 
 Array = npt.NDArray[np.integer]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from visionlab.drawing.text import digits, measure, number, value
 from visionlab.reports.facts import STAGE_WORDS
 from visionlab.reports.run import SPLITS, Run
-from visionlab.reports.text import digits, measure, number, value
 
 PLACES = 3
 

@@ -8,13 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionlab.data.store import write_text
+from visionlab.drawing.text import BETTER, key_metric, metric_label, number
+from visionlab.files import write_text
 from visionlab.reports import facts
 from visionlab.reports.caveats import few_groups, leaking_split
 from visionlab.reports.html import environment, png
 from visionlab.reports.losses import loss_words
 from visionlab.reports.run import Run, read_run
-from visionlab.reports.text import BETTER, key_metric, metric_label, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

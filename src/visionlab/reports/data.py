@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from visionlab.data.files import Problem
-from visionlab.data.store import write_text
+from visionlab.files import Problem, write_text
 from visionlab.reports import data_facts
 from visionlab.reports.html import data_figures, environment
 from visionlab.reports.run import Run

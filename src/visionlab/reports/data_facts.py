@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from visionlab.drawing.text import count, decimals, digits, number, size, unit_text
 from visionlab.reports.facts import data_name
 from visionlab.reports.run import Run
-from visionlab.reports.text import count, decimals, digits, number, size, unit_text
 
 LISTED = 60
 """Groups of a split that are named; nobody reads more."""

@@ -12,12 +12,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
+from visionlab.drawing.text import ALIGNED, axis_label, count, decimals, digits, key_metric, metric_label, with_unit
 from visionlab.metrics import METRICS, per_image, shares
-from visionlab.reports import style
 from visionlab.reports.groups import Grouped, draw_groups
-from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
 from visionlab.reports.tables import Part, table_caption
-from visionlab.reports.text import ALIGNED, axis_label, count, decimals, digits, key_metric, metric_label, with_unit
 
 Array = npt.NDArray[np.float64]
 MAX_POINTS = 3000

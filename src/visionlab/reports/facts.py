@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from visionlab.metrics import METRICS
-from visionlab.metrics.kinds import AnyMetric
-from visionlab.reports.run import SPLITS, Run
-from visionlab.reports.text import (
+from visionlab.drawing.text import (
     digits,
     duration,
     key_metric,
@@ -16,6 +13,9 @@ from visionlab.reports.text import (
     number,
     with_unit,
 )
+from visionlab.metrics import METRICS
+from visionlab.metrics.kinds import AnyMetric
+from visionlab.reports.run import SPLITS, Run
 
 STAGE_WORDS = {"test": "test", "val": "validation", "train": "training"}
 STATE_WORDS = {

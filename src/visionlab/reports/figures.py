@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from visionlab.drawing.text import count
 from visionlab.reports import cell_figures
 from visionlab.reports.cell_tables import Cells
 from visionlab.reports.dense import Scores, area_scatter, scale_scatter, score_by_group, score_histogram
@@ -21,7 +22,6 @@ from visionlab.reports.progress import learning_rate_finder, training_curves
 from visionlab.reports.regression import Predictions, curve, error_by_group, error_by_value, error_histogram, scatter
 from visionlab.reports.side_by_side import metric_bars, overlaid_curves
 from visionlab.reports.tables import Part
-from visionlab.reports.text import count
 
 __all__ = [
     "FIGURES",

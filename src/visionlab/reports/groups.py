@@ -10,9 +10,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
-from visionlab.reports.style import BLUE, INK, ORANGE
-from visionlab.reports.text import decimals, digits, shorten, with_unit
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, INK, ORANGE
+from visionlab.drawing.text import decimals, digits, shorten, with_unit
 
 Array = npt.NDArray[np.float64]
 MAX_ROWS = 30

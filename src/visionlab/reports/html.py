@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import jinja2
 import yaml
 
-from visionlab.data.store import write_text
-from visionlab.reports import class_table, data_facts, facts, text
+from visionlab.drawing import text
+from visionlab.files import write_text
+from visionlab.reports import class_table, data_facts, facts
 from visionlab.reports.caveats import caveats
 from visionlab.reports.run import SPLITS, Run, read_run
 
@@ -115,7 +116,7 @@ def _data_uri(content: bytes, form: str = "png") -> str:
 
 def _draw(run: Run, name: str, words: str, make: Callable[[], Figure], width: str = "half") -> list[dict[str, str]]:
     """Draw ``plots/<name>.png``; an empty list, and the reason in ``run.missing``, if that cannot be done."""
-    from visionlab.reports.style import save
+    from visionlab.drawing.style import save
 
     path = run.path / "plots" / f"{name}.png"
     shown = run.attempt(f"figure {name}", lambda: picture(save(make(), path), words, width))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.store import write_bytes
+from visionlab.files import write_bytes
 
 SIDE = 768
 """Of a larger slice a window of this size is kept."""

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 
+from visionlab.drawing import style
+from visionlab.drawing.style import INK, styled
+from visionlab.drawing.text import shorten
 from visionlab.metrics.labels import confusion, cooccurrence
-from visionlab.reports import style
 from visionlab.reports.multilabel import Labelled
-from visionlab.reports.style import INK, styled
-from visionlab.reports.text import shorten
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
-from visionlab.reports.sheet import CELL, Page, Panel, Section, sheet
-from visionlab.reports.style import BLUE, INK, ORANGE, SOFT, styled
-from visionlab.reports.text import shorten
+from visionlab.drawing import style
+from visionlab.drawing.sheet import CELL, Page, Panel, Section, sheet
+from visionlab.drawing.style import BLUE, INK, ORANGE, SOFT, styled
+from visionlab.drawing.text import shorten
 
 Array = npt.NDArray[np.float32]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from visionlab.config import conf_dir
+from visionlab.config.compose import conf_dir
 
 
 def loss_words(config: Mapping[str, Any]) -> str:

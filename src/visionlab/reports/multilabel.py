@@ -11,13 +11,13 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, SOFT, styled
+from visionlab.drawing.text import count, digits, shorten
 from visionlab.metrics.calibration import BINS, reliability, wilson
 from visionlab.metrics.labels import HALF
 from visionlab.metrics.multilabel import METRICS
-from visionlab.reports import style
-from visionlab.reports.style import BLUE, GREY, INK, ORANGE, SOFT, styled
 from visionlab.reports.tables import Part, table_caption
-from visionlab.reports.text import count, digits, shorten
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 
-from visionlab.reports import style
-from visionlab.reports.images import Images, pick_best_worst, stretch, stretch_words
-from visionlab.reports.style import BLUE, INK, ORANGE, SOFT, styled
-from visionlab.reports.text import count, digits, shorten, with_unit
+from visionlab.drawing import style
+from visionlab.drawing.images import Images, pick_best_worst, stretch, stretch_words
+from visionlab.drawing.style import BLUE, INK, ORANGE, SOFT, styled
+from visionlab.drawing.text import count, digits, shorten, with_unit
 
 Array = npt.NDArray[np.float64]
 

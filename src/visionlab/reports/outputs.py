@@ -12,12 +12,12 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, INK, ORANGE, SOFT, styled
+from visionlab.drawing.text import axis_label, count, digits, number, shorten, value
 from visionlab.reports.groups import Grouped, draw_groups
 from visionlab.reports.over_time import Times, over_time, read_times
-from visionlab.reports.style import BLUE, INK, ORANGE, SOFT, styled
 from visionlab.reports.tables import Part, table_caption
-from visionlab.reports.text import axis_label, count, digits, number, shorten, value
 
 Array = npt.NDArray[np.float64]
 

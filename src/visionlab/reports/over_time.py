@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from visionlab.reports.population import population_figure
+from visionlab.drawing.population import population_figure
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
+from visionlab.drawing.text import axis_label, count, decimals, digits, key_metric, metric_label, shorten, with_unit
 from visionlab.metrics import METRICS, group_interval
 from visionlab.metrics.regression import METRICS as OF_NUMBERS
-from visionlab.reports import style
 from visionlab.reports.cell_panes import CellView
 from visionlab.reports.cells import Compared
 from visionlab.reports.facts import samples_word
 from visionlab.reports.kept import Kept
 from visionlab.reports.run import Run
-from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
-from visionlab.reports.text import axis_label, count, decimals, digits, key_metric, metric_label, shorten, with_unit
 
 Array = npt.NDArray[np.float64]
 

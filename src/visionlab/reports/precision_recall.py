@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
+from visionlab.drawing import style
+from visionlab.drawing.sheet import Page
+from visionlab.drawing.style import BLUE, GREY, ORANGE, SOFT, styled
+from visionlab.drawing.text import count, shorten
 from visionlab.reports.multilabel import Array, Flags, Labelled
-from visionlab.reports.sheet import Page
-from visionlab.reports.style import BLUE, GREY, ORANGE, SOFT, styled
-from visionlab.reports.text import count, shorten
 
 COLUMNS = 7
 MAX_POINTS = 400

@@ -11,9 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
-from visionlab.reports.style import BLUE, GREEN, GREY, INK, ORANGE, styled
-from visionlab.reports.text import axis_label, digits, with_unit
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREEN, GREY, INK, ORANGE, styled
+from visionlab.drawing.text import axis_label, digits, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd

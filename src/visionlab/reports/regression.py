@@ -11,12 +11,12 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
-from visionlab.reports import style
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
+from visionlab.drawing.text import axis_label, count, decimals, digits, measure, shorten, with_unit
 from visionlab.reports.groups import Grouped, draw_groups
 from visionlab.reports.over_time import Times, over_time, read_times
-from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
 from visionlab.reports.tables import table_caption
-from visionlab.reports.text import axis_label, count, decimals, digits, measure, shorten, with_unit
 
 if TYPE_CHECKING:
     import pandas as pd

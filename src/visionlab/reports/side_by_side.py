@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
-from visionlab.reports.style import BLUE, GREY, INK, ORANGE, styled
-from visionlab.reports.text import axis_label, measure, metric_label, number, shorten
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
+from visionlab.drawing.text import axis_label, measure, metric_label, number, shorten
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from visionlab.reports.text import count
+from visionlab.drawing.text import count
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
-from visionlab.reports.style import styled
-from visionlab.reports.text import axis_label, count, shorten
+from visionlab.drawing import style
+from visionlab.drawing.style import styled
+from visionlab.drawing.text import axis_label, count, shorten
 
 ACROSS = 4
 BINS = 16

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.data.store import write_text
-from visionlab.reports import style
+from visionlab.drawing import style
+from visionlab.drawing.style import GREY, INK, MARKERS, PALETTE, styled
+from visionlab.drawing.text import digits
+from visionlab.files import write_text
 from visionlab.reports.html import environment, picture
-from visionlab.reports.style import GREY, INK, MARKERS, PALETTE, styled
-from visionlab.reports.text import digits
 
 if TYPE_CHECKING:
     import pandas as pd

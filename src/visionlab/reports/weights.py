@@ -10,9 +10,9 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from visionlab.reports import style
-from visionlab.reports.style import BLUE, GREY, styled
-from visionlab.reports.text import count, digits
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREY, styled
+from visionlab.drawing.text import count, digits
 
 MAX_LAYERS = 24
 COLUMNS = 6

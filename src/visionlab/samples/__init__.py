@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 from visionlab.console import progress
-from visionlab.data.store import new_folder
 from visionlab.errors import DataError, UsageError, nearest
+from visionlab.files import new_folder
 
 __all__ = ["SETS", "SampleSet", "write"]
 

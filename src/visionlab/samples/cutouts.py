@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visionlab.data.encoding import eight_bits, jpeg, png, to_srgb
+from visionlab.io.encoding import eight_bits, jpeg, png, to_srgb
 from visionlab.samples.depth_mask import NOISE, background_name, check_whole, save
 from visionlab.samples.figures import KINDS
 from visionlab.samples.rooms import Light, Room

@@ -14,8 +14,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from visionlab.data.encoding import eight_bits, jpeg, png
 from visionlab.errors import UsageError
+from visionlab.io.encoding import eight_bits, jpeg, png
 from visionlab.samples.figures import KINDS
 from visionlab.samples.rooms import Room
 from visionlab.samples.scene import Figure, compose, picture, stand

@@ -13,8 +13,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from visionlab.data.encoding import png
 from visionlab.errors import UsageError
+from visionlab.io.encoding import png
 from visionlab.samples.depth_mask import check_whole, save
 from visionlab.samples.ellipsoids import Nucleus, Pose, body, nuclei_of
 from visionlab.samples.embryos import STEP, Array, Embryo

@@ -15,8 +15,8 @@ import numpy as np
 import scipy.io
 from numpy.typing import NDArray
 
-from visionlab.data.encoding import eight_bits, png
 from visionlab.errors import UsageError
+from visionlab.io.encoding import eight_bits, png
 from visionlab.samples.depth_mask import check_whole, save
 from visionlab.samples.ellipsoids import Pose, body, window
 from visionlab.samples.embryos import Array, Embryo, Moment

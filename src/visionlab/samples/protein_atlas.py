@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from visionlab.data.encoding import png
 from visionlab.errors import UsageError
+from visionlab.io.encoding import png
 from visionlab.samples.depth_mask import check_whole
 from visionlab.samples.stains import photograph, stained
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visionlab.data.encoding import to_srgb
+from visionlab.io.encoding import to_srgb
 from visionlab.samples.rooms import Room
 from visionlab.samples.shapes import Array, turn
 from visionlab.samples.tracing import Group

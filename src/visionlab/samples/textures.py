@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from visionlab.data.encoding import to_light
+from visionlab.io.encoding import to_light
 from visionlab.samples.shapes import Array
 
 Texture = Callable[[Array, Array, Array], Array]

@@ -1,0 +1,1 @@
+"""Configuration: conf/ and the command line, composed into one checked, plain configuration."""

@@ -1,0 +1,301 @@
+"""Cross-checks of a composed configuration, made before any data is touched and before torch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from visionlab import models
+from visionlab.config import schema, signature
+from visionlab.config.annotations import accepts, describe, show
+from visionlab.config.head_checks import check_heads, check_losses, own_losses
+from visionlab.config.ranges import check_choice, check_ranges
+from visionlab.config.stages import each_stage
+from visionlab.datasets.label_table import choose_classes
+from visionlab.errors import ConfigError, nearest
+from visionlab.files import IMAGE
+from visionlab.models.catalog import transform_arguments, transforms
+from visionlab.modules import MODULES
+
+# Where the target of each part must be defined: a run folder's configuration can't name anything else of ours.
+_PLACES = {
+    "data": "visionlab.datasets.",
+    "make": "visionlab.datasets.",
+    "loss": "visionlab.losses.",
+    "balance": "visionlab.losses.balance.",
+    "optimizer": "visionlab.modules.optimizers.",
+    "scheduler": "visionlab.modules.schedulers.",
+}
+# Transforms that swap height and width.
+_TURNING = ("D4", "RandomRotate90", "SquareSymmetry", "Transpose")
+
+Plain = dict[str, Any]
+
+
+def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -> None:
+    """Check that a configuration is complete, that its values are of the right types and that they fit together.
+
+    Args:
+        cfg: the composed configuration, or one read from a run folder.
+        multirun: whether it is one job of a sweep.
+        preparing: whether it is for `prepare`, which may make the data first.
+
+    Raises:
+        ConfigError: the first mistake found, with its key, what is allowed and the nearest name.
+    """
+    _check_experiment(cfg)
+    plain = _plain(cfg)
+    if plain["make"] is not None and not preparing:
+        raise ConfigError("make: only `python -m visionlab.prepare` makes data; train on what it has made")
+    if plain["stages"] and plain["lr_find"]:
+        raise ConfigError("lr_find: expected a run without stages, each of which would need its own rate; set the lr")
+    if all(head["loss"] is not None for head in plain["heads"].values()):
+        for name, stage in plain["stages"].items():
+            if stage["loss"] is not None:
+                raise ConfigError(
+                    f"stages.{name}.loss: not used, as every head has a loss of its own, e.g. "
+                    f"heads.{next(iter(plain['heads']))}.loss; leave one of them out"
+                )
+    for name, stage in each_stage(cfg).items():
+        try:
+            _check_stage(_plain(stage), multirun)
+        except ConfigError as error:
+            if not name:
+                raise
+            raise ConfigError(f"stages.{name}: {error}") from error
+
+
+def _check_experiment(cfg: DictConfig) -> None:
+    """Refuse an experiment of another task; first of all, for the values that it sets are of that task's keys."""
+    name, wanted, task = (OmegaConf.select(cfg, key) for key in ("experiment.name", "experiment.task", "task"))
+    if wanted is not None and wanted != task:
+        raise ConfigError(f"experiment: '{name}' is for task={wanted}, found task={task}; leave one of them out")
+
+
+def _check_stage(plain: Plain, multirun: bool) -> None:
+    _check_targets(plain)
+    check_ranges(plain)
+    check_heads(plain)
+    check_losses(plain)
+    _check_model(plain)
+    _check_data(plain["data"], made=plain["make"] is not None)
+    _check_augment(plain["augment"], plain["data"])
+    _check_training(plain, multirun)
+
+
+def _plain(cfg: DictConfig) -> Plain:
+    """Return the resolved configuration as dicts and lists, its keys and types checked once more.
+
+    Composing has checked them already, except for keys forced in with ``+`` and for a file read from a run folder.
+    """
+    from visionlab.config.translate import keys_of, unknown_key
+
+    structure = OmegaConf.structured(schema.TrainConfig)
+    try:
+        typed = OmegaConf.merge(structure, OmegaConf.to_container(cfg))
+        missing = sorted(OmegaConf.missing_keys(typed))
+        if missing:
+            hint = ", e.g. model.name=convnext_tiny" if missing[0] == "model.name" else ""
+            raise ConfigError(f"{missing[0]}: expected a value, found none; give {missing[0]}=...{hint}")
+        plain = OmegaConf.to_container(typed, resolve=True)
+    except (ConfigKeyError, ConfigAttributeError) as error:
+        raise unknown_key(str(error.full_key), keys_of(structure)) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def _check_targets(plain: Plain) -> None:
+    """Check each part that has a ``_target_``, and the network, against the signature of what is called."""
+    nodes = [(key, key, plain[key]) for key in _PLACES if plain[key] is not None]
+    nodes += [("loss", key, node) for name in plain["heads"] for key, node in own_losses(plain, name)]
+    for part, key, node in nodes:
+        place = _PLACES[part]
+        target = node.get("_target_") if isinstance(node, dict) else None
+        if not isinstance(target, str) or not target.startswith(place):
+            found = "none" if target is None else show(target)
+            raise ConfigError(f"{key}._target_: expected a name that begins with '{place}', found {found}")
+        signature.check(target, {name: value for name, value in node.items() if name != "_target_"}, key)
+        if key != part:
+            check_ranges({"loss": node}, key)
+    name = plain["model"].get("name")
+    if not isinstance(name, str):
+        raise ConfigError(f"model.name: expected the name of a network, found {show(name)}")
+    options = {key: value for key, value in plain["model"].items() if key != "name"}
+    signature.check(models.lookup(name).target, options, "model")
+
+
+def _check_model(plain: Plain) -> None:
+    model, module = plain["model"], plain["module"]
+    check_choice("module", module, list(MODULES))
+    network = models.lookup(model["name"])
+    if network.kind != MODULES[module].kind:
+        raise ConfigError(
+            f"model.name: expected a network of kind '{MODULES[module].kind}' for module={module}, "
+            f"such as {', '.join(models.of_kind(MODULES[module].kind))}; found '{model['name']}' of kind "
+            f"'{network.kind}'"
+        )
+    models.check_options(model["name"], {key: value for key, value in model.items() if key != "name"})
+    inputs, heads = plain["data"].get("inputs", [IMAGE]), list(plain["heads"])
+    if network.inputs and len(inputs) != network.inputs:
+        raise ConfigError(
+            f"data.inputs: expected {network.inputs} for model.name={model['name']}, e.g. [image,background]; "
+            f"found {show(inputs)}"
+        )
+    if network.outputs and len(heads) != network.outputs:
+        raise ConfigError(
+            f"heads: expected {network.outputs} for model.name={model['name']}, found {', '.join(heads)}; "
+            "choose another model"
+        )
+    size = plain["data"]["image_size"]
+    for side in size if isinstance(size, list) else [size]:
+        if side % network.divisor:
+            up = -(-side // network.divisor) * network.divisor
+            raise ConfigError(
+                f"data.image_size: expected sides divisible by {network.divisor} for model.name={model['name']}, "
+                f"found {side}; the next is {up}"
+            )
+    pretrained, weights = model.get("pretrained", False), model.get("weights")
+    if pretrained and weights is not None:
+        raise ConfigError("model.pretrained and model.weights: expected one of them, found both")
+    if model.get("freeze", False) and not (pretrained or weights or plain["init_from"]):
+        raise ConfigError(
+            "model.freeze: expected trained weights to keep, found none; "
+            "set model.pretrained=true, model.weights=FILE or init_from=RUN as well"
+        )
+    _check_path("model.weights", weights, "a file", Path.is_file)
+    _check_path("init_from", plain["init_from"], "a run folder or checkpoint", Path.exists)
+
+
+def _check_data(data: Mapping[str, Any], made: bool) -> None:
+    size, normalize = data["image_size"], data["normalize"]
+    inputs = data.get("inputs", [IMAGE])
+    if inputs[:1] != [IMAGE] or len(set(inputs)) != len(inputs):
+        raise ConfigError(f"data.inputs: expected image, and perhaps others after it; found {show(inputs)}")
+    split_by = data.get("split_by")
+    if isinstance(split_by, list) and sorted(split_by) not in (["background"], ["background", "foreground"]):
+        raise ConfigError(
+            f"data.split_by: expected [background] or [background,foreground], found {show(data['split_by'])}"
+        )
+    if isinstance(size, list) and len(size) != 2:
+        raise ConfigError(f"data.image_size: expected one number or [height, width], found {show(size)}")
+    if isinstance(normalize, list) and (len(normalize) != 2 or not normalize[1] > 0):
+        raise ConfigError(f"data.normalize: expected [mean, std] with a std above 0, found {show(normalize)}")
+    folds, fold = data["folds"], data["fold"]
+    if (folds is None) != (fold is None):
+        raise ConfigError(f"data.folds and data.fold: expected both or none, found {show(folds)} and {show(fold)}")
+    if folds is not None and not 0 <= fold < folds:
+        raise ConfigError(f"data.fold: expected 0 to {folds - 1} for data.folds={folds}, found {fold}")
+    if folds is not None and data["split_file"] is not None:
+        raise ConfigError("data.folds and data.split_file: expected one of them, found both")
+    _check_labels(data)
+    if folds is None and data["val_fraction"] + data["test_fraction"] >= 1:
+        raise ConfigError(
+            "data.val_fraction and data.test_fraction: expected less than 1 together, so that some is left to train "
+            f"on, found {data['val_fraction']} and {data['test_fraction']}"
+        )
+    if made and data["root"] == "sample":
+        raise ConfigError("data.root: expected the folder that make=... is to write, found 'sample'")
+    if data["root"] != "sample" and not made:
+        _check_path("data.root", data["root"], "a folder, or 'sample' for a small generated set", Path.is_dir)
+    _check_path("data.split_file", data["split_file"], "a file", Path.is_file)
+
+
+def _check_labels(data: Mapping[str, Any]) -> None:
+    """Check the settings of data sets whose images have several files and whose targets are classes."""
+    stains = signature.literal(data["_target_"], "stains")
+    if stains:
+        # Not above: it takes the readers of images with it.
+        from visionlab.data.channels import parse
+
+        parse(data["channels"], stains)
+    if "class_group" in data:
+        names = data["class_names"]
+        if names is None:
+            names = next(iter(signature.literal(data["_target_"], "targets").values()))
+        choose_classes(names, data["classes"], data["class_group"])
+
+
+def _check_augment(augment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    for part, entries in augment.items():
+        for place, entry in enumerate(entries):
+            _check_entry(f"augment.{part}[{place}]", entry, data["image_size"])
+
+
+def _check_entry(key: str, entry: Any, size: Any) -> None:
+    if isinstance(entry, dict) and isinstance(entry.get("one_of"), list):
+        share = entry.get("p")
+        right = set(entry) == {"one_of", "p"} and isinstance(share, int | float) and 0 <= share <= 1
+        if not (right and entry["one_of"]):
+            raise ConfigError(f"{key}: expected {{one_of: [...], p: a probability of 0 to 1}}, found {show(entry)}")
+        for place, inner in enumerate(entry["one_of"]):
+            _check_entry(f"{key}.one_of[{place}]", inner, size)
+        return
+    if not isinstance(entry, dict) or not isinstance(entry.get("transform"), str):
+        raise ConfigError(f"{key}: expected {{transform: NAME, argument: value, ...}}, found {show(entry)}")
+    name = entry["transform"]
+    if name not in transforms():
+        hint = nearest(name, transforms())
+        raise ConfigError(f"{key}.transform: expected a transform of albumentations, found '{name}'.{hint}")
+    _check_transform(key, name, {item: value for item, value in entry.items() if item != "transform"})
+    if name in _TURNING and isinstance(size, list) and size[0] != size[1]:
+        raise ConfigError(f"data.image_size: expected a square, as {key} ({name}) turns images, found {size}")
+
+
+def _check_transform(key: str, name: str, given: Plain) -> None:
+    arguments = transform_arguments(name)
+    for argument, value in given.items():
+        if argument not in arguments:
+            hint = nearest(argument, arguments)
+            raise ConfigError(f"{key}.{argument}: unknown argument of {name}.{hint} It takes: {', '.join(arguments)}")
+        annotation = arguments[argument][0]
+        if annotation is not None and not accepts(annotation, value):
+            raise ConfigError(f"{key}.{argument}: expected {describe(annotation)}, found {show(value)}")
+        if argument == "mask_interpolation" and value != 0:
+            raise ConfigError(f"{key}.mask_interpolation: expected 0, others mix values of maps; found {show(value)}")
+        if argument == "p" and not 0 <= value <= 1:
+            raise ConfigError(f"{key}.p: expected a probability of 0 to 1, found {show(value)}")
+    for argument, (_, required) in arguments.items():
+        if required and argument not in given:
+            raise ConfigError(f"{key}.{argument}: expected a value, found none; {name} needs it")
+
+
+def _check_training(plain: Plain, multirun: bool) -> None:
+    trainer, scheduler = plain["trainer"], plain["scheduler"]
+    devices = trainer["devices"]
+    if devices != "auto" and not (isinstance(devices, int) and devices >= 1):
+        raise ConfigError(f"trainer.devices: expected a number from 1, or auto; found {show(devices)}")
+    if trainer["precision"] == "16-mixed" and trainer["accelerator"] == "cpu":
+        raise ConfigError("trainer.precision: 16-mixed needs a GPU, found trainer.accelerator=cpu; use bf16-mixed")
+    if multirun and (trainer["strategy"] == "ddp" or devices != 1):
+        raise ConfigError(
+            f"trainer: a sweep (-m) can't train on several devices, found strategy={trainer['strategy']}, "
+            f"devices={devices}: each further process would run the whole sweep again. "
+            "Set trainer.devices=1 trainer.strategy=auto, or start the runs one by one"
+        )
+    if scheduler.get("warmup_epochs", 0) >= trainer["max_epochs"]:
+        raise ConfigError(
+            f"scheduler.warmup_epochs: expected less than trainer.max_epochs={trainer['max_epochs']}, "
+            f"found {scheduler['warmup_epochs']}"
+        )
+    optimizer = plain["optimizer"]
+    if optimizer.get("nesterov", False) and not optimizer.get("momentum", 0):
+        raise ConfigError("optimizer.nesterov: expected optimizer.momentum above 0 with it, found 0")
+    if len(optimizer.get("betas", [0, 0])) != 2:
+        raise ConfigError(f"optimizer.betas: expected two numbers, found {show(optimizer['betas'])}")
+
+
+def _check_path(key: str, value: str | None, expected: str, exists: Any) -> None:
+    """Check that a path exists; ``~`` is the home folder. The nearest name in the same folder is suggested."""
+    if value is None or exists(Path(value).expanduser()):
+        return
+    path = Path(value).expanduser()
+    beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
+    similar = nearest(path.name, beside)
+    where = f" in {path.parent}" if similar else ""
+    raise ConfigError(f"{key}: expected {expected}, found none at '{value}'.{similar}{where}")

@@ -1,0 +1,164 @@
+"""A run folder on disk: finding it from what the user names, and reading its files as untrusted text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from yaml import YAMLError
+
+from visionlab.config import schema, translate
+from visionlab.config.checks import check
+from visionlab.config.compose import conf_dir
+from visionlab.errors import ConfigError, DataError, UsageError, nearest
+from visionlab.renamed import with_new_names
+
+# What a checkpoint cannot go on without, beside the choices that are folders of conf/.
+_FIXED = ("module", "model.name", "model.hidden")
+
+
+def run_folder(run: str | Path) -> Path:
+    """Return the run folder meant by itself, its ``checkpoints`` folder or one of its files.
+
+    Raises:
+        UsageError: it is not one.
+    """
+    path = Path(run).expanduser()
+    if not path.exists():
+        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise UsageError(f"{run}: expected a run folder, found nothing there.{nearest(path.name, names)}")
+    folder = path.parent if path.is_file() else path
+    folder = folder.parent if folder.name == "checkpoints" else folder
+    if not (folder / "config.yaml").is_file():
+        raise UsageError(f"{run}: expected a run folder, found no config.yaml in {folder}.{runs_below(folder)}")
+    evaluated = read_json(folder / "run.json").get("evaluation_of") if (folder / "run.json").is_file() else None
+    if evaluated:
+        raise UsageError(f"{run}: expected a run folder, found an evaluation; its run is {evaluated}")
+    return folder
+
+
+def runs_below(folder: Path) -> str:
+    """Return a hint at the newest run in ``folder``, or nothing: people name the folder that their runs are in."""
+    runs = sorted(file.parent for file in [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")])
+    return f" It holds runs, such as {max(runs, key=lambda run: run.name)}" if runs else ""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the content of one of a run's JSON files.
+
+    Raises:
+        DataError: it is missing, damaged or no mapping.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: expected a file of a run that got as far as training: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON, found: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
+def load_config(folder: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any] | None = None) -> DictConfig:
+    """Return the checked configuration of a run folder.
+
+    The file is text that anybody may have changed: it is read as plain YAML, typed by the schema and checked like a
+    command line; what it names can only be visionlab's own.
+
+    Args:
+        folder: of the run.
+        overrides: ``key=value``, as on the command line, for keys that exist.
+        replace: key -> value to put in place of what the file says before anything is checked, for what this use of
+            the configuration does not need or has from elsewhere.
+
+    Raises:
+        DataError: the file is damaged.
+        ConfigError: a key or value of the file, or an override, is wrong.
+    """
+    path = folder / "config.yaml"
+    cfg = _read(path)
+    for key, value in (replace or {}).items():
+        OmegaConf.update(cfg, key, value, merge=False)
+    for item in translate.parse(overrides):
+        _override(cfg, item)
+    try:
+        check(cfg)
+    except ConfigError as error:
+        raise ConfigError(f"{' with '.join([str(path), *overrides])}: {error}") from error
+    return cfg
+
+
+def no_longer_needed(folder: Path) -> dict[str, Any]:
+    """Return what to :func:`load_config` a begun run with, key -> value, in place of files that are gone since.
+
+    Its splits are in ``splits.json`` and its first weights have gone into ``last.ckpt``.
+    """
+    if not (folder / "checkpoints" / "last.ckpt").is_file():
+        return {}
+    cfg = _read(folder / "config.yaml")
+    # The checkpoint stands for the files that its first weights came from.
+    last = str(folder / "checkpoints" / "last.ckpt")
+    instead = {"init_from": last, "model.weights": last, "data.split_file": str(folder / "splits.json")}
+    given = {key: OmegaConf.select(cfg, key) for key in instead}
+    return {key: instead[key] for key, path in given.items() if path and not Path(str(path)).expanduser().exists()}
+
+
+def _read(path: Path) -> DictConfig:
+    """Return the content of a file, its keys and their types checked."""
+    try:
+        content = OmegaConf.create(with_new_names(OmegaConf.to_container(OmegaConf.load(path))))
+    except YAMLError as error:
+        raise DataError(f"{path}: expected YAML, found: {translate.first_line(error)}") from error
+    except (OSError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path}: expected a configuration in YAML, found: {error}") from error
+    if not isinstance(content, DictConfig):
+        raise DataError(f"{path}: expected keys and values, found a list")
+    structure = OmegaConf.structured(schema.TrainConfig)
+    try:
+        cfg = OmegaConf.merge(structure, content)
+    except (ConfigAttributeError, ConfigKeyError) as error:
+        raise ConfigError(
+            f"{path}: {translate.unknown_key(str(error.full_key), translate.keys_of(structure))}"
+        ) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path}: {_complaint(error)}") from error
+    assert isinstance(cfg, DictConfig)
+    return cfg
+
+
+def _complaint(error: OmegaConfBaseException) -> str:
+    key = str(error.full_key or "")
+    expected = schema.type_name(key) if key and isinstance(error, ValidationError) else ""
+    return f"{key}: expected {expected}: {translate.first_line(error)}" if expected else translate.first_line(error)
+
+
+def _override(cfg: DictConfig, item: Any) -> None:
+    """Set what a parsed override says.
+
+    Raises:
+        ConfigError: it is not the plain setting of a single key, or the value is of another type.
+    """
+    key, line = item.key_or_group, str(item.input_line)
+    if item.is_sweep_override():
+        raise ConfigError(f"'{line}' holds several values, but one run goes on; write a list as {key}=[a,b]")
+    if item.is_add() or item.is_force_add() or item.is_delete():
+        raise ConfigError(f"'{line}': only keys that the run has can be set, as {key.lstrip('+~')}=value")
+    if (conf_dir() / key).is_dir() or key in _FIXED or key.endswith("._target_"):
+        raise ConfigError(
+            f"'{line}': '{key}' was chosen when the run began and is part of its checkpoints; a new run can start from "
+            f"its weights with init_from=RUN {line}"
+        )
+    keys = translate.keys_of(cfg)
+    if key not in keys:
+        raise translate.unknown_key(key, keys)
+    try:
+        OmegaConf.update(cfg, key, item.value())
+    except ValidationError as error:
+        raise translate.wrong_type(key, item.value(), error) from error
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{key}: {translate.first_line(error)}") from error

@@ -1,0 +1,1 @@
+"""Data sets: each finds its samples below a folder and makes the index table of them."""

@@ -1,0 +1,258 @@
+"""Data sets ``celegans_nuclei`` and ``celegans_membrane``: slices of embryos over time, and the objects in them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import pandas as pd
+
+from visionlab.console import LOG, progress
+from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, mark, split_sequences, split_slices, split_times
+from visionlab.data.frames import Frame, read_image, read_truth
+from visionlab.data.module import ImageDataModule
+from visionlab.data.parallel import in_parallel
+from visionlab.data.plane_readers import InstanceReader, PlaneReader
+from visionlab.data.readers import Like, Reader
+from visionlab.data.splits import Splits
+from visionlab.datasets.celegans_layouts import Found, Sources, refuse, scan
+from visionlab.datasets.time_points import Point
+from visionlab.errors import ConfigError, DataError
+from visionlab.files import Problem, Scan, problem_of
+from visionlab.io.planes import split_plane
+from visionlab.io.volumes import read_labels
+
+
+class CElegansDataModule(ImageDataModule):
+    """Slices of volumes, or images, whose labels number the objects; groups are blocks of time.
+
+    Args:
+        seed, augment, common: see :class:`visionlab.data.module.ImageDataModule`.
+        layout, table, truth, blocks: see :class:`visionlab.datasets.celegans_layouts.Sources`.
+        split_by: ``sequence``, whole ones; ``time``, runs of each one's blocks; ``auto``, the first where there are
+            several, and where nothing is known of sequences or groups are given, these; ``random_slices``, each slice
+            by itself, as published: then the test is on slices whose neighbours were trained on.
+        gap: see :func:`visionlab.data.blocks.leave_gap`.
+        neighbours: how many slices below and above are further channels of the network's input.
+        empty: slices whose labels are empty, and whose contrast (99.8th percentile less median) is below this share of
+            the largest of their time point, are in no split; 0 keeps all.
+        voxel_size: z, y, x in micrometres, for files that don't tell.
+    """
+
+    task: ClassVar[str] = "celegans_nuclei"
+    maps: ClassVar[dict[str, str]] = {"nuclei": "instances"}
+
+    def __init__(
+        self,
+        seed: int,
+        augment: Mapping[str, Any],
+        *,
+        layout: Literal["auto", "ctc", "pairs", "table", "matlab"],
+        table: str | None,
+        truth: Literal["auto", "st", "gt"],
+        split_by: Literal["auto", "sequence", "time", "random_slices"],
+        blocks: int,
+        gap: Literal["auto"] | int,
+        neighbours: int,
+        empty: float,
+        voxel_size: list[float] | None,
+        **common: Any,
+    ) -> None:
+        super().__init__(seed, augment, **common)
+        if not 0 <= empty < 1:
+            raise ConfigError(f"data.empty: expected at least 0 and less than 1, found {empty}")
+        if voxel_size is not None and (len(voxel_size) != 3 or min(voxel_size) <= 0):
+            raise ConfigError(f"data.voxel_size: expected [z, y, x] in micrometres, each above 0, found {voxel_size}")
+        self.target = next(iter(self.maps))
+        single = split_by == "random_slices"
+        self._sources = Sources(self.target, layout, table, truth, blocks, single, neighbours)
+        self.split_by, self.gap, self.empty, self.voxel_size = split_by, gap, empty, voxel_size
+        self.neighbours = neighbours
+        self._points: dict[str, Point] | None = None
+        self._gap_left_out = ""
+        self._without_signal = 0
+
+    # Index and splits -------------------------------------------------------------------------------------------
+
+    def index(self, root: Path) -> pd.DataFrame:
+        """Return one row a labelled slice, see :func:`visionlab.datasets.celegans_layouts.scan`."""
+        found = self._scan(root)
+        refuse(root, found)
+        return found.table
+
+    def scan(self, root: Path) -> Scan:
+        """See :func:`visionlab.datasets.celegans_layouts.scan`."""
+        found = self._scan(root)
+        return Scan(found.table, found.problems)
+
+    def _scan(self, root: Path) -> Found:
+        found = scan(root, self._sources)
+        self._points = {point.name: point for point in found.points}
+        return found
+
+    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
+        """Read all labels of an index, on all cores, and return what is wrong with them."""
+
+        def read(path: str) -> Problem | None:
+            try:
+                read_labels(*split_plane(root / path))
+            except DataError as error:
+                return problem_of(error, path, root / path)
+            return None
+
+        paths = table[f"{self.target}_path"].unique().tolist()
+        found = progress(in_parallel(read, paths), len(paths), "checking labels")
+        return [problem for problem in found if problem]
+
+    def make_splits(self, table: pd.DataFrame) -> Splits:
+        """Return the splits of an index: blocks of time, see ``split_by``; or those wanted or read."""
+        if self.split_by == "random_slices" and not self.chosen_splits:
+            if self.split_file:
+                return mark(super().make_splits(table))
+            LOG.warning("data.split_by=random_slices LEAKS: the test is on slices whose neighbours are trained on")
+            return split_slices(table["id"].tolist(), seed=self.seed, **self._split)
+        if self.chosen_splits or self.split_file:
+            return super().make_splits(table)
+        blocked = in_blocks(table)
+        if self.split_by == "auto" and not blocked:
+            return super().make_splits(table)
+        by_time = self.split_by == "time" or (self.split_by == "auto" and table["sequence"].nunique() == 1)
+        if not blocked or (by_time and (table["time"] < 0).any()):
+            if self.split_by == "auto":
+                raise DataError(
+                    f"{self.name}: expected several volumes, or one with time points, found one volume whose slices "
+                    "cannot be split without leaks; add volumes, or set data.split_by=random_slices, which leaks"
+                )
+            raise ConfigError(
+                f"data.split_by={self.split_by}: expected a sequence{' and times' if by_time else ''} of each image, "
+                f"which {self.name} does not tell (in a table, the columns sequence and time, and no group across "
+                "sequences); set data.split_by=auto to deal out groups"
+            )
+        options: dict[str, Any] = {"seed": self.seed, **self._split}
+        return split_times(table, self.gap, **options) if by_time else split_sequences(table, **options)
+
+    def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
+        """Return the split of each row; time points near another split are in none, see ``gap``."""
+        found = super().assign(table, splits)
+        if self.chosen_splits or self.split_by == "random_slices" or not in_blocks(table):
+            return found
+        found, self._gap_left_out = leave_gap(table, found, self.gap)
+        if self._gap_left_out and self.announced:
+            LOG.info("%s", self._gap_left_out)
+        return found
+
+    def left_out(self) -> np.ndarray[Any, Any]:
+        """Return which rows have no labels and too little contrast, see ``empty``.
+
+        Raises:
+            DataError: the labels of all slices are empty.
+        """
+        unlabelled = self.stored_maps[self.target].facts["share"].to_numpy() == 0
+        if unlabelled.all():
+            raise DataError(
+                f"{self.root}: expected objects in the labels of {self.target}, found {len(unlabelled)} slices without "
+                "any; check that the labels are not empty"
+            )
+        contrast = self.facts["p99.8"] - self.facts["p50"]
+        largest = contrast.groupby(self.table["frame"].to_numpy()).transform("max")
+        found = unlabelled & (contrast < self.empty * largest).to_numpy()
+        self._without_signal = int((found & (self.table["split"] != "").to_numpy()).sum())
+        if self._without_signal and self.announced:
+            LOG.info("%s", self._signal())
+        return np.asarray(found)
+
+    def _signal(self) -> str:
+        return (
+            f"{self._without_signal} slices without labels and with less than {self.empty:g} of their time point's "
+            "contrast are left out (data.empty)"
+        )
+
+    def remarks(self) -> list[str]:
+        found = []
+        if self.splits.source.startswith(LEAKS):
+            found.append(
+                f"{LEAKS}slices were dealt out at random (data.split_by=random_slices), so the test is on slices whose "
+                "neighbours in z and time were trained on; figures on new embryos will be lower"
+            )
+        if self._gap_left_out:
+            found.append(self._gap_left_out)
+        if self._without_signal:
+            found.append(self._signal())
+        return found
+
+    # Files ------------------------------------------------------------------------------------------------------
+
+    def image_reader(self, table: pd.DataFrame) -> Reader:
+        return PlaneReader()
+
+    def reader(self, name: str, like: Like) -> Reader:
+        return InstanceReader(like)
+
+    def time_points(self) -> list[tuple[str, ...]]:
+        found = self._known()
+        return [tuple(found[name].planes) for name in self.table["frame"]]
+
+    def _known(self) -> dict[str, Point]:
+        """Return the time points by name; where the index was made by another module, they are looked for again."""
+        if self._points is None:
+            self._scan(self.root)
+        assert self._points is not None
+        return self._points
+
+    def frames(self, split: str, only: Collection[str] | None = None) -> Iterator[Frame]:
+        """Yield the time points that have slices in a split, in the order of the index, one in memory at a time.
+
+        Slices of a time point that are in another split, as random ones may be, count as unlabelled.
+
+        Args:
+            split: its name.
+            only: names of time points; None: all.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        points = self._known()
+        instances = bool((self.stored_maps[self.target].facts["objects"] > 1).any())
+        chosen = self.table.iloc[self.rows[split]]
+        for name, rows in chosen.reset_index().groupby("frame", sort=False):
+            if only is not None and name not in only:
+                continue
+            point = points[str(name)]
+            places = {path: place for place, path in enumerate(point.planes)}
+            known = self.table[self.table["frame"] == name]
+            others = {places[path] for path in known.loc[~known["split"].isin(("", split)), "path"]}
+            image = read_image(point.planes, self.root)
+            shape = (image.shape[0], image.shape[1], image.shape[2])
+            yield Frame(
+                point.name,
+                str(rows["group"].iloc[0]),
+                point.sequence,
+                point.time,
+                image,
+                read_truth(_without(point.truth, others), shape, self.root),
+                read_truth(_without(point.gold, others), shape, self.root) if point.gold else None,
+                {places[path]: int(row) for row, path in zip(rows["index"], rows["path"], strict=True)},
+                self._voxel(point),
+                point.volume,
+                instances,
+            )
+
+    def _voxel(self, point: Point) -> tuple[float, float, float] | None:
+        told = self.voxel_size or (None, None, None)
+        z, y, x = (own or given for own, given in zip(point.voxel, told, strict=True))
+        if not point.volume:
+            z = 1.0
+        return (z, y, x) if z and y and x else None
+
+
+def _without(truth: Mapping[int, str], places: Collection[int]) -> dict[int, str]:
+    return {place: path for place, path in truth.items() if place not in places}
+
+
+class CElegansMembraneDataModule(CElegansDataModule):
+    """Slices of volumes whose labels are the membranes between cells; else as :class:`CElegansDataModule`."""
+
+    task: ClassVar[str] = "celegans_membrane"
+    maps: ClassVar[dict[str, str]] = {"membrane": "instances"}

@@ -1,0 +1,228 @@
+"""Time points of a data set of embryos: the planes of each, and where the labels of these are.
+
+The layouts (:mod:`visionlab.datasets.celegans_layouts`) say which label file belongs to which image file. Here the
+headers of both are read, on all cores, and each is checked against the other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from visionlab.console import progress
+from visionlab.data.parallel import in_parallel
+from visionlab.errors import DataError
+from visionlab.files import Problem, problem_of
+from visionlab.io.maps import same_view
+from visionlab.io.planes import plane
+from visionlab.io.volumes import Volume, open_volume
+
+Voxel = tuple[float | None, float | None, float | None]
+Headers = Mapping[str, Volume | Problem]
+
+IMAGE_VARIABLE, LABEL_VARIABLE = "embryo", "membSeg"
+"""Variables of MATLAB files that hold images and labels."""
+
+_MANY = 200  # files whose headers take so long to read that it is shown
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image file and a label file of it.
+
+    Attributes:
+        image, label: paths relative to the root; no label, an empty path, for slices beside labelled ones.
+        name: of the image's time point.
+        sequence: what the time points belong to; empty: nothing is known.
+        time: number of the (first) time point in the sequence; -1: unknown.
+        z: the slice of the image that the label file shows; None: the label shows all that the image does.
+        group: what belongs together, where the data say so; else empty.
+        where: what a problem names; by default the label file.
+        gold: the labels are a second truth, beside another one.
+        scaled: the label volume may be sampled otherwise than the image; both show the same space.
+        stacked: an image without an axis Z is slice ``z`` of a volume whose other slices are in other files.
+    """
+
+    image: str
+    label: str
+    name: str
+    sequence: str = ""
+    time: int = -1
+    z: int | None = None
+    group: str = ""
+    where: str = ""
+    gold: bool = False
+    scaled: bool = False
+    stacked: bool = False
+
+
+@dataclass
+class Point:
+    """A time point: Z slices of one size, from the bottom.
+
+    Attributes:
+        name, sequence, time, group: as in :class:`Pair`.
+        planes: Z files, or planes of files, relative to the root.
+        zs: Z numbers of the slices; -1 for an image that is no slice of a volume.
+        ids: Z names.
+        size: height, width and channels of each plane.
+        volume: whether there is an axis Z at all; a volume may have a single slice.
+        voxel: size in micrometres (z, y, x), None where the file does not tell.
+        truth: place in ``planes`` -> file or plane with its labels.
+        gold: the same for the second truth, if any.
+        where: what a problem names.
+    """
+
+    name: str
+    sequence: str
+    time: int
+    group: str
+    planes: list[str]
+    zs: list[int]
+    ids: list[str]
+    size: tuple[int, int, int]
+    volume: bool
+    voxel: Voxel
+    truth: dict[int, str] = field(default_factory=dict)
+    gold: dict[int, str] = field(default_factory=dict)
+    where: str = ""
+
+
+def read_headers(root: Path, images: Iterable[str], labels: Iterable[str]) -> tuple[Headers, Headers]:
+    """Return what the headers of image and of label files say, or what is wrong with a file."""
+    names = [(path, False) for path in dict.fromkeys(images)] + [(path, True) for path in dict.fromkeys(labels)]
+
+    def read(item: tuple[str, bool]) -> Volume | Problem:
+        path, label = item
+        try:
+            head = _open_labels(root / path) if label else open_volume(root / path)
+        except DataError as error:
+            return problem_of(error, path, root / path)
+        lossy = head.source.lossy if label and head.source else ""
+        if lossy:
+            what = f"labels compressed as {lossy}, which changes the numbers of objects at their edges"
+            return Problem(path, what, "export them again as PNG or TIFF: converting this file does not mend them")
+        return head
+
+    results = in_parallel(read, names)
+    found = list(progress(results, len(names), "reading headers") if len(names) > _MANY else results)
+    heads: tuple[dict[str, Volume | Problem], dict[str, Volume | Problem]] = ({}, {})
+    for (path, label), head in zip(names, found, strict=True):
+        heads[label][path] = head
+    return heads
+
+
+def _open_labels(path: Path) -> Volume:
+    """Open a file as :func:`visionlab.io.volumes.read_labels` does."""
+    if path.suffix.lower() == ".mat":
+        with contextlib.suppress(DataError):
+            return open_volume(path, variable=LABEL_VARIABLE)
+    return open_volume(path)
+
+
+def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[Point], list[Problem]]:
+    """Return the time points of pairs whose files fit each other, in their order, and what is wrong with the others.
+
+    Args:
+        pairs: several may be of one image; a label file of the whole image comes before those of single slices.
+        root: of the data.
+        digits: of numbers in the names of slices, at least.
+    """
+    images, labels = read_headers(root, (pair.image for pair in pairs), (pair.label for pair in pairs if pair.label))
+    broken = {head.path: head for heads in (images, labels) for head in heads.values() if isinstance(head, Problem)}
+    problems = list(broken.values())
+    points: dict[tuple[str, int], Point] = {}
+    for pair in pairs:
+        image, label = images[pair.image], labels.get(pair.label)
+        if isinstance(image, Problem) or isinstance(label, Problem):
+            continue
+        wrong = _misfit(pair, image, label) if label else None
+        first = points.get((pair.image, 0))
+        if not wrong and first and first.group != pair.group:
+            wrong = f"is of group '{pair.group}', but {first.where} of '{first.group}'", "give one volume one group"
+        if wrong:
+            problems.append(Problem(pair.where or pair.label, *wrong))
+            continue
+        for t in range(image.frames):
+            point = points.setdefault((pair.image, t), _point(pair, image, t, digits))
+            truth = point.gold if pair.gold else point.truth
+            for place, name in _labels(pair, image, label, t) if label else ():
+                truth.setdefault(place, name)
+    return list(points.values()), problems
+
+
+def _point(pair: Pair, image: Volume, t: int, digits: int) -> Point:
+    planes, single = image.planes, image.frames * image.planes == 1
+    volume = "Z" in image.axes
+    name = pair.name if image.frames == 1 else f"{pair.name}_t{t:0{digits}d}"
+    zs = list(range(planes)) if volume else [pair.z if pair.stacked and pair.z is not None else -1]
+    return Point(
+        name,
+        pair.sequence or (pair.name if image.frames > 1 else ""),
+        max(pair.time, 0) + t if image.frames > 1 or pair.time >= 0 else -1,
+        pair.group,
+        [pair.image if single else plane(pair.image, t * planes + z) for z in range(planes)],
+        zs,
+        [f"{name}_z{z:0{digits}d}" for z in range(planes)] if volume else [name],
+        (image.height, image.width, image.channels),
+        volume,
+        image.voxel,
+        where=pair.where,
+    )
+
+
+def _labels(pair: Pair, image: Volume, label: Volume, t: int) -> Iterator[tuple[int, str]]:
+    """Yield places of the image's slices in time point ``t``, and the plane with the labels of each."""
+    single = label.frames * label.planes == 1
+    if pair.z is not None:
+        yield (pair.z if "Z" in image.axes else 0), pair.label
+        return
+    for z in range(image.planes):
+        # By physical position: the middle of the slice. Alike for equal samplings.
+        index = t * label.planes + (2 * z + 1) * label.planes // (2 * image.planes)
+        yield z, (pair.label if single else plane(pair.label, index))
+
+
+def _misfit(pair: Pair, image: Volume, label: Volume) -> tuple[str, str] | None:
+    """Return what is wrong with a label file beside its image, and what to do."""
+    size, other = (image.height, image.width), (label.height, label.width)
+    single = label.frames * label.planes == 1
+    # A slice of an image that holds others, too.
+    part = pair.z if not pair.stacked or "Z" in image.axes else None
+    differ = f"is {describe(label)}, but its image {pair.image} is {describe(image)}"
+    advice = _advice(image, label)
+    if pair.scaled:
+        if same_view(size, other) and label.frames == image.frames:
+            return None
+        differ = f"its labels are {describe(label)}, but the image {pair.image} is {describe(image)}"
+        advice = "expected the same picture, if at another scale: export both of the same space"
+    elif part is not None:
+        if not single or image.frames > 1:
+            advice = f"expected a volume and the labels of its slice {part} alone: save these"
+        elif part >= image.planes:
+            differ = f"is of slice {part}, but its image {pair.image} has the slices 0 to {image.planes - 1}"
+            advice = "correct the number or remove the file"
+        elif size == other:
+            return None
+    elif single and image.frames * image.planes > 1:
+        advice = "say of which slice it is (man_seg_TIME_SLICE.tif, or a column z), or save labels of all slices"
+    elif (size, image.planes, image.frames) == (other, label.planes, label.frames):
+        return None
+    return differ, advice
+
+
+def _advice(image: Volume, label: Volume) -> str:
+    mine, theirs = ([one.frames, one.planes, one.height, one.width] for one in (image, label))
+    if Counter(mine) == Counter(theirs):
+        return "the axes look to be in another order: save both with the axes time, z, y, x in this order"
+    return "expected equal sizes: export both alike"
+
+
+def describe(volume: Volume) -> str:
+    """Return the size of a file in words, e.g. ``35 x 512 x 708 (z, y, x)``."""
+    axes = volume.axes.removesuffix("C")
+    sizes = " x ".join(str(size) for size in volume.shape[: len(axes)])
+    return f"{sizes} ({', '.join(axes.lower())})"

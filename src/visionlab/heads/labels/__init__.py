@@ -1,0 +1,1 @@
+"""Heads of labels: several classes an image, each with its threshold."""

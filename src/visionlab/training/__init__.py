@@ -1,0 +1,1 @@
+"""Training: callbacks, and one run from its configuration to its run folder."""

@@ -1,0 +1,148 @@
+"""Looking at a data set before any training: every file checked, splits drawn, images cached, a report of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from omegaconf import DictConfig
+
+from visionlab.config.compose import build
+from visionlab.console import LOG
+from visionlab.data.checks import check_files
+from visionlab.data.describe import card, index_table
+from visionlab.data.module import ImageDataModule
+from visionlab.drawing.style import save
+from visionlab.errors import DataError, UsageError
+from visionlab.files import Problem, write_json, write_text
+from visionlab.io.images import to_channels
+from visionlab.io.planes import read_image
+from visionlab.reports.data import write_data_report
+from visionlab.reports.run import Run
+from visionlab.training import assembly
+from visionlab.training.sample_pictures import example_figure
+
+
+def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
+    """Index, check, split and cache the data of a task; write what was found into ``folder``.
+
+    Writes ``problems.csv`` (path, severity, what, advice), and if the data can be used ``splits.json``,
+    ``data_index.csv``, ``data_card.json``, ``plots/`` and ``report.html``.
+
+    Returns:
+        ``folder``.
+
+    Raises:
+        UsageError: ``folder`` holds a run, or what this command wrote before.
+        DataError: files cannot be used; each was named on the screen and in ``problems.csv``.
+    """
+    if (folder / "splits.json").exists() or (folder / "config.yaml").exists():
+        raise UsageError(f"hydra.run.dir={folder}: expected a new folder, found splits.json or a run in it")
+    if cfg.make is not None:
+        build(assembly.plain(cfg.make), Path(cfg.data.root).expanduser(), cfg.seed).run()
+    data = assembly.make_data(cfg)
+    problems, total = _check(data, data.locate())
+    _write_problems(problems, folder)
+    for problem in problems:
+        LOG.info("%s: %s", problem.severity, problem)
+    bad = {problem.path for problem in problems if problem.severity == "error"}
+    if bad:
+        raise DataError(
+            f"{data.name}: {len(bad)} of {total} files cannot be used, as listed above and in "
+            f"{folder / 'problems.csv'}; mend or remove them and run the command again"
+        )
+    data.setup()
+    _write(data, cfg, folder, command, problems)
+    LOG.info(
+        "%d images in %d groups can be used; cached in %s", total, data.table["group"].nunique(), data.cache.folder
+    )
+    LOG.info("splits: %s; train on them with data.split_file=%s", data.splits.source, folder / "splits.json")
+    LOG.info("report: %s", folder / "report.html")
+    return folder
+
+
+def _check(data: ImageDataModule, root: Path) -> tuple[list[Problem], int]:
+    """Return what is wrong with the chosen files, and how many there are."""
+    found = data.scan(root)
+    if not found.problems and len(found.table):
+        data.indexed = found.table.copy()  # set-up needs not read and announce all of it again
+    table = data.choose(found.table, root) if len(found.table) else found.table
+    report = check_files(table, root, known=found.problems)
+    problems = [*report.problems, *_other_channels(report.table, root, data.file_channels), *_other_kind(report.table)]
+    problems += data.check_more(table, root)
+    return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
+
+
+def _other_channels(checked: pd.DataFrame, root: Path, wanted: int) -> Iterator[Problem]:
+    """Yield the files whose channels cannot become those of the network."""
+    # Gray and RGB become one another whatever they hold; others depend on their alpha channel.
+    certain = (wanted, 1, 3) if wanted in (1, 3) else (wanted,)
+    for path in checked.loc[~checked["channels"].isin(certain), "path"]:
+        try:
+            to_channels(read_image(root / path), wanted)
+        except DataError as error:
+            what, _, advice = str(error).removeprefix("image: ").rpartition("; ")
+            yield Problem(path, what, advice)
+
+
+def _other_kind(checked: pd.DataFrame) -> Iterator[Problem]:
+    """Yield the rarer files where some hold floating point and others whole numbers, which have no common scale."""
+    floats = checked["dtype"] == "float32"
+    if floats.any() and not floats.all():
+        kinds = ("whole numbers", "floating point")
+        rare = bool(floats.mean() < 0.5)
+        for path in checked.loc[floats == rare, "path"]:
+            what = f"holds {kinds[rare]} where most files hold {kinds[not rare]}"
+            yield Problem(path, what, "there is no common scale: convert it")
+
+
+def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str, problems: list[Problem]) -> None:
+    """Write what there is to know of usable data; ``splits.json`` last, for it says that all is there."""
+    heads = {name: _head(data, name, head) for name, head in cfg.heads.items()}
+    index = index_table(data)
+    run = Run(
+        path=folder,
+        config={"task": cfg.task},
+        info={"data": data.name, "synthetic": data.synthetic, "heads": heads},
+        splits={"source": data.splits.source},
+        card=card(data),
+        index=index,
+    )
+    write_json(folder / "data_card.json", run.card)
+    write_text(folder / "data_index.csv", index.to_csv(index=False))
+    save(example_figure(data, {name: head["unit"] for name, head in heads.items()}), folder / "plots" / "examples.png")
+    commands = [
+        ("Train on these splits", _training(command, folder / "splits.json")),
+        ("Check the data again", command),
+    ]
+    write_data_report(run, problems, commands)
+    data.splits.write(folder / "splits.json")
+
+
+def _head(data: ImageDataModule, name: str, head: DictConfig) -> dict[str, Any]:
+    """Return what the report is told of a head before there is one."""
+    about = {"kind": head.kind, "unit": data.unit(name, head.unit)}
+    if name in data.maps:
+        return {**about, "columns": [name]}
+    about |= {"columns": list(data.targets[name])}
+    return about | ({"ids": data.ids(name)} if name in data.kinds else {"step": data.step(name)})
+
+
+def _training(command: str, splits: Path) -> str:
+    """Return the command that trains on what ``command`` prepared."""
+    drawn = ("data.folds=", "data.fold=", "data.split_file=")
+    settings = [text for text in shlex.split(command)[3:] if not text.startswith(drawn)]
+    return shlex.join(["python", "-m", "visionlab.train", *settings, f"data.split_file={splits}"])
+
+
+def _write_problems(problems: list[Problem], folder: Path) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "severity", "what", "advice"])
+    writer.writerows([problem.path, problem.severity, problem.what, problem.advice] for problem in problems)
+    write_text(folder / "problems.csv", text.getvalue())

@@ -1,0 +1,185 @@
+"""One run from a composed configuration to a report: the only place that assembles data, module and trainer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from filelock import FileLock, Timeout
+from omegaconf import DictConfig
+
+from visionlab.config.stages import describe, each_stage
+from visionlab.console import LOG
+from visionlab.data.module import SAMPLE, ImageDataModule
+from visionlab.errors import UsageError, UserError
+from visionlab.inference.checkpoint import read_checkpoint
+from visionlab.modules.base import Stage
+from visionlab.modules.task_model import TaskModel
+from visionlab.training import assembly
+from visionlab.training.fitting import Events, Fit
+from visionlab.training.interruption import Interrupted, Interruption
+from visionlab.training.records import RunRecord
+from visionlab.training.starting import find_learning_rate, init_from
+
+
+def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -> Path:
+    """Train, test on the best checkpoint and write the report.
+
+    Args:
+        cfg: composed and checked.
+        run_dir: where everything is written; Hydra has made it.
+        command: the line that starts this run again, for the report.
+        resume: go on from ``checkpoints/last.ckpt`` of ``run_dir``.
+
+    Returns:
+        ``run_dir``.
+
+    Raises:
+        UserError: for a reason that the user can mend.
+        SystemExit: 128 + the signal's number, after SIGINT or SIGTERM, with everything saved.
+    """
+    # Started by Lightning for a further rank: the first one has written these files already.
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    first_rank = all(int(os.environ.get(name, "0")) == 0 for name in ranks)
+    if first_rank and not resume and (run_dir / "config.yaml").exists():
+        raise UsageError(
+            f"hydra.run.dir={run_dir}: expected a new folder, found a run in it; "
+            f"go on with it by `python -m visionlab.resume {run_dir}`, or choose another folder"
+        )
+    if not first_rank:
+        LOG.setLevel("WARNING")
+    if not resume:
+        _make_absolute(cfg)
+    record = RunRecord(run_dir, cfg, command, write=first_rank)
+    interruption = Interruption()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        with interruption, _alone(run_dir) if first_rank else contextlib.nullcontext():
+            if first_rank:
+                record.start(resume)
+            _work(cfg, run_dir, record, interruption, resume)
+    except Interrupted as stop:
+        how = "everything saved" if stop.saved else "at once, so the last saved state may be earlier"
+        message = f"stopped by {signal.Signals(stop.signum).name}, {how}"
+        record.stopped("interrupted", message)
+        LOG.info("%s; go on with: %s", message, record.resume_command)
+        sys.exit(128 + stop.signum)
+    except BusyError:
+        raise
+    except BaseException as error:
+        if isinstance(error, UserError) and not (run_dir / "run.json").exists():
+            record.discard()
+        record.stopped("failed", f"{type(error).__name__}: {error}")
+        raise
+    return run_dir
+
+
+def summary(cfg: DictConfig, run_dir: Path) -> Path:
+    """Print the network of a configuration: its parts, sizes, weights and receptive field; leave no folder behind.
+
+    Returns:
+        ``run_dir``, which Hydra had made.
+    """
+    from visionlab.models.summary import summarise
+
+    network, channels = assembly.make_network(cfg)
+    size = cfg.data.image_size
+    height, width = (size, size) if isinstance(size, int) else size
+    print(summarise(network, channels, (height, width)))
+    RunRecord(run_dir, cfg, "", write=True).discard()
+    return run_dir
+
+
+def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Interruption, resume: bool) -> None:
+    assembly.quiet()
+    torch.manual_seed(cfg.seed)
+    options = assembly.trainer_options(cfg)
+    configs = each_stage(cfg)
+    data = _data_of_stages(configs, record)
+    # The last stage is what is tested and what the run predicts with.
+    final = list(data.values())[-1]
+    record.check_data(final)
+    last = run_dir / "checkpoints" / "last.ckpt"
+    saved = read_checkpoint(last) if resume and last.is_file() else {}
+    step = int(saved.get("global_step", 0))
+    model = assembly.make_model(cfg, final, begun=step > 0)
+    for other in data.values():
+        assembly.probe(model.network, cfg.model.name, other)
+    if not step:
+        _start(cfg, model, final, run_dir, record)
+    if record.write:
+        record.describe(final, model)
+    logger = Events(run_dir, name="", version="", purge_step=step or None)
+    if cfg.compile:
+        # In place, so that the names of the weights stay as they are.
+        model.network.compile()
+    begin, epochs = (saved["progress"]["stage"], saved["progress"]["first_epoch"]) if step else (0, 0)
+    fit: Fit | None = None
+    for number, (name, stage_cfg) in list(enumerate(configs.items()))[begin:]:
+        stage = Stage(number, len(configs), epochs)
+        module = assembly.make_module(stage_cfg, data[name], model, stage)
+        if name:
+            LOG.info("stage %d of %d, %s: %s", number + 1, len(configs), name, describe(stage_cfg))
+        before = fit.trainer if fit else None
+        fit = Fit(cfg, stage_cfg, data[name], module, run_dir, logger, options, interruption)
+        try:
+            fit.run(after=before, resume_from=last if step and number == begin else None)
+        finally:
+            record.epoch, record.step = fit.trainer.current_epoch, fit.trainer.global_step
+        epochs = fit.trainer.current_epoch
+        if fit.checkpoints.best["value"] is None:
+            raise UserError(
+                f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
+            )
+    assert fit is not None
+    if fit.trainer.is_global_zero:
+        record.finish(final, logger, str(fit.trainer.strategy.root_device))
+
+
+def _data_of_stages(configs: dict[str, DictConfig], record: RunRecord) -> dict[str, ImageDataModule]:
+    """Return the data of each stage, set up: what is wrong with any is said before the first training."""
+    modules = {}
+    for name, cfg in configs.items():
+        modules[name] = assembly.make_data(cfg)
+        record.follow(modules[name])
+        if len(modules) > 1:
+            modules[name].announced = False
+            modules[name].indexed = next(iter(modules.values())).indexed
+        modules[name].setup()
+        assembly.check_epoch(cfg, modules[name])
+    return modules
+
+
+def _start(cfg: DictConfig, model: TaskModel, data: ImageDataModule, run_dir: Path, record: RunRecord) -> None:
+    """Do what only a new run does before its first step."""
+    if cfg.init_from:
+        init_from(model, cfg.init_from)
+    if cfg.lr_find:
+        find_learning_rate(cfg, assembly.make_module(cfg, data, model), data, run_dir)
+        record.save_config()
+
+
+@contextlib.contextmanager
+def _alone(run_dir: Path) -> Iterator[None]:
+    """Refuse a second process in the same run folder; the lock goes with its process, however that ends."""
+    try:
+        with FileLock(run_dir / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise BusyError(f"{run_dir}: another process is training in this folder now; wait for it or stop it") from error
+
+
+class BusyError(UsageError):
+    """Another process works in the run folder, whose files are therefore left alone."""
+
+
+def _make_absolute(cfg: DictConfig) -> None:
+    """Let the configuration name files from the root, so that resuming and evaluating work from any folder."""
+    for node, key in ((cfg.data, "root"), (cfg.data, "split_file"), (cfg, "init_from"), (cfg.model, "weights")):
+        if node.get(key) and node[key] != SAMPLE:
+            node[key] = str(Path(node[key]).expanduser().resolve())
