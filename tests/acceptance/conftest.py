@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
@@ -20,6 +21,20 @@ import pytest
 
 # Before anything imports torch: results must not depend on the number of cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+# Networks, images and plans so small that a run takes seconds.
+PLAN = ("trainer.accelerator=cpu", "logger.graph=false", "callbacks.images.count=2", "data.image_size=32")
+IMAGES = ("model=timm", "model.name=test_resnet", "data.batch_size=8", "trainer.max_epochs=2")
+OBJECTS = ("model=atrous_shuffle", "data.batch_size=8", "trainer.max_epochs=1")
+TINY: dict[str, tuple[str, ...]] = {
+    "focus": ("task=focus", *PLAN, *IMAGES),
+    "depth_mask": ("task=depth_mask", *PLAN, "model=shuffle_unet", "data.batch_size=4", "trainer.max_epochs=2"),
+    "protein_atlas": ("task=protein_atlas", *PLAN, *IMAGES, "optimizer.lr=5e-3"),
+    "celegans_nuclei": ("task=celegans_nuclei", *PLAN, *OBJECTS, "data.neighbours=1"),
+    "celegans_membrane": ("task=celegans_membrane", *PLAN, *OBJECTS),
+    "celegans_lineage": ("task=celegans_lineage", *PLAN, *IMAGES),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +80,20 @@ def cache_of_acceptance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 def command() -> Command:
     """Return the function that runs a command and says how it ended."""
     return run_command
+
+
+@pytest.fixture(scope="session")
+def runs(roots: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the function that gives a finished run of a task, trained on first use; tests don't change it."""
+
+    @cache
+    def train(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("runs") / task
+        ended = run_command("train", *TINY[task], f"data.root={roots(task)}", f"hydra.run.dir={folder}")
+        assert ended.status == 0, ended.err
+        return folder
+
+    return train
 
 
 def run_command(
