@@ -11,7 +11,7 @@ import torch
 from visionlab.errors import UserError
 from visionlab.heads.labels.head import MultilabelHead
 from visionlab.losses import BCELoss, FocalLoss
-from visionlab.losses.combined import WeightedSum
+from visionlab.losses.mixed import WeightedSum
 
 NAMES = ("Nucleoplasm", "Cytosol", "Rods & rings")
 

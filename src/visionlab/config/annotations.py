@@ -83,6 +83,8 @@ def describe(annotation: ast.expr, resolve: Resolve = lambda name: None) -> str:
         name, arguments = _name(annotation.value), _arguments(annotation)
         if name == "Literal":
             return "one of " + ", ".join(map(str, literals(annotation, resolve)))
+        if name == "Annotated":
+            return describe(arguments[0], resolve)
         if name in ("Optional", "Union"):
             parts = [describe(item, resolve) for item in arguments]
             return " or ".join([*parts, "null"] if name == "Optional" else parts)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from visionlab.losses.combined import terms
+from visionlab.losses.mixed import terms
 from visionlab.metrics.summary import measure
 
 if TYPE_CHECKING:

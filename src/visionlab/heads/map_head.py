@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from visionlab.heads.head import Array, Head, Loss
-from visionlab.losses.combined import terms
+from visionlab.losses.mixed import terms
 from visionlab.metrics.dense import per_image, shares
 from visionlab.metrics.maps import depth_rows, mask_rows
 

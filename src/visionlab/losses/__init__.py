@@ -53,29 +53,6 @@ _EXPORTS = {
     **{target.rpartition(".")[2]: target.rpartition(".")[0] for target in LOSSES},
 }
 
-__all__ = [
-    "LOSSES",
-    "AsymmetricLoss",
-    "BCEDiceLoss",
-    "BCELoss",
-    "DenseDepthLoss",
-    "DiceLoss",
-    "ElementwiseLoss",
-    "Entry",
-    "FocalLoss",
-    "GradientLoss",
-    "L1MSSSIMLoss",
-    "Loss",
-    "LovaszLabelLoss",
-    "LovaszLoss",
-    "MSSSIMLoss",
-    "SSIMLoss",
-    "SoftF1Loss",
-    "huber",
-    "l1",
-    "mse",
-]
-
 
 def __getattr__(name: str) -> Any:
     if name in _EXPORTS:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import nn
 
-from visionlab.config.ranges import AT_LEAST_1
-from visionlab.errors import ConfigError, nearest
-from visionlab.losses.base import check_option
+from visionlab.errors import ConfigError, checked, nearest
 
 
 class Balance(nn.Module):
@@ -64,7 +64,8 @@ class ClampBalance(Balance):
         ConfigError: there is no such head, both are the same, or the factor is below 1.
     """
 
-    def __init__(self, names: Sequence[str], *, raised: str, by: str, factor: float) -> None:
+    @checked
+    def __init__(self, names: Sequence[str], *, raised: str, by: str, factor: Annotated[float, Field(ge=1)]) -> None:
         super().__init__(names)
         for key, name in (("raised", raised), ("by", by)):
             if name not in self.names:
@@ -74,7 +75,6 @@ class ClampBalance(Balance):
                 )
         if raised == by:
             raise ConfigError(f"balance.by: expected another head than balance.raised, found '{by}' in both")
-        check_option("balance.factor", factor, AT_LEAST_1)
         self.raised, self.by, self.factor = raised, by, factor
 
     def total(self, losses: Mapping[str, torch.Tensor]) -> torch.Tensor:

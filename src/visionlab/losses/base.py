@@ -7,11 +7,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from visionlab.config.ranges import Rule
-from visionlab.errors import ConfigError
-
-FROM_0_TO_1: Rule = ("a number from 0 to 1", lambda value: 0 <= value <= 1)
-
 
 class Loss(nn.Module):
     """A comparison of two tensors: ``loss(input, target, valid=None)`` -> a scalar, at best 0.
@@ -81,13 +76,3 @@ def mean(values: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:
 def any_valid(valid: torch.Tensor | None) -> torch.Tensor | None:
     """Return for each image and channel, B x C, whether any pixel of B x C x H x W is valid."""
     return None if valid is None else valid.flatten(2).any(dim=2)
-
-
-def check_option(name: str, value: float, rule: Rule) -> None:
-    """Check an option of a loss or balance.
-
-    Raises:
-        ConfigError: it is out of range.
-    """
-    if not rule[1](value):
-        raise ConfigError(f"{name}: expected {rule[0]}, found {value}")

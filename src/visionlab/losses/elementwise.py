@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch.nn import functional
 
-from visionlab.config.ranges import ABOVE_0, AT_LEAST_0, BELOW_1
-from visionlab.errors import ConfigError
-from visionlab.losses.base import FROM_0_TO_1, Loss, check_option, mean
-from visionlab.losses.weighting import ClassWeights, class_weights
+from visionlab.errors import ConfigError, checked
+from visionlab.losses.base import Loss, mean
 
 Function = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+ClassWeights = Literal["none", "log", "effective"]
+
+# Cui et al. 2019 try 0.9, 0.99, 0.999 and 0.9999; images beyond about 1 / (1 - b) hardly count any more.
+_BETA = 0.999
 
 
 class ElementwiseLoss(Loss):
@@ -41,7 +44,8 @@ def mse() -> ElementwiseLoss:
     return ElementwiseLoss(lambda input, target: (input - target).square())
 
 
-def huber(*, delta: float = 1.0) -> ElementwiseLoss:
+@checked
+def huber(*, delta: Annotated[float, Field(gt=0)] = 1.0) -> ElementwiseLoss:
     """Return the mean Huber loss (Huber 1964): half the square of errors up to ``delta``, linear above.
 
     Args:
@@ -50,8 +54,27 @@ def huber(*, delta: float = 1.0) -> ElementwiseLoss:
     Raises:
         ConfigError: it isn't.
     """
-    check_option("delta", delta, ABOVE_0)
     return ElementwiseLoss(lambda input, target: functional.huber_loss(input, target, delta=delta, reduction="none"))
+
+
+def class_weights(method: ClassWeights, positives: torch.Tensor, total: int) -> torch.Tensor:
+    """Return a weight above 0 for each class, K values float32, their mean 1.
+
+    Args:
+        method: ``log``: log(1 + total / n) for n images of a class; ``effective``: (1 - b) / (1 - b^n), one over the
+            effective number of images, with b = 0.999 (Cui et al. 2019); ``none``: 1. A class without any counts as if
+            it had one.
+        positives: training images of each class, K values from 0.
+        total: training images.
+    """
+    count = positives.detach().cpu().double().clamp(min=1)
+    if method == "log":
+        weights = torch.log1p(total / count)
+    elif method == "effective":
+        weights = (1 - _BETA) / (1 - _BETA**count)
+    else:
+        weights = torch.ones_like(count)
+    return (weights / weights.mean()).float()
 
 
 class BinaryLoss(Loss):
@@ -59,7 +82,7 @@ class BinaryLoss(Loss):
 
     Args:
         class_weights: what the costs of a class are multiplied by, its positives and its negatives alike, where rare
-            classes are to count more: ``log`` or ``effective``, see :func:`visionlab.losses.weighting.class_weights`,
+            classes are to count more: ``log`` or ``effective``, see :func:`class_weights`,
             from the counts of :meth:`set_counts`; ``none``.
         label_smoothing: s, at least 0 and below 1: a target t becomes t (1 - s) + s / 2.
 
@@ -69,9 +92,11 @@ class BinaryLoss(Loss):
 
     takes: ClassVar[Literal["logits"]] = "logits"
 
-    def __init__(self, *, class_weights: ClassWeights = "none", label_smoothing: float = 0.0) -> None:
+    @checked
+    def __init__(
+        self, *, class_weights: ClassWeights = "none", label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    ) -> None:
         super().__init__()
-        check_option("label_smoothing", label_smoothing, BELOW_1)
         self.class_weights, self.label_smoothing = class_weights, label_smoothing
         # No buffer: it is made of the data, and a checkpoint has no need of it.
         self.weights: torch.Tensor | None = None
@@ -113,11 +138,15 @@ class BCELoss(BinaryLoss):
         ConfigError: a number is out of range.
     """
 
+    @checked
     def __init__(
-        self, *, pos_weight: float = 1.0, class_weights: ClassWeights = "none", label_smoothing: float = 0.0
+        self,
+        *,
+        pos_weight: Annotated[float, Field(gt=0)] = 1.0,
+        class_weights: ClassWeights = "none",
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(class_weights=class_weights, label_smoothing=label_smoothing)
-        check_option("pos_weight", pos_weight, ABOVE_0)
         self.pos_weight = pos_weight
 
     def costs(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -140,17 +169,16 @@ class FocalLoss(BinaryLoss):
         ConfigError: a number is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        alpha: float = 0.25,
-        gamma: float = 2.0,
+        alpha: Annotated[float, Field(ge=0, le=1)] = 0.25,
+        gamma: Annotated[float, Field(ge=0)] = 2.0,
         class_weights: ClassWeights = "none",
-        label_smoothing: float = 0.0,
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(class_weights=class_weights, label_smoothing=label_smoothing)
-        check_option("alpha", alpha, FROM_0_TO_1)
-        check_option("gamma", gamma, AT_LEAST_0)
         self.alpha, self.gamma = alpha, gamma
 
     def costs(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 from torch.nn import functional
 
-from visionlab.config.ranges import AT_LEAST_0, BELOW_1
-from visionlab.losses.base import Loss, check_option, mean
-from visionlab.losses.elementwise import BinaryLoss
+from visionlab.errors import checked
+from visionlab.losses.base import Loss, mean
+from visionlab.losses.elementwise import BinaryLoss, ClassWeights
 from visionlab.losses.overlap import lovasz_hinge
-from visionlab.losses.weighting import ClassWeights
 
 
 class AsymmetricLoss(BinaryLoss):
@@ -32,19 +32,17 @@ class AsymmetricLoss(BinaryLoss):
         ConfigError: a number is out of range.
     """
 
+    @checked
     def __init__(
         self,
         *,
-        gamma_positive: float = 0.0,
-        gamma_negative: float = 4.0,
-        clip: float = 0.05,
+        gamma_positive: Annotated[float, Field(ge=0)] = 0.0,
+        gamma_negative: Annotated[float, Field(ge=0)] = 4.0,
+        clip: Annotated[float, Field(ge=0, lt=1)] = 0.05,
         class_weights: ClassWeights = "none",
-        label_smoothing: float = 0.0,
+        label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0,
     ) -> None:
         super().__init__(class_weights=class_weights, label_smoothing=label_smoothing)
-        check_option("gamma_positive", gamma_positive, AT_LEAST_0)
-        check_option("gamma_negative", gamma_negative, AT_LEAST_0)
-        check_option("clip", clip, BELOW_1)
         self.gamma_positive, self.gamma_negative, self.clip = gamma_positive, gamma_negative, clip
 
     def costs(self, input: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

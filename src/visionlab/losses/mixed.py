@@ -1,12 +1,16 @@
-"""Published mixtures of losses for maps."""
+"""Mixtures of losses: published ones for maps, and the weighted sum of several losses of one head."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
+from pydantic import Field
+from torch import nn
 
-from visionlab.losses.base import FROM_0_TO_1, Loss, any_valid, check_option, mean
+from visionlab.errors import checked
+from visionlab.losses.base import Loss, any_valid, mean
 from visionlab.losses.elementwise import BCELoss
 from visionlab.losses.gradient import GradientLoss
 from visionlab.losses.overlap import DiceLoss
@@ -40,9 +44,15 @@ class L1MSSSIMLoss(Loss):
     dense: ClassVar[bool] = True
     smallest: ClassVar[int] = MSSSIMLoss.smallest
 
-    def __init__(self, *, alpha: float = 0.84, data_range: float = 1.0, gaussian_l1: bool = False) -> None:
+    @checked
+    def __init__(
+        self,
+        *,
+        alpha: Annotated[float, Field(ge=0, le=1)] = 0.84,
+        data_range: Annotated[float, Field(gt=0)] = 1.0,
+        gaussian_l1: bool = False,
+    ) -> None:
         super().__init__()
-        check_option("alpha", alpha, FROM_0_TO_1)
         self.alpha, self.gaussian_l1 = alpha, gaussian_l1
         self.msssim = MSSSIMLoss(data_range=data_range)
 
@@ -71,7 +81,8 @@ class DenseDepthLoss(Loss):
     dense: ClassVar[bool] = True
     smallest: ClassVar[int] = GradientLoss.smallest
 
-    def __init__(self, *, data_range: float = 1.0) -> None:
+    @checked
+    def __init__(self, *, data_range: Annotated[float, Field(gt=0)] = 1.0) -> None:
         super().__init__()
         self.ssim, self.edges = SSIMLoss(data_range=data_range), GradientLoss()
 
@@ -97,7 +108,8 @@ class BCEDiceLoss(Loss):
     takes: ClassVar[Literal["logits"]] = "logits"
     dense: ClassVar[bool] = True
 
-    def __init__(self, *, smooth: float = 1.0) -> None:
+    @checked
+    def __init__(self, *, smooth: Annotated[float, Field(gt=0)] = 1.0) -> None:
         super().__init__()
         self.bce, self.dice = BCELoss(), DiceLoss(smooth=smooth)
 
@@ -106,6 +118,23 @@ class BCEDiceLoss(Loss):
         if valid is not None:  # a logit of 0, which stands for what is unknown, is a probability of 0.5
             probability = torch.where(valid, probability, 0.0)
         return self.bce.compute(input, target, valid) + self.dice.compute(probability, target, valid)
+
+
+class WeightedSum(nn.Module):
+    """Losses and their weights; a head gives each term the values that it ``takes`` and adds them up.
+
+    Args:
+        terms: pairs of weight (above 0) and loss.
+    """
+
+    def __init__(self, terms: Sequence[tuple[float, Callable[..., torch.Tensor]]]) -> None:
+        super().__init__()
+        self.terms = tuple(terms)
+
+
+def terms(loss: Callable[..., torch.Tensor]) -> Sequence[tuple[float, Any]]:
+    """Return the pairs of weight and loss that make up a loss: those of a sum, or the loss itself."""
+    return loss.terms if isinstance(loss, WeightedSum) else ((1.0, loss),)
 
 
 def _coarsest_weight(like: torch.Tensor) -> torch.Tensor:
@@ -119,7 +148,7 @@ def _coarsest_weight(like: torch.Tensor) -> torch.Tensor:
 def _line_weight(side: int, window: int, like: torch.Tensor) -> torch.Tensor:
     *finer, coarsest = level_sides(side, len(LEVEL_WEIGHTS))
     positions = like.new_ones(1, 1, coarsest - window + 1)
-    line = torch.nn.functional.conv_transpose1d(positions, gaussian(window, like).view(1, 1, -1)).flatten()
+    line = nn.functional.conv_transpose1d(positions, gaussian(window, like).view(1, 1, -1)).flatten()
     for length in reversed(finer):
         line = line.repeat_interleave(2)[-length:]  # odd sides were halved with a zero in front
     return line / line.sum()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
+from pydantic import Field
 
-from visionlab.config.ranges import ABOVE_0
-from visionlab.losses.base import Loss, any_valid, check_option, mean
+from visionlab.errors import checked
+from visionlab.losses.base import Loss, any_valid, mean
 
 
 class DiceLoss(Loss):
@@ -28,9 +29,9 @@ class DiceLoss(Loss):
     takes: ClassVar[Literal["probabilities"]] = "probabilities"
     dense: ClassVar[bool] = True
 
-    def __init__(self, *, smooth: float = 1.0) -> None:
+    @checked
+    def __init__(self, *, smooth: Annotated[float, Field(gt=0)] = 1.0) -> None:
         super().__init__()
-        check_option("smooth", smooth, ABOVE_0)
         self.smooth = smooth
 
     def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:

@@ -13,15 +13,18 @@ Gaussian weight. Halving an image averages the known ones of each four pixels an
 
 from __future__ import annotations
 
+import logging
 from functools import lru_cache
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch.nn import functional
 
-from visionlab.config.ranges import ABOVE_0
-from visionlab.console import LOG
-from visionlab.losses.base import Loss, any_valid, check_option, mean
+from visionlab.errors import checked
+from visionlab.losses.base import Loss, any_valid, mean
+
+LOG = logging.getLogger("visionlab")
 
 WINDOW = 11
 SIGMA = 1.5
@@ -44,9 +47,9 @@ class StructuralLoss(Loss):
 
     dense: ClassVar[bool] = True
 
-    def __init__(self, *, data_range: float = 1.0) -> None:
+    @checked
+    def __init__(self, *, data_range: Annotated[float, Field(gt=0)] = 1.0) -> None:
         super().__init__()
-        check_option("data_range", data_range, ABOVE_0)
         self.data_range = data_range
 
     def compute(self, input: torch.Tensor, target: torch.Tensor, valid: torch.Tensor | None) -> torch.Tensor:

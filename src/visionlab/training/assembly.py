@@ -16,7 +16,7 @@ from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.heads import HEADS, instance_channels
 from visionlab.inference.checkpoint import FORMAT, ORIGIN
-from visionlab.losses.combined import WeightedSum
+from visionlab.losses.mixed import WeightedSum
 from visionlab.modules import MODULES
 from visionlab.modules.base import Stage, TaskModule
 from visionlab.modules.schedulers import Plan

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from skimage.measure import regionprops_table
 
 Labels = npt.NDArray[np.integer[Any]]
 Voxel = tuple[float | None, float | None, float | None]
@@ -25,7 +24,7 @@ def measure(labels: Labels, image: npt.NDArray[Any] | None, voxel: Voxel | None,
     without a size, brightness without an image.
 
     Args:
-        labels: Z x H x W ids, 0 background; ids may have gaps and any size.
+        labels: Z x H x W ids, 0 background; ids may have gaps, but the largest takes 8 bytes times its number.
         image: Z x H x W x C, the values on disk.
         voxel: micrometres along z, y, x, each ``None`` if unknown.
         volume: whether there is a z axis; without it Z is 1.
@@ -45,84 +44,40 @@ def measure(labels: Labels, image: npt.NDArray[Any] | None, voxel: Voxel | None,
         raise ValueError(f"labels: expected {expected}, found {labels.dtype} of shape {labels.shape}")
     if image is not None and (image.ndim != 4 or image.shape[:3] != labels.shape):
         raise ValueError(f"image: expected Z x H x W x C of {labels.shape}, found {image.shape}")
-    sums = _Sums(np.unique([i for plane in labels for i in np.unique(plane) if i > 0]).astype(np.int64))
-    for z, plane in enumerate(labels):
-        sums.add(z, plane, None if image is None else image[z])
+    if not volume:
+        labels, image = labels[0], None if image is None else image[0]
     axes = AXES if volume else AXES[1:]
+    found = regionprops_table(
+        labels,
+        image,
+        properties=("label", "centroid", "area", "bbox", *(() if image is None else ("intensity_max",))),
+        extra_properties=(*((_planes,) if volume else ()), *(() if image is None else (_total,))),
+    )
+    columns = {"object": found["label"], **{axis: found[f"centroid-{k}"] for k, axis in enumerate(axes)}}
     size = dict(zip(AXES, voxel or (None, None, None), strict=True))
-    return pd.DataFrame(dict(_columns(sums, axes, size)))
+    known = {axis: unit for axis in axes if (unit := size[axis]) is not None}
+    columns |= {f"{axis}_um": columns[axis] * unit for axis, unit in known.items()}
+    area = found["area"].astype(np.int64)
+    name, unit_name = ("volume", "um3") if volume else ("area", "um2")
+    columns[f"{name}_px"] = area
+    if len(known) == len(axes):
+        columns[f"{name}_{unit_name}"] = area * math.prod(known.values())
+    if volume:
+        columns["planes"] = found["_planes"]
+    n_channels = 0 if image is None else image.shape[-1]
+    for channel in range(n_channels):
+        suffix = f"_{channel + 1}" if n_channels > 1 else ""
+        total, highest = found[f"_total-{channel}"], found[f"intensity_max-{channel}"]
+        columns[f"intensity_mean{suffix}"] = total / area
+        columns[f"intensity_max{suffix}"] = highest if image is None else highest.astype(image.dtype)
+        columns[f"intensity_sum{suffix}"] = total
+    columns |= {f"{axis}{end}": found[f"bbox-{k + end * len(axes)}"] for end in (0, 1) for k, axis in enumerate(axes)}
+    return pd.DataFrame(columns)
 
 
-@dataclass
-class _Sums:
-    """What is summed up over planes, of each object; ``low`` and ``high`` are along z, y, x."""
-
-    ids: npt.NDArray[np.int64]
-    count: npt.NDArray[np.int64] = field(init=False)
-    planes: npt.NDArray[np.int64] = field(init=False)
-    position: npt.NDArray[np.float64] = field(init=False)
-    low: npt.NDArray[np.int64] = field(init=False)
-    high: npt.NDArray[np.int64] = field(init=False)
-    bright: list[npt.NDArray[np.float64]] = field(init=False, default_factory=list)
-    brightest: list[npt.NDArray[Any]] = field(init=False, default_factory=list)
-
-    def __post_init__(self) -> None:
-        n = len(self.ids)
-        self.count, self.planes = np.zeros(n, np.int64), np.zeros(n, np.int64)
-        self.position = np.zeros((3, n))
-        self.low, self.high = np.full((3, n), np.iinfo(np.int64).max), np.zeros((3, n), np.int64)
-
-    def add(self, z: int, plane: Labels, image: npt.NDArray[Any] | None) -> None:
-        at = np.flatnonzero(plane > 0)
-        codes, here = pd.factorize(plane.ravel()[at])
-        rows = np.searchsorted(self.ids, here)
-        which = rows[codes]
-        n = len(self.ids)
-        self.planes[rows] += 1
-        count = np.bincount(which, minlength=n)
-        self.count += count
-        self.position[0] += z * count
-        self.low[0, rows] = np.minimum(self.low[0, rows], z)
-        self.high[0, rows] = z
-        for axis, along in zip((1, 2), np.divmod(at, plane.shape[1]), strict=True):
-            self.position[axis] += np.bincount(which, along, minlength=n)
-            np.minimum.at(self.low[axis], which, along)
-            np.maximum.at(self.high[axis], which, along)
-        if image is None:
-            return
-        for channel in range(image.shape[-1]):
-            values = image[..., channel].ravel()[at]
-            if len(self.bright) == channel:
-                self.bright.append(np.zeros(n))
-                lowest = np.iinfo(values.dtype).min if np.issubdtype(values.dtype, np.integer) else -np.inf
-                self.brightest.append(np.full(n, lowest, values.dtype))
-            self.bright[channel] += np.bincount(which, values, minlength=n)
-            np.maximum.at(self.brightest[channel], which, values)
+def _planes(mask: npt.NDArray[np.bool_]) -> int:
+    return int(mask.any(axis=(1, 2)).sum())
 
 
-def _columns(
-    sums: _Sums, axes: tuple[str, ...], size: dict[str, float | None]
-) -> Iterator[tuple[str, npt.NDArray[Any]]]:
-    yield "object", sums.ids
-    centre = {axis: sums.position[AXES.index(axis)] / sums.count for axis in axes}
-    yield from centre.items()
-    for axis in axes:
-        unit = size[axis]
-        if unit is not None:
-            yield f"{axis}_um", centre[axis] * unit
-    name, unit_name = ("volume", "um3") if "z" in axes else ("area", "um2")
-    yield f"{name}_px", sums.count
-    sides = [unit for axis in axes if (unit := size[axis]) is not None]
-    if len(sides) == len(axes):
-        yield f"{name}_{unit_name}", sums.count * math.prod(sides)
-    if "z" in axes:
-        yield "planes", sums.planes
-    for channel, (total, highest) in enumerate(zip(sums.bright, sums.brightest, strict=True), start=1):
-        suffix = f"_{channel}" if len(sums.bright) > 1 else ""
-        yield f"intensity_mean{suffix}", total / sums.count
-        yield f"intensity_max{suffix}", highest
-        yield f"intensity_sum{suffix}", total
-    for axis in axes:
-        yield f"{axis}0", sums.low[AXES.index(axis)]
-    for axis in axes:
-        yield f"{axis}1", sums.high[AXES.index(axis)] + 1
+def _total(mask: npt.NDArray[np.bool_], image: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.asarray(image[mask].sum(axis=0, dtype=np.float64))

@@ -11,7 +11,7 @@ import torch
 
 from visionlab.errors import DataError, UserError
 from visionlab.heads.head import Array, Head, Loss
-from visionlab.losses.combined import terms
+from visionlab.losses.mixed import terms
 from visionlab.metrics.calibration import calibrate, fit_calibration
 from visionlab.metrics.multilabel import class_table
 from visionlab.metrics.thresholds import fit_thresholds, nested_folds
