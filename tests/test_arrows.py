@@ -46,7 +46,6 @@ KNOWN = {
     "visionlab.drawing.stains -> visionlab.data.channels",
     "visionlab.metrics.maps -> visionlab.losses.structural",
     "visionlab.metrics.thresholds -> visionlab.data.dealing",
-    "visionlab.models -> visionlab.config.signature",
     "visionlab.reports.caveats -> visionlab.data.blocks",
     "visionlab.reports.run -> visionlab.data.blocks",
     "visionlab.training.cell_pictures -> visionlab.reports.cell_figures",

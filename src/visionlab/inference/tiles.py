@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from visionlab.models.summary import receptive_field
+from visionlab.models.receptive_field import receptive_field
 
 Array = np.ndarray[Any, Any]
 Run = Callable[[torch.Tensor], Mapping[str, torch.Tensor]]

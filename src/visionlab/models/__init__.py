@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,7 +40,7 @@ NETWORKS: dict[str, Entry] = {
     "atrous_shuffle": Entry("visionlab.models.atrous_shuffle.AtrousShuffle", "dense"),
     "dense_unet": Entry("visionlab.models.dense_unet.DenseUNet", "dense", inputs=2, outputs=2),
     "fpn": Entry("visionlab.models.segmentation.SegmentationNetwork", "dense"),
-    "inception_resnet_v2_flat": Entry("visionlab.models.flat_head.FlatHeadNetwork", "image"),
+    "inception_resnet_v2_flat": Entry("visionlab.models.image.FlatHeadNetwork", "image"),
     "resnet_shuffle": Entry("visionlab.models.resnet_shuffle.ResNetShuffle", "dense"),
     "shuffle_unet": Entry("visionlab.models.shuffle_unet.ShuffleUNet", "dense"),
     "small_cnn": Entry("visionlab.models.small_cnn.SmallCNN", "image"),
@@ -77,13 +78,13 @@ def check_options(name: str, options: Mapping[str, Any]) -> None:
 
     Args:
         name: of the network.
-        options: of the right types (see :func:`visionlab.config.signature.check`).
+        options: of its class.
 
     Raises:
         ConfigError: there is no such encoder; the message has the nearest name.
     """
     encoder = options.get("encoder")
-    if encoder is None or encoder in smp_encoders():
+    if not isinstance(encoder, str) or encoder in smp_encoders():
         return
     known = timm_names()
     backbone = encoder.removeprefix("tu-")
@@ -119,13 +120,15 @@ def build(name: str, in_channels: int, out_channels: int, **options: Any) -> nn.
     Raises:
         ConfigError: there is no network of that name, or it doesn't take an option or these numbers of channels.
     """
-    from visionlab.config import signature
-
     entry = lookup(name)
-    signature.check(entry.target, options, "model")
-    check_options(name, options)
     module, _, attribute = entry.target.rpartition(".")
     make = getattr(importlib.import_module(module), attribute)
+    keys = [key for key, item in inspect.signature(make).parameters.items() if item.kind is item.KEYWORD_ONLY]
+    for key in options:
+        if key not in keys:
+            listed = ", ".join(keys) or "none"
+            raise ConfigError(f"model.{key}: unknown key.{nearest(key, keys)} Keys of model.name={name}: {listed}")
+    check_options(name, options)
     try:
         network: nn.Module = make(name, in_channels, out_channels, **options)
     except Exception:

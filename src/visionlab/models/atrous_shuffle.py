@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from visionlab.errors import checked
 from visionlab.models.blocks import DenseNetwork, conv, double, output
 
 
@@ -46,6 +47,7 @@ class AtrousShuffle(DenseNetwork):
 
     stride = 2
 
+    @checked
     def __init__(
         self,
         name: str,

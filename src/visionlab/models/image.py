@@ -1,20 +1,23 @@
-"""Networks from one image to a vector: any timm backbone with a small head."""
+"""Networks from one image to a vector: any timm backbone with a small head, and one whose features are flattened."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import timm
 import torch
+from pydantic import Field
 from torch import nn
 
-from visionlab.errors import ConfigError, UsageError
-from visionlab.models.freezing import Freezable
-from visionlab.models.weights import brief, loading, refuse_gaps, timm_options
+from visionlab.errors import ConfigError, UsageError, checked
+from visionlab.models.pretrained import Freezable, brief, loading, refuse_gaps, timm_options
 
 # timm's names of them; None: what the backbone does by itself.
 _POOLS = {"avg": None, "max": "max", "avgmax": "catavgmax"}
+_FLAT_BACKBONE = "inception_resnet_v2"
+# Sides of what it gives of 299 x 299 pixels.
+_FLAT_SIDE = 8
 
 
 class ImageNetwork(Freezable):
@@ -31,7 +34,7 @@ class ImageNetwork(Freezable):
             take the average over the image), ``max`` the largest value, ``avgmax`` the averages followed by the largest
             values, twice as many features.
         hidden: widths of fully connected layers between pooling and output, each followed by ReLU and dropout.
-        dropout: probability, 0..1, before each fully connected layer.
+        dropout: probability, at least 0 and below 1, before each fully connected layer.
         freeze: train the fully connected layers only; the backbone keeps its weights and its running statistics.
 
     Raises:
@@ -43,6 +46,7 @@ class ImageNetwork(Freezable):
     divisor: ClassVar[int] = 1
     trunk: ClassVar[str] = "backbone"
 
+    @checked
     def __init__(
         self,
         name: str,
@@ -52,8 +56,8 @@ class ImageNetwork(Freezable):
         pretrained: bool = False,
         weights: str | None = None,
         pool: Literal["avg", "max", "avgmax"] = "avg",
-        hidden: Sequence[int] = (),
-        dropout: float = 0.0,
+        hidden: Sequence[Annotated[int, Field(ge=1)]] = (),
+        dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         freeze: bool = False,
     ) -> None:
         super().__init__()
@@ -79,6 +83,67 @@ class ImageNetwork(Freezable):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         output: torch.Tensor = self.head(self.backbone(image))
+        return output
+
+
+class FlatHeadNetwork(Freezable):
+    """(B, C, H, W) -> (B, K) for sides of at least 75 pixels.
+
+    The trunk is timm's InceptionResNetV2 (Szegedy et al. 2017), which gives 1536 x 8 x 8 of 299 x 299 pixels; what it
+    gives of other sizes is averaged (or, of smaller ones, repeated) to 8 x 8 by adaptive pooling, which at 299 changes
+    nothing. Then BatchNorm, 1x1 to 128, ReLU, flattened to 8192, dropout 0.5, 512, ReLU, dropout 0.5, K. That a ReLU
+    follows 512 is assumed: without one, the last two layers would be a single linear one.
+
+    58,715,452 weights with 3 channels in and 28 out, published as 58.7 M. In Keras the same network has 58,685,180
+    trained ones, as 30,272 normalisations of its trunk have no factor, and 58,748,796 with the running statistics.
+
+    Args:
+        name: not used.
+        in_channels: C, any number; pretrained first layers are adapted (:class:`ImageNetwork`).
+        out_channels: K.
+        pretrained: start the trunk from the published weights that timm fetches (needs the network).
+        weights: a local file of weights of timm's ``inception_resnet_v2`` (``.safetensors``, or ``.pth`` of plain
+            tensors) instead.
+        freeze: train the layers behind the trunk only; it keeps its weights and its running statistics.
+
+    Raises:
+        UsageError: pretrained weights cannot be fetched, or the file does not hold weights of the trunk.
+    """
+
+    kind: ClassVar[str] = "image"
+    divisor: ClassVar[int] = 1
+    trunk: ClassVar[str] = "backbone"
+
+    @checked
+    def __init__(
+        self,
+        name: str,
+        in_channels: int,
+        out_channels: int,
+        *,
+        pretrained: bool = False,
+        weights: str | None = None,
+        freeze: bool = False,
+    ) -> None:
+        super().__init__()
+        self.backbone = make_backbone(_FLAT_BACKBONE, in_channels, pretrained, weights, "")
+        features = int(self.backbone.num_features)  # type: ignore[arg-type]
+        self.resize = nn.AdaptiveAvgPool2d(_FLAT_SIDE)
+        self.head = nn.Sequential(
+            nn.BatchNorm2d(features),
+            nn.Conv2d(features, 128, 1),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Dropout(0.5),
+            nn.Linear(128 * _FLAT_SIDE**2, 512),
+            nn.ReLU(inplace=True),
+            nn.Dropout(0.5),
+            nn.Linear(512, out_channels),
+        )
+        self.set_frozen(freeze)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.head(self.resize(self.backbone(image)))
         return output
 
 

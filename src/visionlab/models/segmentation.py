@@ -9,10 +9,9 @@ import segmentation_models_pytorch as smp
 import torch
 from torch import nn
 
-from visionlab.errors import ConfigError
+from visionlab.errors import ConfigError, checked
 from visionlab.models.blocks import DenseNetwork
-from visionlab.models.freezing import Freezable
-from visionlab.models.weights import brief, loading, read, refuse_gaps, timm_options
+from visionlab.models.pretrained import Freezable, brief, loading, read, refuse_gaps, timm_options
 
 _BUILDERS = {"unet": smp.Unet, "fpn": smp.FPN}
 # Far more than any image has. smp makes another first layer than one for 3 channels in real memory even where torch is
@@ -51,6 +50,7 @@ class SegmentationNetwork(Freezable, DenseNetwork):
 
     trunk: ClassVar[str] = "encoder"
 
+    @checked
     def __init__(
         self,
         name: str,

@@ -24,7 +24,7 @@ from visionlab.errors import DataError
 from visionlab.files import write_json, write_text
 from visionlab.inference import Predictor, load
 from visionlab.inference.files import find_checkpoint
-from visionlab.models.summary import parameters, receptive_field
+from visionlab.models.receptive_field import parameters, receptive_field
 from visionlab.modules.task_model import TaskModel
 from visionlab.reports.html import write_report
 from visionlab.reports.weights import weight_histograms

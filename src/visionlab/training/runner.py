@@ -85,7 +85,7 @@ def summary(cfg: DictConfig, run_dir: Path) -> Path:
     Returns:
         ``run_dir``, which Hydra had made.
     """
-    from visionlab.models.summary import summarise
+    from visionlab.models.receptive_field import summarise
 
     network, channels = assembly.make_network(cfg)
     size = cfg.data.image_size

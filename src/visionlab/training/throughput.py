@@ -23,7 +23,7 @@ from visionlab.data.readers import ImageReader, Reader
 from visionlab.data.stored import Stored
 from visionlab.errors import UsageError
 from visionlab.files import IMAGE, write_json, write_text
-from visionlab.models.summary import parameters
+from visionlab.models.receptive_field import parameters
 from visionlab.modules.base import TaskModule
 from visionlab.reports.throughput import CACHED, COLUMNS, STEP, UNCACHED, text_table, write_throughput_report
 from visionlab.training import assembly

@@ -12,9 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from visionlab import models
-from visionlab.models import reach
 from visionlab.models.blocks import DenseNetwork
-from visionlab.models.summary import parameters, receptive_field, summarise
+from visionlab.models.receptive_field import parameters, receptive_field, summarise
 
 
 def conv(kernel: int = 3, *, inputs: int = 2, **options: Any) -> nn.Conv2d:
@@ -190,17 +189,6 @@ def test_nothing_is_changed_by_measuring() -> None:
     assert all(torch.equal(tensor, kept[name]) for name, tensor in network.state_dict().items())
     assert not any(module._forward_hooks for module in network.modules())
     assert torch.equal(torch.ones(2).add(1), torch.full((2,), 2.0))
-
-
-def test_reach_of_each_row() -> None:
-    layer = nn.Conv2d(1, 1, 3, stride=2, padding=1)
-    with reach.Rows():
-        rows = layer(reach.Rows.image(1, 8, 2))
-    assert rows[0, 0, :, 0].tolist() == [1, 3, 5, 7]
-    assert rows[1, 0, :, 0].tolist() == [-0, -1, -3, -5]
-    assert reach.span(rows) == 3
-    with pytest.raises(reach.UnknownReachError, match="softmax"), reach.Rows():
-        reach.Rows.image(1, 8, 2).softmax(2)
 
 
 def test_summary_shows_each_part() -> None:
