@@ -44,8 +44,6 @@ KNOWN = {
     "visionlab.config.hydra_app -> visionlab.reports",
     "visionlab.data.module -> visionlab.samples",
     "visionlab.drawing.stains -> visionlab.data.channels",
-    "visionlab.metrics.maps -> visionlab.losses.structural",
-    "visionlab.metrics.thresholds -> visionlab.data.dealing",
     "visionlab.reports.caveats -> visionlab.data.blocks",
     "visionlab.reports.run -> visionlab.data.blocks",
     "visionlab.training.cell_pictures -> visionlab.reports.cell_figures",

@@ -13,7 +13,7 @@ from visionlab.inference.merging import merge
 from visionlab.losses.elementwise import BCELoss
 from visionlab.losses.mixed import BCEDiceLoss
 from visionlab.losses.overlap import DiceLoss, LovaszLoss
-from visionlab.metrics.instance_sums import INSTANCE_COLUMNS
+from visionlab.metrics.matching import INSTANCE_COLUMNS
 
 
 def head(separate: str = "none", cells: str = "filled", share: float = 0.2) -> InstanceHead:

@@ -24,9 +24,10 @@ from tests.conftest import SHARED, TINY, train_labels
 from tests.test_resume import KILLER, assert_same, load
 from tests.test_resume import SETTINGS as STATEFUL
 from visionlab import samples
+from visionlab.data.dealing import nested_folds
 from visionlab.datasets.protein_atlas import NAMES
 from visionlab.metrics.calibration import calibrate, fit_calibration
-from visionlab.metrics.thresholds import f1_thresholds, nested_folds, shrunken_thresholds
+from visionlab.metrics.thresholds import f1_thresholds, shrunken_thresholds
 from visionlab.reports.curves import read_scalars
 
 METRICS = [

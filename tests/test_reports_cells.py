@@ -23,7 +23,8 @@ from visionlab.drawing.outlines import bar_length, edges, limits, partners, rim,
 from visionlab.drawing.style import save
 from visionlab.drawing.text import metric_label
 from visionlab.files import write_json
-from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums, histogram_rows, summarise
+from visionlab.heads.map_sums import histogram_rows
+from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums, summarise
 from visionlab.reports import compare, write_report
 from visionlab.reports.caveats import caveats
 from visionlab.reports.cell_figures import sizes

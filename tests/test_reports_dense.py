@@ -20,7 +20,8 @@ from visionlab.drawing.maps import FALSE, FOUND, MISSED, MapShown, Shown, best_w
 from visionlab.drawing.style import save
 from visionlab.drawing.text import metric_label
 from visionlab.files import write_json
-from visionlab.metrics import METRICS, depth_rows, mask_rows, per_image, shares, summarise
+from visionlab.heads.map_sums import depth_rows, mask_rows
+from visionlab.metrics import METRICS, per_image, shares, summarise
 from visionlab.reports import compare, write_report
 from visionlab.reports.caveats import caveats
 from visionlab.reports.data import write_data_report

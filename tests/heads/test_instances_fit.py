@@ -14,7 +14,7 @@ from visionlab.heads.instances import fit as module
 from visionlab.heads.instances.fit import FitFrame, fit
 from visionlab.heads.instances.parameters import Parameters, Separate
 from visionlab.heads.instances.segment import segment, segment_plane
-from visionlab.metrics.instance_sums import frame_sums
+from visionlab.metrics.matching import frame_sums
 
 Array = np.ndarray[Any, Any]
 

@@ -52,6 +52,28 @@ def deal(
     return part
 
 
+def nested_folds(groups: Sequence[str] | npt.NDArray[Any], labels: npt.ArrayLike, folds: int = 5) -> npt.NDArray[Any]:
+    """Return the fold (0, 1 ...) of each sample: whole groups, each label as even over the folds as they allow.
+
+    For honest figures of what is fitted: each fold is decided by thresholds (and calibration) fitted on the others. The
+    same groups give the same folds, in whatever order the samples come.
+
+    Args:
+        groups: N names.
+        labels: N x C, 0 or 1.
+        folds: at least 2; as many as there are groups if these are fewer. One group gives one fold, all zeros: then
+            nothing is left to fit on, and the caller must say so.
+    """
+    names, member = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
+    folds = min(folds, len(names))
+    if folds < 2:
+        return np.zeros(len(member), np.int64)
+    has = np.concatenate([np.ones((len(member), 1), np.int64), np.asarray(labels, dtype=np.int64)], axis=1)
+    counts = np.zeros((len(names), has.shape[1]), np.int64)
+    np.add.at(counts, member, has)
+    return deal(counts, [1 / folds] * folds, np.random.default_rng(0))[member]
+
+
 def _types(counts: Counts) -> tuple[Counts, Counts]:
     """Return the different rows, and the number of its row for each group."""
     order = np.lexsort(counts.T)

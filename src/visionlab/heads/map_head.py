@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from visionlab.heads.head import Array, Head, Loss
+from visionlab.heads.map_sums import depth_rows, mask_rows
 from visionlab.losses.mixed import terms
 from visionlab.metrics.dense import per_image, shares
-from visionlab.metrics.maps import depth_rows, mask_rows
 
 if TYPE_CHECKING:
     from visionlab.data.module import ImageDataModule

@@ -1,6 +1,6 @@
 """Metrics of predicted masks and depth maps, functions of ``rows``: the sums of each image, N x K.
 
-:mod:`visionlab.metrics.maps` makes the rows; here is what is made of them, numpy only. Pixels whose target is unknown
+:mod:`visionlab.heads.map_sums` makes the rows; here is what is made of them. Pixels whose target is unknown
 count for nothing. Unless a metric says otherwise it is a metric of the whole set: sums over all images first, then one
 ratio, so every known pixel weighs the same and an image with little foreground cannot dominate. The one row of a single
 image gives that image's own value.

@@ -1,9 +1,13 @@
-"""Metrics of segmented objects, functions of ``rows``: the sums of each slice, N x ``INSTANCE_COLUMNS``; numpy only.
+"""Metrics of segmented objects, functions of ``rows``: the sums of each slice, N x ``INSTANCE_COLUMNS``.
 
 A slice is a row: pixels are counted in it, so overlap (``iou``, ``dice``) is that of 2D slices. Objects belong to the
 whole frame (a volume, or a 2D image, at one time point), whose sums stand in the row of its first slice: an object that
 many slices cut counts once, and what is compared is its volume. Overlap of slices and ``seg`` of volumes are therefore
 no figures of one kind.
+
+While training, histograms of probabilities stand in for the sums of pixels: N x 2 ``BINS`` counts, of the known
+foreground pixels of a slice, then of its known background pixels; bin k holds probabilities from k / ``BINS`` on. So
+overlap at a threshold of k / ``BINS`` is exactly that of the maps, at every threshold, without the maps.
 """
 
 from __future__ import annotations
@@ -13,23 +17,12 @@ from typing import Literal
 
 import numpy as np
 
-from visionlab.metrics.histograms import BINS, at_threshold, best_threshold, histogram_rows
-from visionlab.metrics.instance_sums import INSTANCE_COLUMNS, OBJECT_COLUMNS, PIXEL_COLUMNS, frame_sums
+from visionlab.errors import ConfigError, nearest
+from visionlab.metrics.matching import INSTANCE_COLUMNS, PIXEL_COLUMNS
 from visionlab.metrics.metric import Array, Metric, mean, stack
 
-__all__ = [
-    "BINS",
-    "INSTANCE_COLUMNS",
-    "METRICS",
-    "OBJECT_COLUMNS",
-    "PIXEL_COLUMNS",
-    "WHILE_TRAINING",
-    "at_threshold",
-    "best_threshold",
-    "frame_sums",
-    "histogram_rows",
-    "pixel_areas",
-]
+BINS = 100
+"""Of a histogram of probabilities, for foreground and for background each."""
 
 WHILE_TRAINING = ("iou", "dice")
 """Metrics of pixels, which histograms are enough for; those of objects take whole frames."""
@@ -88,7 +81,59 @@ METRICS: dict[str, Metric] = {
   over the mean of both. A slice without foreground, true or predicted, changes nothing.
 - ``precision``, ``recall``, ``f1``: of objects; one is found if a predicted one, which counts for no other, overlaps it
   with IoU >= 0.5.
-- ``seg``, ``det``: of the Cell Tracking Challenge, see :mod:`visionlab.metrics.tracking_challenge`. The challenge gives
+- ``seg``, ``det``: of the Cell Tracking Challenge, see :mod:`visionlab.metrics.matching`. The challenge gives
   each sequence a value and then their mean; over the frames of one sequence these are its values.
 - ``count_error``: mean over frames of |predicted - true objects|.
 """
+
+
+def at_threshold(histograms: Array, threshold: float) -> Array:
+    """Return the sums of pixels of N slices, N x ``INSTANCE_COLUMNS``, those of objects 0.
+
+    Args:
+        histograms: N x 2 ``BINS``, see above.
+        threshold: 0..1, the probability from which on a pixel is foreground, brought to the nearest k / ``BINS``.
+
+    Raises:
+        ValueError: the shape doesn't fit or the threshold is out of range.
+    """
+    if histograms.ndim != 2 or histograms.shape[1] != 2 * BINS:
+        raise ValueError(f"histograms: expected N x {2 * BINS}, found shape {histograms.shape}")
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold: expected a number from 0 to 1, found {threshold}")
+    first = round(threshold * BINS)
+    true, background = histograms[:, :BINS], histograms[:, BINS:]
+    rows = np.zeros((len(histograms), len(INSTANCE_COLUMNS)))
+    tp, fp, fn = true[:, first:].sum(axis=1), background[:, first:].sum(axis=1), true[:, :first].sum(axis=1)
+    rows[:, : len(PIXEL_COLUMNS)] = np.stack([histograms.sum(axis=1), tp, fp, fn], axis=1)
+    return rows
+
+
+def best_threshold(histograms: Array, metric: str = "iou") -> float:
+    """Return the threshold k / ``BINS``, 0 < k < ``BINS``, of the highest overlap in all slices together.
+
+    Where a whole range of thresholds is best (a network that is sure), its middle, the lower of two: the largest room
+    for other images on both sides. 0.5 where overlap is undefined, without a true foreground pixel or with one whose
+    probability isn't finite.
+
+    Args:
+        histograms: N x 2 ``BINS``, see above.
+        metric: ``iou`` or ``dice``; as each grows with the other, both have their best at one threshold.
+
+    Raises:
+        ConfigError: another metric.
+        ValueError: the shape doesn't fit.
+    """
+    choices = ("iou", "dice")
+    if metric not in choices:
+        raise ConfigError(f"metric: expected one of {', '.join(choices)}, found '{metric}'.{nearest(metric, choices)}")
+    total = histograms.sum(axis=0, keepdims=True)
+    _, tp, fp, fn = np.concatenate([at_threshold(total, k / BINS) for k in range(1, BINS)])[:, : len(PIXEL_COLUMNS)].T
+    with np.errstate(invalid="ignore"):
+        iou = np.nan_to_num(tp / (tp + fp + fn))
+    if not iou.any():
+        return 0.5
+    best = iou >= iou.max() - 1e-12
+    start = int(best.argmax())
+    length = int((~best[start:]).argmax()) if not best[start:].all() else len(best) - start
+    return (1 + start + (length - 1) // 2) / BINS

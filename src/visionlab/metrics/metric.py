@@ -24,7 +24,7 @@ class Metric:
     Metrics of numbers take ``true`` and ``pred``, N values or N x C for several target columns, whose mean over columns
     is the value (:mod:`visionlab.metrics.regression`). Metrics of maps take ``rows``, the N x K sums of each image
     (:mod:`visionlab.metrics.dense`), those of labels the N x 3K labels, scores and decisions
-    (:mod:`visionlab.metrics.labels`).
+    (:mod:`visionlab.metrics.multilabel`).
 
     Attributes:
         name: as in ``metrics.json``.

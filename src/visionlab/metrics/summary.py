@@ -1,4 +1,4 @@
-"""From rows of samples to ``metrics.json``: value, interval and baseline of every metric."""
+"""All metrics by the kind of head, and ``metrics.json``: value, interval and baseline, from rows of samples."""
 
 from __future__ import annotations
 
@@ -9,11 +9,60 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.errors import DataError
+from visionlab.errors import ConfigError, DataError, nearest
+from visionlab.metrics import dense, instances, multilabel, regression
 from visionlab.metrics.bootstrap import group_interval
-from visionlab.metrics.kinds import AnyMetric, arrays, metric
-from visionlab.metrics.metric import Array
+from visionlab.metrics.metric import Array, Metric
 from visionlab.metrics.multilabel import counted_classes
+from visionlab.metrics.ranking import RankMetric
+
+AnyMetric = Metric | RankMetric
+
+METRICS: dict[str, Mapping[str, AnyMetric]] = {
+    "regression": regression.METRICS,
+    **dense.METRICS,
+    "instances": instances.METRICS,
+    "multilabel": multilabel.METRICS,
+}
+"""Kind of head -> name -> metric."""
+
+
+def metric(kind: str, name: str, spec: Mapping[str, Any] | None = None) -> AnyMetric:
+    """Return the metric called ``name``; ``spec`` is the head's, whose ``margin`` sets that of ``sign_accuracy``.
+
+    Raises:
+        ConfigError: there is no such metric or kind of head.
+    """
+    if kind not in METRICS:
+        raise ConfigError(f"kind of head '{kind}': expected one of {', '.join(METRICS)}.{nearest(kind, METRICS)}")
+    if name not in METRICS[kind]:
+        choices = METRICS[kind]
+        raise ConfigError(
+            f"metric '{name}' of a {kind} head: expected one of {', '.join(choices)}.{nearest(name, choices)}"
+        )
+    margin = (spec or {}).get("margin")
+    if name == "sign_accuracy" and margin is not None:
+        return regression.sign_accuracy(float(margin))
+    return METRICS[kind][name]
+
+
+def arrays(kind: str, rows: Array) -> tuple[Array, ...]:
+    """Return what the metrics of this kind take, of one row a sample.
+
+    Args:
+        kind: of the head.
+        rows: ``mask``, ``depth``, ``instances``: N x sums of each image; ``multilabel``: N x 3K, labels, scores,
+            decisions; ``regression``: N x 2C, true values, then predicted ones.
+
+    Raises:
+        ValueError: the shape doesn't fit.
+    """
+    if kind != "regression":
+        return (rows,)
+    if rows.ndim != 2 or rows.shape[1] % 2:
+        raise ValueError(f"rows of a {kind} head: expected N x 2C, found shape {rows.shape}")
+    half = rows.shape[1] // 2
+    return rows[:, :half], rows[:, half:]
 
 
 def measure(kind: str, names: Sequence[str], rows: Array, spec: Mapping[str, Any]) -> dict[str, float]:
@@ -43,8 +92,8 @@ def summarise(
     Args:
         rows: head -> rows of the model's predictions and of the baseline's, one a sample: for ``regression`` N x 2C
             in the user's units, C true values and then C predicted ones; for ``mask`` and ``depth`` the N x K sums of
-            :mod:`visionlab.metrics.maps`; for ``instances`` those of :mod:`visionlab.metrics.instances`; for
-            ``multilabel`` the N x 3K of :mod:`visionlab.metrics.labels`.
+            :mod:`visionlab.metrics.dense`; for ``instances`` those of :mod:`visionlab.metrics.instances`; for
+            ``multilabel`` the N x 3K of :mod:`visionlab.metrics.multilabel`.
         heads: ``run.json``'s heads (``kind``, ``columns``, ``unit``) with ``metrics``, a list of names, in each; a
             ``margin`` in the target's unit is handed to ``sign_accuracy``.
         groups: N names, the group of each sample.

@@ -11,8 +11,7 @@ import numpy.typing as npt
 
 from visionlab.drawing.text import count, key_metric, metric_label
 from visionlab.metrics import at_threshold
-from visionlab.metrics.histograms import BINS
-from visionlab.metrics.instances import METRICS
+from visionlab.metrics.instances import BINS, METRICS
 from visionlab.reports.dense import Scores
 from visionlab.reports.facts import samples_word
 from visionlab.reports.tables import Part

@@ -14,7 +14,7 @@ from visionlab.drawing.text import (
     with_unit,
 )
 from visionlab.metrics import METRICS
-from visionlab.metrics.kinds import AnyMetric
+from visionlab.metrics.summary import AnyMetric
 from visionlab.reports.run import SPLITS, Run
 
 STAGE_WORDS = {"test": "test", "val": "validation", "train": "training"}

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from visionlab.drawing import style
 from visionlab.drawing.style import INK, styled
 from visionlab.drawing.text import shorten
-from visionlab.metrics.labels import confusion, cooccurrence
+from visionlab.metrics.multilabel import confusion, cooccurrence
 from visionlab.reports.multilabel import Labelled
 
 Array = npt.NDArray[np.float64]

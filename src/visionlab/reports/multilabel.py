@@ -15,8 +15,7 @@ from visionlab.drawing import style
 from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, SOFT, styled
 from visionlab.drawing.text import count, digits, shorten
 from visionlab.metrics.calibration import BINS, reliability, wilson
-from visionlab.metrics.labels import HALF
-from visionlab.metrics.multilabel import METRICS
+from visionlab.metrics.multilabel import HALF, METRICS
 from visionlab.reports.tables import Part, table_caption
 
 Array = npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ from visionlab.drawing.stains import WORDS
 from visionlab.drawing.style import INK, SOFT
 from visionlab.inference import Predictor
 from visionlab.inference.gradcam import grad_cam
-from visionlab.metrics.labels import HALF
+from visionlab.metrics.multilabel import HALF
 from visionlab.reports.doubts import loss, suspects, uncertainty
 from visionlab.reports.labelled import ABSENT, LINES, MARKS, Line, Tagged, line, looked_at, tagged_images
 

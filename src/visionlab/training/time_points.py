@@ -17,11 +17,11 @@ from visionlab.heads.instances.fit import FitFrame, fit
 from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.instances.parameters import Parameters
 from visionlab.heads.instances.segment import otsu_maps, segment
+from visionlab.heads.map_sums import histogram_rows
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_frame
-from visionlab.metrics.histograms import best_threshold, histogram_rows
-from visionlab.metrics.instance_sums import INSTANCE_COLUMNS, frame_sums
-from visionlab.metrics.instances import METRICS
+from visionlab.metrics.instances import METRICS, best_threshold
+from visionlab.metrics.matching import INSTANCE_COLUMNS, frame_sums
 
 Array = np.ndarray[Any, Any]
 

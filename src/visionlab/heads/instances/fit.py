@@ -14,7 +14,7 @@ from visionlab.console import LOG, progress
 from visionlab.heads.instances.link import link_planes
 from visionlab.heads.instances.parameters import Cells, Parameters, Separate, check
 from visionlab.heads.instances.segment import drop_small, segment_plane
-from visionlab.metrics.instance_sums import frame_sums
+from visionlab.metrics.matching import frame_sums
 
 GAIN = 0.001
 """What another setting must gain to be taken: less is chance, and the default is as good."""

@@ -15,10 +15,10 @@ from visionlab.heads.instances.parameters import Cells, Parameters, Separate
 from visionlab.heads.instances.segment import segment, segment_plane
 from visionlab.heads.instances.targets import boundary, distance
 from visionlab.heads.map_head import MapHead
+from visionlab.heads.map_sums import histogram_rows
 from visionlab.losses.mixed import terms
-from visionlab.metrics.histograms import at_threshold, histogram_rows
-from visionlab.metrics.instance_sums import INSTANCE_COLUMNS
-from visionlab.metrics.instances import METRICS, WHILE_TRAINING, pixel_areas
+from visionlab.metrics.instances import METRICS, WHILE_TRAINING, at_threshold, pixel_areas
+from visionlab.metrics.matching import INSTANCE_COLUMNS
 from visionlab.metrics.summary import measure
 
 if TYPE_CHECKING:

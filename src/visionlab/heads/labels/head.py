@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from visionlab.data.dealing import nested_folds
 from visionlab.errors import DataError, UserError
 from visionlab.heads.head import Array, Head, Loss
 from visionlab.losses.mixed import terms
 from visionlab.metrics.calibration import calibrate, fit_calibration
 from visionlab.metrics.multilabel import class_table
-from visionlab.metrics.thresholds import fit_thresholds, nested_folds
+from visionlab.metrics.thresholds import fit_thresholds
 
 if TYPE_CHECKING:
     import pandas as pd

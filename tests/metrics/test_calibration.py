@@ -9,16 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from visionlab.errors import ConfigError
-from visionlab.metrics import (
-    METRICS,
-    calibrate,
-    ece,
-    expected_f1,
-    f1_thresholds,
-    fit_calibration,
-    reliability,
-    wilson,
-)
+from visionlab.metrics import METRICS, calibrate, ece, expected_f1, f1_thresholds, fit_calibration, reliability, wilson
 from visionlab.metrics.calibration import BINS, LEAST_SLOPE
 from visionlab.metrics.scores import expit, logit
 

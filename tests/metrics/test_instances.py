@@ -14,6 +14,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from visionlab.errors import ConfigError
+from visionlab.heads.map_sums import histogram_rows, mask_rows
 from visionlab.metrics import (
     INSTANCE_COLUMNS,
     METRICS,
@@ -21,12 +22,11 @@ from visionlab.metrics import (
     best_threshold,
     frame_sums,
     group_interval,
-    histogram_rows,
-    mask_rows,
     measure,
     summarise,
 )
-from visionlab.metrics.instances import BINS, OBJECT_COLUMNS, PIXEL_COLUMNS, WHILE_TRAINING, pixel_areas
+from visionlab.metrics.instances import BINS, WHILE_TRAINING, pixel_areas
+from visionlab.metrics.matching import OBJECT_COLUMNS, PIXEL_COLUMNS
 
 NAN = math.nan
 Labels = npt.NDArray[Any]
