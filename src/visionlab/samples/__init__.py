@@ -2,7 +2,7 @@
 
     visionlab.samples.write("focus", "somewhere/focus")     # about 400 images, some seconds
 
-A set is a class whose fields are its size parameters; it is listed in ``SETS`` and satisfies :class:`SampleSet`.
+A set is a dataclass whose fields are its size parameters, see :class:`visionlab.samples.sets.SampleSet`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any
 
 from visionlab.console import progress
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import new_folder
 
-__all__ = ["SETS", "SampleSet", "write"]
+if TYPE_CHECKING:
+    from visionlab.samples.sets import SampleSet
+
+__all__ = ["SETS", "write"]
 
 SETS = {
     "focus": "visionlab.samples.focus:FocusSet",
@@ -29,31 +32,12 @@ SETS = {
     "celegans_nuclei": "visionlab.samples.nuclei:NucleiSet",
     "celegans_membrane": "visionlab.samples.membranes:MembraneSet",
     "celegans_lineage": "visionlab.samples.lineage:LineageSet",
-    "cutouts": "visionlab.samples.cutouts:CutoutSet",
+    "cutouts": "visionlab.samples.depth_mask:CutoutSet",
 }
-"""Task -> where its generator stands (``module:class``), imported when asked for.
+"""Task -> where its set stands (``module:class``), imported when asked for.
 
 ``cutouts`` is of no task: backgrounds and cut-outs that a set for ``depth_mask`` can be composed of.
 """
-
-
-class SampleSet(Protocol):
-    """What a generator offers: a number of independent parts, written in any order by any number of workers.
-
-    A generator is a dataclass; its fields are the size parameters that :func:`write` takes, and ``seed``.
-    """
-
-    __dataclass_fields__: ClassVar[dict[str, Any]]
-
-    @property
-    def parts(self) -> int:
-        """How many parts there are."""
-
-    def write_part(self, part: int, folder: Path) -> int:
-        """Write part ``part`` into ``folder`` and return how many samples it holds."""
-
-    def source(self) -> str:
-        """Return the text of SOURCE.md: that the set is synthetic, and how it was made."""
 
 
 def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -> Path:
@@ -63,14 +47,10 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
     half a set. The same arguments give the same bytes, whatever the number of cores.
 
     Args:
-        task: name of a task in :data:`SETS`.
+        task: name of a set in :data:`SETS`.
         root: a folder that does not exist yet or is empty.
         seed: a whole number, at least 0.
-        size: parameters of the set: those of :class:`visionlab.samples.focus.FocusSet`,
-            :class:`visionlab.samples.depth_mask.DepthMaskSet`,
-            :class:`visionlab.samples.protein_atlas.ProteinAtlasSet`,
-            :class:`visionlab.samples.nuclei.NucleiSet`, :class:`visionlab.samples.membranes.MembraneSet`,
-            :class:`visionlab.samples.lineage.LineageSet` or :class:`visionlab.samples.cutouts.CutoutSet`.
+        size: parameters of the set: the fields of its class, e.g. :class:`visionlab.samples.focus.FocusSet`.
 
     Raises:
         UsageError: the task, a size parameter or its value is unknown or out of range.
@@ -91,11 +71,14 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
             )
     sample: SampleSet = generator(seed=seed, **size)
     target = Path(root).absolute()
-    _refuse_occupied(target)
+    if target.is_file():
+        raise DataError(f"a folder was expected for the sample set, but {target} is a file. Name another folder.")
+    if target.exists() and any(target.iterdir()):
+        raise DataError(f"{target} holds files already; a sample set is written only into a new or empty folder.")
     started = time.monotonic()
     try:
         with new_folder(target) as folder:
-            count = _write_parts(sample, folder, f"generating the {task} sample, part by part")
+            count = _write_parts(sample, folder)
             (folder / "SOURCE.md").write_text(sample.source(), encoding="utf-8")
     except OSError as error:
         raise DataError(f"could not write the sample set to {target}: {error.strerror or error}") from error
@@ -106,18 +89,12 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
     return Path(root)
 
 
-def _refuse_occupied(target: Path) -> None:
-    if target.is_file():
-        raise DataError(f"a folder was expected for the sample set, but {target} is a file. Name another folder.")
-    if target.exists() and any(target.iterdir()):
-        raise DataError(f"{target} holds files already; a sample set is written only into a new or empty folder.")
-
-
-def _write_parts(sample: SampleSet, folder: Path, doing: str) -> int:
-    """Write every part with one thread a core (FFTs and PNG encoding release the GIL); return the samples written."""
+def _write_parts(sample: SampleSet, folder: Path) -> int:
+    """Write every part with one thread a core (filters and encoders release the GIL); return the samples written."""
     pool = ThreadPoolExecutor(max_workers=_cores())
     try:
         futures = [pool.submit(sample.write_part, part, folder) for part in range(sample.parts)]
+        doing = f"generating the {sample.task} sample, part by part"
         return sum(future.result() for future in progress(as_completed(futures), len(futures), doing))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

@@ -1,64 +1,62 @@
-"""The generated set of task ``depth_mask``: figures in furnished rooms, whose depth and outline are known exactly.
+"""The generated sets ``depth_mask`` and ``cutouts``: figures in box-shaped rooms, and the two apart.
 
-Rooms (:mod:`visionlab.samples.rooms`) and figures (:mod:`visionlab.samples.figures`) are made of simple solids, and
-every pixel comes from rays that meet them: depth is analytic, with no network and no sensor between. What betrays it
-is what betrays it to people: perspective, where something touches the floor, size, shading and shadows.
+Depth is known by construction: a pinhole camera looks straight into a box, and a figure is flat and stands at one depth
+on its floor. What betrays depth is what betrays it to people: perspective of floor and walls, where feet touch the
+floor, size and shading.
 """
 
 from __future__ import annotations
 
+import colorsys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy import ndimage
 
-from visionlab.errors import UsageError
-from visionlab.io.encoding import eight_bits, jpeg, png
-from visionlab.samples.figures import KINDS
-from visionlab.samples.rooms import Room
-from visionlab.samples.scene import Figure, compose, picture, stand
-from visionlab.samples.shapes import Array
-from visionlab.samples.tracing import Group
-from visionlab.samples.views import Camera, View, look
+from visionlab.io.encoding import jpeg, png
+from visionlab.samples.sets import Array, SampleSet, choice, quantised, rotation, save, smooth_noise, whole
 
 PLACEMENTS = 2
 """Images of one figure in its room, each at another place."""
 
-NOISE = 0.006  # standard deviation of the camera's noise, as a share of white
+OVERSAMPLING = 3  # samples of a pixel in each direction; odd, so that one is in its middle
+MASK_THRESHOLD = 200  # a pixel is foreground if its alpha (0..255) is at least this, as in the published sets
+SMALLEST = 0.16  # height of a figure as a share of the image's
+NOISE = 0.006  # standard deviation of the camera's noise as a share of white
+
+Ellipse = tuple[float, float, float, float, float, int]
+"""Part of a figure of height 1 on the ground: x, y (up), half-axes, turn in radians and number of its colour."""
 
 
 @dataclass(frozen=True)
-class DepthMaskSet:
+class DepthMaskSet(SampleSet):
     """``backgrounds`` rooms, each with ``per_background`` images of figures that stand in it.
 
     A figure is in one room only, so that splitting by rooms separates the figures too.
 
     Attributes:
-        seed: at least 0; with a room's number it settles everything about that room.
         layout: ``nested`` (a folder for each background and foreground, with the background alone) or ``flat``
             (numbered files).
         backgrounds: number of rooms (groups).
         per_background: images of each room; every two of them show the same figure at two places.
         image_size: height and width in pixels.
-
-    Raises:
-        UsageError: a value is out of range.
     """
 
-    seed: int = 0
-    layout: Literal["nested", "flat"] = "nested"
-    backgrounds: int = 150
-    per_background: int = 6
-    image_size: int = 128
-
-    def __post_init__(self) -> None:
-        if self.layout not in ("nested", "flat"):
-            raise UsageError(f"layout of the depth_mask sample: nested or flat expected, got {self.layout!r}.")
-        sizes = {"seed": (0, 2**63), "backgrounds": (1, 999), "per_background": (1, 999), "image_size": (32, 1024)}
-        for name, (low, high) in sizes.items():
-            check_whole(getattr(self, name), low, high, f"{name} of the depth_mask sample")
+    task = "depth_mask"
+    about = """
+- nested: `fgbg/<background>/<foreground>/<place>.jpg`, masks in `fgbgmask/` and depth in `dense/` under the
+  same names (.png); `bg/<background>.jpg` is the room alone. A foreground is in one room only.
+- flat: `images/fgbg<number>.jpg`, `depth/fgbg<number>.png`, `masks/mask<number>.png`; the background is the number
+  divided by per_background, without the remainder.
+- Depth: 16-bit PNG in millimetres, along the optical axis of the camera (not along the ray). 0 would be unknown and
+  does not occur. Mask: 255 where the figure covers at least 200/255 of the pixel, else 0; its shadow is background.
+- Patterns on the sides of a box in perspective, and a flat figure of ellipses that stands on its floor."""
+    layout: str = choice("nested", "flat")
+    backgrounds: int = whole(100, 1, 999)
+    per_background: int = whole(6, 1, 999)
+    image_size: int = whole(128, 32, 1024)
 
     @property
     def parts(self) -> int:
@@ -67,86 +65,228 @@ class DepthMaskSet:
 
     def write_part(self, part: int, folder: Path) -> int:
         """Write all files of room ``part`` and return the number of its images."""
-        rng = np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=(part,)))
-        room = Room.random(rng)
-        view = look(room, Camera.random(rng, self.image_size, room.width))
-        empty = picture(view)
-        grain = rng.normal(0, NOISE, empty.shape)
+        rng = self.rng(part)
+        room = Room.random(rng, self.image_size)
+        grain = NOISE * rng.standard_normal((self.image_size, self.image_size, 3))
+        background = f"bg_{part + 1:03d}"
         if self.layout == "nested":
-            save(folder / "bg" / f"{background_name(part)}.jpg", jpeg(eight_bits(empty + grain)))
+            save(folder / "bg" / f"{background}.jpg", jpeg(quantised(pixels(room.colours) + grain, 8)))
         figures = -(-self.per_background // PLACEMENTS)
-        kinds = [str(kind) for _ in range(-(-figures // len(KINDS))) for kind in rng.permutation(list(KINDS))]
-        number = 0
-        for figure in range(figures):
-            count = min(PLACEMENTS, self.per_background - number)
-            for place, (standing, seen) in enumerate(_placed(rng, view, kinds[figure], count)):
-                image, mask, depth = compose(view, empty, standing, seen)
-                names = self._names(part, number, part * figures + figure, place)
-                contents = jpeg(eight_bits(image + grain)), png(mask * np.uint8(255)), png(millimetres(depth))
-                for name, content in zip(names, contents, strict=True):
-                    save(folder / name, content)
-                number += 1
-        return number
-
-    def _names(self, background: int, number: int, figure: int, place: int) -> tuple[str, str, str]:
-        """Return the paths of image, mask and depth."""
-        if self.layout == "flat":
-            count = background * self.per_background + number
-            return f"images/fgbg{count:06d}.jpg", f"masks/mask{count:06d}.png", f"depth/fgbg{count:06d}.png"
-        stem = f"{background_name(background)}/{figure + 1:03d}/{place + 1:03d}"
-        return f"fgbg/{stem}.jpg", f"fgbgmask/{stem}.png", f"dense/{stem}.png"
-
-    def source(self) -> str:
-        """Return the text of SOURCE.md."""
-        nested = """`fgbg/<background>/<foreground>/<place>.jpg`, masks in `fgbgmask/` and depth in `dense/` under the
-  same names (.png); `bg/<background>.jpg` is the room alone. A foreground is in one room only."""
-        flat = f"""`images/fgbg<number>.jpg`, `depth/fgbg<number>.png`, `masks/mask<number>.png`;
-  the background is the number divided by {self.per_background}, without the remainder."""
-        return f"""# Generated depth and mask sample
-
-Synthetic images, made by visionlab's `samples.write("depth_mask", ...)`; nothing in them was photographed.
-Good for trying the commands and for tests; a model trained on them says nothing about real photographs.
-
-- Layout: {nested if self.layout == "nested" else flat}
-- Depth: 16-bit PNG in millimetres, along the optical axis of the camera (not along the ray); exact to the
-  millimetre at the pixels' centres. 0 would be unknown and does not occur. Windows, pictures and doors have the
-  depth of their wall.
-- Mask: 8-bit PNG, 255 where the figure covers at least 200/255 of the pixel, else 0. Its shadow is background.
-- How: rays cast at box-shaped rooms with textures, furniture and lamps, and at one figure that stands on the floor
-  (people, animals, birds, balls, robots), wholly in view. Cameras differ in place, height, tilt and
-  focal length. Figures cast shadows; all other pixels are those of the room, but for JPEG (quality 95).
-- Size: {self.backgrounds} rooms x {self.per_background} images; {self.image_size} x {self.image_size} pixels.
-- Seed: {self.seed}.
-- License: MIT, as the project.
-"""
+        for number in range(self.per_background):
+            place = number % PLACEMENTS
+            if place == 0:
+                figure = Figure.random(rng, list(FIGURES)[int(rng.integers(len(FIGURES)))])
+            image, mask, depth = room.with_figure(rng, figure)
+            stem = f"{background}/{part * figures + number // PLACEMENTS + 1:03d}/{place + 1:03d}"
+            names = [f"fgbg/{stem}.jpg", f"fgbgmask/{stem}.png", f"dense/{stem}.png"]
+            if self.layout == "flat":
+                count = f"{part * self.per_background + number:06d}"
+                names = [f"images/fgbg{count}.jpg", f"masks/mask{count}.png", f"depth/fgbg{count}.png"]
+            save(folder / names[0], jpeg(quantised(image + grain, 8)))
+            save(folder / names[1], png(mask * np.uint8(255)))
+            save(folder / names[2], png(np.rint(1000 * depth).astype(np.uint16)))
+        return self.per_background
 
 
-def background_name(part: int) -> str:
-    """Return the name of room number ``part``."""
-    return f"bg_{part + 1:03d}"
+@dataclass(frozen=True)
+class CutoutSet(SampleSet):
+    """Pictures of empty rooms in ``backgrounds/`` (JPEG) and of single figures in ``cutouts/`` (RGBA PNG).
+
+    Attributes:
+        backgrounds: number of rooms.
+        cutouts: number of figures.
+        image_size: height and width of the rooms in pixels; a figure is up to as large.
+    """
+
+    task = "cutouts"
+    about = """
+- `backgrounds/`: rooms, JPEG. `cutouts/`: figures, PNG with red, green, blue and alpha, soft at the outline.
+- They are for trying how a set for the task depth_mask is composed:
+  `python -m visionlab.prepare task=depth_mask make=composite make.backgrounds=THIS/backgrounds
+  make.cutouts=THIS/cutouts data.root=NEW`"""
+    backgrounds: int = whole(8, 1, 999)
+    cutouts: int = whole(14, 1, 999)
+    image_size: int = whole(128, 32, 1024)
+
+    @property
+    def parts(self) -> int:
+        """The rooms, then the figures."""
+        return self.backgrounds + self.cutouts
+
+    def write_part(self, part: int, folder: Path) -> int:
+        """Write one room or one figure."""
+        rng, size = self.rng(part), self.image_size
+        if part < self.backgrounds:
+            image = pixels(Room.random(rng, size).colours) + NOISE * rng.standard_normal((size, size, 3))
+            save(folder / "backgrounds" / f"bg_{part + 1:03d}.jpg", jpeg(quantised(image, 8)))
+        else:
+            count = part - self.backgrounds
+            kind = list(FIGURES)[count % len(FIGURES)]
+            figure = Figure.random(rng, kind)
+            height = min(0.9 * size, 0.48 * size / figure.reach)
+            colours, alpha = figure.drawn(size, height, size / 2, 0.95 * size)
+            cover = pixels(alpha)[..., None]
+            image = np.where(cover > 0, pixels(colours) / np.maximum(cover, 1e-6), 1)
+            rgba = quantised(np.concatenate([image, cover], 2), 8)
+            rows, columns = (np.flatnonzero(rgba[..., 3].any(axis)) for axis in (1, 0))
+            cut = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+            save(folder / "cutouts" / f"{kind}_{count + 1:03d}.png", png(np.ascontiguousarray(cut)))
+        return 1
 
 
-def _placed(rng: np.random.Generator, view: View, kind: str, count: int) -> list[tuple[Group, Figure]]:
-    """Return a figure at ``count`` places; one for which there are too few is drawn anew."""
-    while True:
-        figure = KINDS[kind](rng)
-        found = [place for place in (stand(rng, view, figure) for _ in range(count)) if place is not None]
-        if len(found) == count:
-            return found
+FIGURES: dict[str, tuple[float, float, tuple[Ellipse, ...]]] = {
+    "person": (1.2, 1.9, (
+        (-0.06, 0.25, 0.05, 0.25, 0, 1), (0.06, 0.25, 0.05, 0.25, 0, 1), (-0.17, 0.62, 0.035, 0.17, -0.3, 0),
+        (0.17, 0.62, 0.035, 0.17, 0.3, 0), (0, 0.62, 0.13, 0.22, 0, 0), (0, 0.91, 0.075, 0.09, 0, 2),
+    )),
+    "animal": (0.7, 1.1, (
+        (-0.4, 0.22, 0.055, 0.22, 0, 1), (-0.25, 0.22, 0.055, 0.22, 0, 1), (0.25, 0.22, 0.055, 0.22, 0, 1),
+        (0.4, 0.22, 0.055, 0.22, 0, 1), (-0.65, 0.6, 0.04, 0.2, -0.6, 0), (0, 0.5, 0.55, 0.2, 0, 0),
+        (0.55, 0.8, 0.18, 0.16, 0.3, 2),
+    )),
+    "bird": (0.6, 1.0, (
+        (-0.08, 0.15, 0.035, 0.15, 0, 1), (0.08, 0.15, 0.035, 0.15, 0, 1), (0, 0.48, 0.24, 0.32, 0.5, 0),
+        (-0.05, 0.48, 0.12, 0.24, 0.5, 1), (0.2, 0.85, 0.14, 0.15, 0, 2),
+    )),
+    "ball": (0.6, 0.9, ((0, 0.5, 0.5, 0.5, 0, 0), (0, 0.5, 0.16, 0.48, 0.6, 1))),
+}  # fmt: skip
+"""Kind of figure -> its least and greatest height in metres, and its parts from back to front."""
 
 
-def check_whole(value: object, low: int, high: int, name: str) -> None:
-    """Raise ``UsageError`` unless ``value`` is a whole number in this range."""
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise UsageError(f"{name}: a whole number from {low} to {high} expected, got {value!r}.")
+@dataclass(frozen=True)
+class Figure:
+    """A flat figure that stands on the ground: its parts, height in metres, and colours of the parts (3 x RGB)."""
+
+    parts: Sequence[Ellipse]
+    height: float
+    colours: Array
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, kind: str) -> Figure:
+        """Draw a figure of a kind, in strong colours, unlike the rooms' muted ones."""
+        low, high, usual = FIGURES[kind]
+        side, wide = int(rng.choice((-1, 1))), 1.0 if kind == "ball" else rng.uniform(0.8, 1.25)
+        parts = [(side * wide * x, y, wide * a, b, side * turn, colour) for x, y, a, b, turn, colour in usual]
+        colours = [colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.75, 1), rng.uniform(0.5, 0.95)) for _ in range(3)]
+        return cls(parts, rng.uniform(low, high), np.array(colours, np.float32))
+
+    @property
+    def reach(self) -> float:
+        """How far it reaches to the sides as a share of its height, at most."""
+        return max(abs(x) + max(a, b) for x, _, a, b, _, _ in self.parts)
+
+    def drawn(self, size: int, height: float, x: float, ground: float) -> tuple[Array, Array]:
+        """Return its colours and where it is, sampled ``OVERSAMPLING`` times as densely as ``size`` pixels.
+
+        Args:
+            size: height and width in pixels.
+            height: of the figure in pixels.
+            x, ground: column of its middle and row of its feet in pixels.
+        """
+        fine = (np.arange(size * OVERSAMPLING, dtype=np.float32) + 0.5) / OVERSAMPLING
+        across, up = (fine - x) / height, (ground - fine) / height
+        colours = np.zeros((len(fine), len(fine), 3), np.float32)
+        alpha = np.zeros(colours.shape[:2], np.float32)
+        for middle, over, a, b, turn, colour in self.parts:
+            (c, s), _ = rotation(turn)
+            rows, columns = (np.flatnonzero(np.abs(gap) <= max(a, b)) for gap in (up - over, across - middle))
+            window = np.ix_(rows, columns)
+            u, v = (across[columns] - middle)[None], (up[rows] - over)[:, None]
+            along = (c * u + s * v) / a
+            inside = along**2 + ((c * v - s * u) / b) ** 2
+            light = 0.65 + 0.35 * np.sqrt(np.maximum(1 - inside, 0)) - 0.15 * along
+            on = (inside <= 1)[..., None]
+            colours[window] = np.where(on, self.colours[colour] * light[..., None], colours[window])
+            alpha[window] = np.maximum(alpha[window], on[..., 0])
+        return colours, alpha
 
 
-def millimetres(depth: Array) -> NDArray[np.uint16]:
-    """Return metres as whole millimetres."""
-    return np.rint(1000 * depth).astype(np.uint16)
+@dataclass(frozen=True)
+class Room:
+    """A box seen by a camera that looks straight into it.
+
+    Attributes:
+        size: height and width of its image in pixels.
+        focal, horizon: focal length, and row of the horizon, in pixels.
+        eye, half: height of the camera, and half the width of the room, in metres.
+        depth: of every sample along the optical axis, metres.
+        colours: of every sample, 0..1.
+    """
+
+    size: int
+    focal: float
+    horizon: float
+    eye: float
+    half: float
+    depth: Array
+    colours: Array
+
+    @classmethod
+    def random(cls, rng: np.random.Generator, size: int) -> Room:
+        """Draw a room, its patterns, and where the camera stands in it."""
+        eye, high, half, long = (rng.uniform(*r) for r in ((1.3, 1.6), (2.4, 3.0), (1.6, 2.8), (3.5, 7.0)))
+        focal, horizon = size * rng.uniform(0.65, 0.8), size * rng.uniform(0.28, 0.4)
+        x, y = _rays(size, focal, horizon)
+        # Depth at which a ray meets floor, ceiling, left, right and back wall.
+        sides = ((eye, y), (high - eye, -y), (half, -x), (half, x), (long, np.ones_like(x)))
+        meets = np.stack([np.where(toward > 0, gap / np.maximum(toward, 1e-6), np.inf) for gap, toward in sides])
+        face, depth = meets.argmin(0), meets.min(0)
+        right, down = x * depth, y * depth
+        wall = _paint(rng)
+        paints = (_paint(rng), _paint(rng), wall, wall, wall)
+        places = ((right, depth), (right, depth), (depth, down), (depth, down), (right, down))
+        colours = np.zeros((*depth.shape, 3), np.float32)
+        for number, (paint, (u, v)) in enumerate(zip(paints, places, strict=True)):
+            on = face == number
+            colours[on] = paint(u[on], v[on]) * (1.0, 1.1, 0.8, 0.9, 1.0)[number]
+        colours *= rng.uniform(1.0, 1.3) * np.exp(-depth / rng.uniform(9, 14))[..., None]  # light falls off
+        return cls(size, focal, horizon, eye, half, depth, colours)
+
+    def with_figure(self, rng: np.random.Generator, figure: Figure) -> tuple[Array, Array, Array]:
+        """Stand a figure somewhere on the floor, wholly in view; return image, mask and depth of every pixel."""
+        nearest = 1.03 * self.focal * self.eye / (self.size - self.horizon)
+        above = self.focal * (figure.height - self.eye) / (0.97 * self.horizon)  # its head must be in view, too
+        reach = figure.reach * figure.height
+        nearest = max(nearest, above, 2.1 * self.focal * reach / self.size)
+        farthest = min(self.focal * figure.height / (SMALLEST * self.size), 2 * nearest, self.depth.max() - 0.3)
+        depth = float(np.exp(rng.uniform(np.log(nearest), np.log(max(farthest, nearest)))))
+        side = max(min(self.half, self.size / 2 * depth / self.focal) - 1.03 * reach, 0)
+        x = rng.uniform(-side, side)
+        column, ground = self.size / 2 + self.focal * x / depth, self.horizon + self.focal * self.eye / depth
+        colours, alpha = figure.drawn(self.size, self.focal * figure.height / depth, column, ground)
+        right, down = (ray * self.depth for ray in _rays(self.size, self.focal, self.horizon))
+        gap = ((right - x) / (0.6 * reach)) ** 2 + ((self.depth - depth - 0.05) / 0.25) ** 2
+        shadow = np.where(down > self.eye - 0.01, 1 - 0.55 * np.exp(-gap), 1)[..., None]
+        image = pixels(np.where(alpha[..., None] > 0, colours, self.colours * shadow))
+        mask = np.rint(255 * pixels(alpha)) >= MASK_THRESHOLD
+        middle = self.depth[OVERSAMPLING // 2 :: OVERSAMPLING, OVERSAMPLING // 2 :: OVERSAMPLING]
+        return image, mask, np.where(mask, depth, middle)
 
 
-def save(path: Path, content: bytes) -> None:
-    """Write a file and the folders above it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
+def _rays(size: int, focal: float, horizon: float) -> tuple[Array, Array]:
+    """Return how far every sample's ray goes to the right and down for each metre ahead."""
+    fine = (np.arange(size * OVERSAMPLING, dtype=np.float32) + 0.5) / OVERSAMPLING
+    x, y = np.meshgrid((fine - size / 2) / focal, (fine - horizon) / focal)
+    return x, y
+
+
+def _paint(rng: np.random.Generator) -> Callable[[Array, Array], Array]:
+    """Return a muted pattern: a function of places in metres (n, n) that gives colours (n x 3)."""
+    base = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.02, 0.2), rng.uniform(0.45, 0.9)), np.float32)
+    periods, strength = rng.uniform(0.3, 0.7, 2), rng.uniform(0.1, 0.3)
+    across, along = rng.integers(0, 2, 2)  # checks, stripes either way, or neither
+    table = smooth_noise(rng, (64, 64), 1.5)
+
+    def paint(u: Array, v: Array) -> Array:
+        bands = across * np.floor(u / periods[0]) + along * np.floor(v / periods[1])
+        spots = ndimage.map_coordinates(table, (u * 9 % 64, v * 9 % 64), order=1, mode="grid-wrap")
+        return base * (1 - strength * (bands % 2) + 0.08 * spots)[:, None].astype(np.float32)
+
+    return paint
+
+
+def pixels(samples: Array) -> Array:
+    """Return the mean of every pixel's samples."""
+    side = len(samples) // OVERSAMPLING
+    mean: Array = samples.reshape(side, OVERSAMPLING, side, OVERSAMPLING, *samples.shape[2:]).mean((1, 3))
+    return mean
