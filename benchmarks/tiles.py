@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from visionlab import models
 from visionlab.data.preprocess import Preprocess
-from visionlab.heads.map_head import MaskHead
+from visionlab.heads.mask.head import MaskHead
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import peak_memory, predict_frame
 from visionlab.inference.tiles import TILE

@@ -13,7 +13,9 @@ from pytorch_lightning import Trainer
 from tests import dense
 from visionlab.config.compose import choice, conf_dir
 from visionlab.errors import DataError
-from visionlab.heads.map_head import DepthHead, MapHead, MaskHead
+from visionlab.heads.depth.head import DepthHead
+from visionlab.heads.map_head import MapHead
+from visionlab.heads.mask.head import MaskHead
 from visionlab.inference.checkpoint import read_checkpoint, rebuild
 from visionlab.losses import LOSSES
 from visionlab.metrics import METRICS
@@ -148,7 +150,7 @@ def test_each_loss_is_given_what_it_takes() -> None:
 
 
 def test_numbers_have_weighted_sums_of_losses_too() -> None:
-    from visionlab.heads.head import RegressionHead
+    from visionlab.heads.regression.head import RegressionHead
 
     head = RegressionHead("distance", ["distance"], mean=[1.0], std=[2.0])
     raw, target = torch.tensor([[1.0], [0.0]]), torch.tensor([[5.0], [0.0]])
@@ -160,7 +162,7 @@ def test_numbers_have_weighted_sums_of_losses_too() -> None:
 
 def test_the_baseline_says_the_mean_everywhere() -> None:
     for head, value in ((mask_head(), 0.2), (depth_head(), 3.0)):
-        assert torch.equal(head.mean_like(targets(head)), torch.full((2, 1, 40, 40), value))
+        assert torch.equal(head.baseline(targets(head)), torch.full((2, 1, 40, 40), value))
 
 
 def test_one_depth_everywhere_does_not_divide_by_zero(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ import visionlab
 from tests import dense, shell
 from tests.dense import Array, png
 from visionlab.errors import DataError, UsageError
-from visionlab.heads.map_head import DepthHead, MaskHead
+from visionlab.heads.depth.head import DepthHead
+from visionlab.heads.mask.head import MaskHead
 from visionlab.inference.files import output_names, pair, write_predictions
 from visionlab.inference.maps import MapWriter
 from visionlab.inference.prediction import Prediction

@@ -27,9 +27,10 @@ from tests.untrained import (
     write_samples,
 )
 from visionlab.errors import UsageError
+from visionlab.heads.depth.head import DepthHead
 from visionlab.heads.head import Head
 from visionlab.heads.labels.head import MultilabelHead
-from visionlab.heads.map_head import DepthHead, MaskHead
+from visionlab.heads.mask.head import MaskHead
 from visionlab.inference import Ensemble, Predictor
 
 

@@ -120,11 +120,11 @@ def test_values_of_an_image_are_counted_objects() -> None:
     maps = np.zeros((32, 32), np.float32)
     maps[2:9, 2:9] = 0.9
     maps[20:27, 20:27] = 0.8
-    values = head().values(maps)
+    values = head().values(maps[None])
     assert values["nuclei_count"] == (2.0, "")
     assert values["nuclei_area"] == (98.0, "px")
     assert values["nuclei_mean_area"] == (49.0, "px")
-    assert head().values(np.zeros((32, 32), np.float32))["nuclei_count"] == (0.0, "")
+    assert head().values(np.zeros((1, 32, 32), np.float32))["nuclei_count"] == (0.0, "")
 
 
 def test_several_models_find_objects_with_the_mean_of_their_parameters() -> None:
@@ -137,10 +137,10 @@ def test_several_models_find_objects_with_the_mean_of_their_parameters() -> None
     assert merged.head.found.min_planes == 2
     assert bool(merged.head.fitted)
     total: dict[str, np.ndarray] = {}
-    merged.add(0, {"nuclei": np.full((4, 5), 0.2, np.float32)}, total)
-    merged.add(1, {"nuclei": np.full((4, 5), 0.6, np.float32)}, total)
+    merged.add(0, {"nuclei": np.full((1, 4, 5), 0.2, np.float32)}, total)
+    merged.add(1, {"nuclei": np.full((1, 4, 5), 0.6, np.float32)}, total)
     assert np.allclose(merged.mean(total), 0.4)
-    assert merged.mean(total).shape == (4, 5)
+    assert merged.mean(total).shape == (1, 4, 5)
 
 
 def test_models_whose_maps_mean_other_things_are_not_merged() -> None:

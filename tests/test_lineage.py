@@ -19,7 +19,7 @@ from visionlab.datasets import lineage
 from visionlab.datasets.count_table import UNKNOWN, count_columns
 from visionlab.datasets.lineage import CElegansLineageDataModule
 from visionlab.errors import ConfigError, DataError
-from visionlab.heads.head import RegressionHead
+from visionlab.heads.regression.head import RegressionHead
 from visionlab.reports.figures import FIGURES, validation_figures
 from visionlab.reports.output_pictures import best_worst_outputs
 from visionlab.reports.outputs import Outputs

@@ -11,7 +11,7 @@ import torch
 
 from visionlab import models
 from visionlab.errors import UsageError
-from visionlab.heads.head import RegressionHead
+from visionlab.heads.regression.head import RegressionHead
 from visionlab.modules.task_model import Normalizer, TaskModel
 
 # Weights with 1 channel in and 1 out, as published for the first two of the focus experiments.

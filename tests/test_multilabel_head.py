@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from visionlab.errors import UserError
+from visionlab.heads.head import Split
 from visionlab.heads.labels.head import MultilabelHead
 from visionlab.losses import BCELoss, FocalLoss
 from visionlab.losses.mixed import WeightedSum
@@ -27,6 +28,10 @@ def some_rows(count: int = 300, seed: int = 0) -> np.ndarray:
     labels = (rng.random((count, 3)) < [0.5, 0.2, 0.0]).astype(float)
     scores = np.clip(0.2 * rng.random((count, 3)) + [0.4, 0.25, 0.3] * labels + [0.1, 0.0, 0.5], 0, 1)
     return np.concatenate([labels, scores.astype(np.float32)], axis=1)
+
+
+def fit(one: MultilabelHead, rows: np.ndarray) -> None:
+    one.fit(Split([], rows, rows))
 
 
 def test_loss_is_that_of_logits_and_sums_weighted_terms() -> None:
@@ -52,7 +57,7 @@ def test_losses_learn_the_counts_of_training() -> None:
 def test_until_fitted_a_half_is_the_threshold() -> None:
     found = head()
     assert found.thresholds.tolist() == [0.5] * 3 and not bool(found.fitted)
-    rows = found.judge(some_rows())
+    rows = found.decided_rows(some_rows())
     _, scores, decided = np.split(rows, 3, axis=1)
     assert np.array_equal(decided, scores >= 0.5)
     assert head(thresholds=0.25).thresholds.tolist() == [0.25] * 3
@@ -61,20 +66,20 @@ def test_until_fitted_a_half_is_the_threshold() -> None:
 @pytest.mark.parametrize("method", ["f1", "ratio", "shrunken"])
 def test_a_class_without_positives_has_no_threshold_and_is_never_predicted(method: str) -> None:
     found = head(thresholds=method)
-    found.fit(some_rows())
+    fit(found, some_rows())
     assert bool(found.fitted)
     assert torch.isnan(found.thresholds).tolist() == [False, False, True]
     assert found.describe()["thresholds"][2] is None
     assert not found.decide(np.ones((4, 3)))[:, 2].any()
-    assert not found.judge(some_rows(), None)[:, 8].any()
+    assert not found.decided_rows(some_rows(), None)[:, 8].any()
 
 
 def test_fitted_thresholds_find_what_a_half_misses() -> None:
     found = head(thresholds="f1")
     rows = some_rows()
-    before = found.judge(rows)
-    found.fit(rows)
-    after = found.judge(some_rows(seed=1))
+    before = found.decided_rows(rows)
+    fit(found, rows)
+    after = found.decided_rows(some_rows(seed=1))
     assert before[:, 7].sum() == 0, "the second class's scores are all below a half"
     fresh = some_rows(seed=1)
     assert np.mean(after[:, 7] == fresh[:, 1]) > 0.95
@@ -90,15 +95,15 @@ def test_validation_is_judged_by_thresholds_of_other_groups() -> None:
         labels[:2] = 1
         rows = np.concatenate([labels, rng.random((60, 3))], axis=1)
         found = head(thresholds="f1")
-        found.fit(rows)
+        fit(found, rows)
         groups = [str(number) for number in range(60)]
-        for judged, kept in ((found.judge(rows), gains), (found.judge(rows, groups), honest)):
+        for judged, kept in ((found.decided_rows(rows), gains), (found.decided_rows(rows, groups), honest)):
             truth, decided = judged[:, :3], judged[:, 6:]
             kept.append(float((2 * (truth * decided).sum(0) / (truth + decided).sum(0)).mean()))
     assert np.mean(gains) > np.mean(honest) + 0.05
     fixed = head(thresholds=0.3)
-    fixed.fit(rows)
-    assert np.array_equal(fixed.judge(rows, groups), fixed.judge(rows)), "a given number was not searched"
+    fit(fixed, rows)
+    assert np.array_equal(fixed.decided_rows(rows, groups), fixed.decided_rows(rows)), "a given number was not searched"
 
 
 def test_a_given_number_is_not_said_to_be_fitted() -> None:
@@ -107,7 +112,7 @@ def test_a_given_number_is_not_said_to_be_fitted() -> None:
     rows = some_rows()
     while_training = calibrated.measure(rows)
     for one in (fixed, calibrated):
-        one.fit(rows)
+        fit(one, rows)
         assert not one.describe()["fitted"]
     assert while_training["ece"] < 0.1 < head(metrics=["ece"]).measure(rows)["ece"], "as it will be judged"
 
@@ -115,9 +120,9 @@ def test_a_given_number_is_not_said_to_be_fitted() -> None:
 def test_nested_folds_keep_groups_whole() -> None:
     rows = some_rows(40)
     found = head(thresholds="f1")
-    found.fit(rows)
-    one_group = found.judge(rows, ["a"] * 40)
-    assert np.array_equal(one_group, found.judge(rows)), "of one group there is nothing else to fit on"
+    fit(found, rows)
+    one_group = found.decided_rows(rows, ["a"] * 40)
+    assert np.array_equal(one_group, found.decided_rows(rows)), "of one group there is nothing else to fit on"
 
 
 def test_calibration_brings_scores_to_frequencies() -> None:
@@ -126,7 +131,7 @@ def test_calibration_brings_scores_to_frequencies() -> None:
     labels = (rng.random((4000, 3)) < 1 / (1 + np.exp(-logits))).astype(float)
     confident = 1 / (1 + np.exp(-3 * logits))
     found = head(calibration="temperature")
-    found.fit(np.concatenate([labels, confident], axis=1))
+    fit(found, np.concatenate([labels, confident], axis=1))
     assert found.calibration[:, 0].tolist() == pytest.approx([1 / 3] * 3, rel=0.15)
     assert np.abs(found.calibrated(confident) - 1 / (1 + np.exp(-logits))).max() < 0.06
     assert np.array_equal(head().calibrated(confident), confident.astype(np.float32)), "none: as they are"
@@ -134,17 +139,17 @@ def test_calibration_brings_scores_to_frequencies() -> None:
 
 def test_it_is_rebuilt_from_plain_data_and_buffers() -> None:
     found = head(thresholds="f1", calibration="platt", metrics=["map"], weight=2.0)
-    found.fit(some_rows())
+    fit(found, some_rows())
     again = MultilabelHead.from_spec("labels", found.spec())
     again.load_state_dict(found.state_dict())
     assert again.spec() == found.spec()
     assert str(again.describe()) == str(found.describe())
-    assert np.array_equal(again.judge(some_rows(seed=2)), found.judge(some_rows(seed=2)))
+    assert np.array_equal(again.decided_rows(some_rows(seed=2)), found.decided_rows(some_rows(seed=2)))
 
 
 def test_tables_and_values_name_the_classes() -> None:
     found = head(thresholds=0.5)
-    rows = found.judge(np.array([[1, 0, 1, 0.9, 0.6, 0.4]]))
+    rows = found.decided_rows(np.array([[1, 0, 1, 0.9, 0.6, 0.4]]))
     table = found.table(rows)
     assert table["labels_true"].tolist() == ["Nucleoplasm; Rods & rings"]
     assert table["labels_pred"].tolist() == ["Nucleoplasm; Cytosol"]
@@ -152,14 +157,15 @@ def test_tables_and_values_name_the_classes() -> None:
     decoded = np.array([0.9, 0.6, 0.4], np.float32)
     value, unit = found.values(decoded)["Cytosol"]
     assert value == pytest.approx(0.6) and unit == ""
-    assert found.labels(decoded) == ("Nucleoplasm", "Cytosol")
+    assert found.decided(decoded) == ("Nucleoplasm", "Cytosol")
 
 
 def test_the_baseline_knows_frequencies_and_decides_nothing() -> None:
     found = head()
     target = torch.zeros(2, 3)
-    assert found.mean_like(target)[0].tolist() == pytest.approx([0.5, 0.3, 0.02])
-    rows = found.judge_baseline(found.rows(found.mean_like(target), target).double().numpy())
+    assert found.baseline(target)[0].tolist() == pytest.approx([0.5, 0.3, 0.02])
+    rows = found.rows(found.baseline(target), target).double().numpy()
+    rows = found.evaluate(Split(["a", "b"], rows, rows)).baseline
     assert rows.shape == (2, 9) and np.isnan(rows[:, 6:]).all()
 
 
@@ -167,5 +173,5 @@ def test_scores_that_are_no_numbers_end_in_a_sentence() -> None:
     rows = some_rows(20)
     rows[3, 4] = np.nan
     with pytest.raises(UserError, match=r"heads\.labels: a score .* diverged"):
-        head().fit(rows)
+        fit(head(), rows)
     assert all(np.isnan(value) for value in head(metrics=["f1_macro", "map"]).measure(rows).values())

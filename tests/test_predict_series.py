@@ -210,7 +210,7 @@ def test_single_images_have_no_curves(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_maps_of_planes_are_files_of_their_own(tmp_path: Path) -> None:
     from tests import shell
-    from visionlab.heads.map_head import MaskHead
+    from visionlab.heads.mask.head import MaskHead
 
     head = MaskHead("mask", share=0.1, metrics=[], weight=1.0, activation="sigmoid")
     run = untrained.write_run(tmp_path / "run", [head], (), network="shuffle_unet", channels=1)

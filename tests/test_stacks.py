@@ -19,7 +19,7 @@ from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UserError
 from visionlab.heads.head import Head
 from visionlab.heads.instances.head import InstanceHead
-from visionlab.heads.map_head import MaskHead
+from visionlab.heads.mask.head import MaskHead
 from visionlab.inference import stacks
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_frame, predict_planes

@@ -15,7 +15,7 @@ import visionlab
 from tests import shell
 from tests.untrained import Means, labels, numbers, planes, predictor, write_run, write_samples
 from visionlab.errors import UsageError
-from visionlab.heads.map_head import MaskHead
+from visionlab.heads.mask.head import MaskHead
 from visionlab.inference import Ensemble
 from visionlab.inference.tta import Views
 

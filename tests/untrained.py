@@ -13,8 +13,9 @@ from torch import nn
 
 from visionlab import models
 from visionlab.data.preprocess import Preprocess
-from visionlab.heads.head import Head, RegressionHead
+from visionlab.heads.head import Head
 from visionlab.heads.labels.head import MultilabelHead
+from visionlab.heads.regression.head import RegressionHead
 from visionlab.inference import Prediction, load
 from visionlab.inference.checkpoint import FORMAT
 from visionlab.inference.predictor import Predictor

@@ -197,13 +197,13 @@ def predict(
     from visionlab.inference import load
     from visionlab.inference.base import check_inputs
     from visionlab.inference.image_files import predict_images
-    from visionlab.inference.objects import instance_heads
+    from visionlab.inference.objects import object_heads
     from visionlab.inference.volume_files import Options, predict_volumes
 
     merge = (tta_merge or TtaMerge.mean).value
     predictor = load(*checkpoints, device=device, tta=tta.value if tta else None, tta_merge=merge)
     check_inputs(predictor.inputs, list(found[0])[1:])
-    if instance_heads(predictor) and competition is None:
+    if object_heads(predictor) and competition is None:
         files = only_images([sample[IMAGE] for sample in found], inputs)
         views = f"{tta.value}, {merge}" if tta else None
         options = Options(axes, voxel, threshold, probabilities=probabilities, gif=gif, tta=views)

@@ -9,9 +9,9 @@ from visionlab.config import signature
 from visionlab.config.annotations import show
 from visionlab.config.ranges import AT_LEAST_0, check_choice
 from visionlab.errors import ConfigError, nearest
-from visionlab.heads import CALIBRATIONS, CELLS, HEADS, SEPARATE, THRESHOLDS, HeadEntry
+from visionlab.heads import KINDS
+from visionlab.heads.kind import Kind
 from visionlab.losses import LOSSES
-from visionlab.metrics import METRICS, WHILE_TRAINING
 from visionlab.modules import MODULES
 
 Plain = dict[str, Any]
@@ -26,7 +26,8 @@ def check_heads(plain: Plain) -> None:
     check_choice("module", plain["module"], list(MODULES))
     target = plain["data"]["_target_"]
     numbers = signature.literal(target, "targets") or {}
-    kinds = dict.fromkeys(numbers, "regression") | (signature.literal(target, "kinds") or {})
+    # Columns of numbers need not say what they are: they are of the first kind.
+    kinds = dict.fromkeys(numbers, next(iter(KINDS))) | (signature.literal(target, "kinds") or {})
     kinds |= signature.literal(target, "maps") or {}
     if not plain["heads"]:
         raise ConfigError(f"heads: expected at least one of {', '.join(kinds)}; found none")
@@ -43,65 +44,52 @@ def _check_head(name: str, head: Plain, module: str, kinds: dict[str, str]) -> N
     if name not in kinds:
         listed = ", ".join(kinds) or "none"
         raise ConfigError(f"{key}: expected a target of the data, {listed}; found '{name}'.{nearest(name, kinds)}")
-    check_choice(f"{key}.kind", head["kind"], list(HEADS))
-    entry = HEADS[head["kind"]]
+    check_choice(f"{key}.kind", head["kind"], list(KINDS))
+    kind = KINDS[head["kind"]]
     if head["kind"] != kinds[name]:
         raise ConfigError(f"{key}.kind: expected {kinds[name]}, which this target of the data is; found {head['kind']}")
-    if entry.module != module:
-        raise ConfigError(f"module: expected {entry.module} for {key}.kind={head['kind']}, found {module}")
+    if kind.module != module:
+        raise ConfigError(f"module: expected {kind.module} for {key}.kind={head['kind']}, found {module}")
     if head["activation"] is not None:
-        check_choice(f"{key}.activation", head["activation"], entry.activations)
+        check_choice(f"{key}.activation", head["activation"], kind.activations)
     if not head["metrics"]:
-        raise ConfigError(f"{key}.metrics: expected at least one of {', '.join(METRICS[head['kind']])}; found none")
+        raise ConfigError(f"{key}.metrics: expected at least one of {', '.join(kind.metrics)}; found none")
     for metric in head["metrics"]:
-        check_choice(f"{key}.metrics", metric, list(METRICS[head["kind"]]))
+        check_choice(f"{key}.metrics", metric, list(kind.metrics))
     if not AT_LEAST_0[1](head["weight"]):
         raise ConfigError(f"{key}.weight: expected {AT_LEAST_0[0]}, found {head['weight']}")
-    _check_options(key, head, entry)
-    _check_decisions(key, head)
+    _check_options(key, head, kind)
 
 
-def _check_options(key: str, head: Plain, entry: HeadEntry) -> None:
-    """Check that a head has no options of other kinds, and what heads of instances have."""
-    for options, whose in ((("thresholds", "calibration"), "labels"), (("separate", "cells"), "instances")):
-        for option in options:
-            if head[option] is not None and option not in entry.options:
-                raise ConfigError(
-                    f"{key}.{option}: only heads of {whose} have it, found it on one of kind {head['kind']}"
-                )
-    for option, choices in (("separate", SEPARATE), ("cells", CELLS)):
-        if head[option] is not None:
-            check_choice(f"{key}.{option}", head[option], choices)
-    if head["cells"] == "enclosed" and head["separate"] not in (None, "none"):
-        raise ConfigError(
-            f"{key}.separate: expected none with cells=enclosed, as walls tell the cells apart; found "
-            f"{head['separate']}"
-        )
-
-
-def _check_decisions(key: str, head: Plain) -> None:
-    """Check how thresholds and calibration of labels are found."""
-    thresholds, calibration = head["thresholds"], head["calibration"]
-    if isinstance(thresholds, int | float) and not isinstance(thresholds, bool):
-        if not 0 < thresholds < 1:
-            raise ConfigError(f"{key}.thresholds: expected a score above 0 and below 1, found {thresholds}")
-    elif thresholds is not None:
-        if not isinstance(thresholds, str):
-            names = ", ".join(THRESHOLDS)
-            raise ConfigError(f"{key}.thresholds: expected one of {names}, or a number, found {show(thresholds)}")
-        check_choice(f"{key}.thresholds", thresholds, THRESHOLDS)
-    if calibration is not None:
-        check_choice(f"{key}.calibration", calibration, CALIBRATIONS)
+def _check_options(key: str, head: Plain, own: Kind) -> None:
+    """Check that a head has no options of other kinds, and that those of its own kind are what they may be."""
+    for kind in KINDS.values():
+        for name, option in kind.options.items():
+            value = head[name]
+            if value is None:
+                continue
+            if name not in own.options:
+                raise ConfigError(f"{key}.{name}: only heads of {kind.gives} have it, found it on one of kind {own}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if option.between is not None and number:
+                low, high = option.between
+                if not low < value < high:
+                    raise ConfigError(f"{key}.{name}: expected a score above {low:g} and below {high:g}, found {value}")
+            elif option.between is not None and not isinstance(value, str):
+                names = ", ".join(option.choices)
+                raise ConfigError(f"{key}.{name}: expected one of {names}, or a number, found {show(value)}")
+            else:
+                check_choice(f"{key}.{name}", value, option.choices)
+    own.check(key, head)
 
 
 def _check_monitor(plain: Plain) -> None:
     monitor, mode = plain["monitor"], plain["mode"]
     names = {
-        f"val/{head}/{metric}": METRICS[entry["kind"]][metric].better
+        f"val/{head}/{metric}": KINDS[entry["kind"]].metrics[metric].better
         for head, entry in plain["heads"].items()
         for metric in entry["metrics"]
-        # Objects are found once training is done.
-        if entry["kind"] != "instances" or metric in WHILE_TRAINING
+        if metric in KINDS[entry["kind"]].while_training
     }
     check_choice("monitor", monitor, ["val/loss", *names])
     better = names.get(monitor, "min")
@@ -136,7 +124,7 @@ def check_losses(plain: Plain) -> None:
     for name, head in plain["heads"].items():
         for key, node in list(own_losses(plain, name)) or [("loss", plain["loss"])]:
             _check_pair(key, node["_target_"], name, head, side)
-            if node.get("class_weights", "none") != "none" and head["kind"] != "multilabel":
+            if node.get("class_weights", "none") != "none" and not KINDS[head["kind"]].classes:
                 raise ConfigError(
                     f"{key}.class_weights: only labels have classes to weigh, heads.{name} is of kind {head['kind']}"
                 )
@@ -157,20 +145,16 @@ def check_losses(plain: Plain) -> None:
 def _check_pair(key: str, target: str, name: str, head: Plain, side: int) -> None:
     if target not in LOSSES:
         raise ConfigError(f"{key}._target_: expected one of {', '.join(LOSSES)}; found '{target}'")
-    loss, kind = LOSSES[target], head["kind"]
+    loss, kind = LOSSES[target], KINDS[head["kind"]]
     short = target.rpartition(".")[2]
-    activation = head["activation"] or HEADS[kind].activations[0]
-    if loss.dense and not HEADS[kind].dense:
-        gives, instead = ("labels", "bce or focal") if kind == "multilabel" else ("numbers", "l1, mse or huber")
-        raise ConfigError(f"{key}: {short} compares maps, but heads.{name} gives {gives}; choose {instead}")
-    if kind == "multilabel" and target.endswith((".l1", ".huber")):
-        raise ConfigError(
-            f"{key}: {short} is smallest where a class that is mostly absent is never given (its median is 0); choose "
-            f"bce, focal or asymmetric for heads.{name}"
-        )
-    if loss.labels and kind != "multilabel":
+    activation = head["activation"] or kind.activations[0]
+    if loss.dense and not kind.dense:
+        raise ConfigError(f"{key}: {short} compares maps, but heads.{name} gives {kind.gives}; choose {kind.losses}")
+    if target in kind.unsuited:
+        raise ConfigError(f"{key}: {short} {kind.unsuited[target]}; choose {kind.losses} for heads.{name}")
+    if loss.labels and not kind.classes:
         raise ConfigError(f"{key}: {short} is for labels of whole images, but heads.{name} is of kind {kind}")
-    if loss.takes != "values" and kind not in ("mask", "instances", "multilabel"):
+    if loss.takes != "values" and not kind.binary:
         raise ConfigError(
             f"{key}: {short} needs targets of 0 and 1, but those of heads.{name} (kind {kind}) are numbers of any "
             "size, on which it diverges; choose l1, mse, l1_msssim, ... for it, e.g. heads."

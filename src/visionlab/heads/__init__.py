@@ -1,60 +1,44 @@
-"""Kinds of heads by the names that configurations use. Importing this does not import torch."""
+"""Kinds of heads by the names that configurations use. Importing this does not import torch.
+
+A kind is a folder: ``__init__.py`` says what is known of it without torch (:class:`visionlab.heads.kind.Kind`),
+``head.py`` has its loss, its values and what is fitted, ``target.py`` what it asks of the data. With one line below it
+is known everywhere.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
+from visionlab.heads.kind import Kind
 
-@dataclass(frozen=True)
-class HeadEntry:
-    """A kind of head.
+if TYPE_CHECKING:
+    from visionlab.heads.head import Head
 
-    Attributes:
-        target: dotted name of the class.
-        module: name of the LightningModule that trains it.
-        activations: what may stand between the network and the decoded values; the first is the default.
-        options: keys of a head's configuration that only heads of this kind have -> their defaults.
-    """
-
-    target: str
-    module: str
-    activations: tuple[str, ...]
-    options: dict[str, object] = field(default_factory=dict)
-
-    @property
-    def dense(self) -> bool:
-        """Whether it is of a network that gives a map an image."""
-        return self.module == "dense"
-
-
-SEPARATE = ("none", "boundary", "distance")
-"""How touching instances are told apart, see :class:`visionlab.heads.instances.head.InstanceHead`."""
-CELLS = ("filled", "enclosed")
-"""Whether instances are the foreground or what it encloses."""
-THRESHOLDS = ("f1", "ratio", "shrunken")
-"""How the thresholds of labels can be found, see :func:`visionlab.metrics.thresholds.fit_thresholds`."""
-CALIBRATIONS = ("none", "temperature", "platt")
-"""How scores of labels can be calibrated, see :func:`visionlab.metrics.calibration.fit_calibration`."""
-
-HEADS = {
-    "regression": HeadEntry("visionlab.heads.head.RegressionHead", "regressor", ("none", "nonnegative")),
-    "mask": HeadEntry("visionlab.heads.map_head.MaskHead", "dense", ("sigmoid", "none")),
-    "depth": HeadEntry("visionlab.heads.map_head.DepthHead", "dense", ("none", "sigmoid")),
-    "instances": HeadEntry(
-        "visionlab.heads.instances.head.InstanceHead",
-        "dense",
-        ("sigmoid",),
-        {"separate": "none", "cells": "filled"},
-    ),
-    "multilabel": HeadEntry(
-        "visionlab.heads.labels.head.MultilabelHead",
-        "multilabel",
-        ("sigmoid",),
-        {"thresholds": "shrunken", "calibration": "none"},
-    ),
+_FOLDERS = {
+    "regression": "visionlab.heads.regression",
+    "mask": "visionlab.heads.mask",
+    "depth": "visionlab.heads.depth",
+    "instances": "visionlab.heads.instances",
+    "multilabel": "visionlab.heads.labels",
 }
 
+KINDS: dict[str, Kind] = {name: import_module(folder).KIND for name, folder in _FOLDERS.items()}
+"""Name of a kind -> the kind."""
 
-def instance_channels(name: str, separate: str) -> tuple[str, ...]:
-    """Return the names of the channels of a head of instances."""
-    return (name,) if separate == "none" else (name, f"{name}_{separate}")
+
+def load(dotted: str) -> Any:
+    """Return what a dotted name of a :class:`Kind` names: a module, or something in one."""
+    module, _, name = dotted.rpartition(".")
+    found = import_module(module)
+    return getattr(found, name) if hasattr(found, name) else import_module(dotted)
+
+
+def head_class(kind: str) -> type[Head]:
+    """Return the class of heads of this kind.
+
+    Raises:
+        KeyError: there is none.
+    """
+    found: type[Head] = load(KINDS[kind].head)
+    return found

@@ -1,24 +1,71 @@
-"""Heads: a named slice of the network's channels, with its loss, its scale and its metrics. Pure torch."""
+"""Heads: a named slice of the network's channels, with its loss, its values, its metrics and its files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from visionlab.losses.mixed import terms
-from visionlab.metrics.summary import measure
+from visionlab.errors import UsageError
+from visionlab.heads.kind import Kind, Metrics
+from visionlab.metrics.summary import entry
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from visionlab.data.frames import Frame
     from visionlab.data.module import ImageDataModule
 
 Loss = Callable[..., torch.Tensor]
 Array = np.ndarray[Any, Any]
+Types = type | tuple[type, ...]
+
+NUMBER = (int, float)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A split of the data, and what a model says of it for one head.
+
+    Attributes:
+        groups: of the N samples.
+        model: N x S rows (:meth:`Head.rows`) of the model's predictions; of heads ``by_time_point`` there are none.
+        baseline: the same of the baseline's.
+        fitted_on: whether it is the split that :meth:`Head.fit` is given.
+        samples: row of the data's table -> number of the sample, 0..N-1.
+        times: names of the time points that the samples are of, each once.
+        frames: yields these time points, as they are on disk; all, or those named.
+        maps: a time point -> decoded maps of its slices, Z x K x H x W.
+    """
+
+    groups: Sequence[str]
+    model: Array
+    baseline: Array
+    fitted_on: bool = False
+    samples: Mapping[int, int] = field(default_factory=dict)
+    times: Sequence[str] = ()
+    frames: Callable[[Collection[str] | None], Iterator[Frame]] = lambda only: iter(())
+    maps: Callable[[Frame], Array] = lambda frame: np.empty(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What metrics and tables are made of.
+
+    Attributes:
+        model: N x S' rows of the model's predictions, as decided.
+        baseline: the same of the baseline's.
+        tables: name -> a table of its own beside that of the samples, e.g. of classes.
+    """
+
+    model: Array
+    baseline: Array
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
 class Head(nn.Module):
@@ -28,16 +75,20 @@ class Head(nn.Module):
         name: of the head and its target.
         columns: names of its channels; their count is K.
         unit: of the decoded values; empty if they have none.
-        metrics: names from :data:`visionlab.metrics.METRICS` of the head's kind.
+        metrics: names from the kind's ``metrics``.
         weight: factor of its loss in the sum over heads.
-        activation: between the network and the decoded values, one of ``ACTIVATIONS``.
+        activation: between the network and the decoded values, one of the kind's ``activations``.
     """
 
-    kind: ClassVar[str]
+    kind: ClassVar[Kind]
     # Whether something (thresholds) is fitted on the validation split once training is done.
     fits: ClassVar[bool] = False
-    # Whether it is judged on whole time points as they are on disk, not on the loader's samples.
-    whole: ClassVar[bool] = False
+    # Whether it is evaluated, and predicts, whole time points as they are on disk, not the loader's samples.
+    by_time_point: ClassVar[bool] = False
+    # What its description holds beside that of every head: key -> type.
+    own_spec: ClassVar[dict[str, Types]] = {}
+    # Of several heads of maps, that with the largest is drawn over the image; 0: it is never drawn.
+    overlay_rank: ClassVar[int] = 0
 
     def __init__(
         self,
@@ -57,20 +108,27 @@ class Head(nn.Module):
     def channels(self) -> int:
         return len(self.columns)
 
+    # From data, configuration and checkpoint --------------------------------------------------------------------
+
     @classmethod
-    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Head:
+    def columns_of(cls, name: str, data: ImageDataModule, options: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the names of its channels, before the data is set up; ``options`` are those of its kind."""
+        return tuple(data.targets[name])
+
+    @classmethod
+    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
         """Return the head for a target, scaled by the training split; ``options`` as in the configuration."""
         raise NotImplementedError
 
     @classmethod
-    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Head:
+    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
         """Rebuild from :meth:`spec`; the buffers come with the weights."""
         raise NotImplementedError
 
     def spec(self) -> dict[str, Any]:
         """Return all but the buffers as plain data, for the checkpoint."""
         return {
-            "kind": self.kind,
+            "kind": self.kind.name,
             "columns": list(self.columns),
             "unit": self.unit,
             "metrics": list(self.metrics),
@@ -78,9 +136,35 @@ class Head(nn.Module):
             "activation": self.activation,
         }
 
+    @classmethod
+    def check_spec(cls, name: str, spec: Mapping[str, Any]) -> None:
+        """Check plain data that claims to be a :meth:`spec` of this kind.
+
+        Raises:
+            ValueError: naming the key (``heads.<name>.<key>``), what was expected and what found.
+        """
+        key = f"heads.{name}"
+        types: dict[str, Types] = {"columns": list, "unit": str, "metrics": list, "weight": NUMBER, "activation": str}
+        for part, wanted in {**types, **cls.own_spec}.items():
+            value = spec.get(part)
+            right = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
+            names = " or ".join(k.__name__ for k in (wanted if isinstance(wanted, tuple) else (wanted,)))
+            expect(right, f"{key}.{part}", names, value)
+        expect_one(spec["activation"], f"{key}.activation", cls.kind.activations)
+        expect(all(isinstance(c, str) for c in spec["columns"]), f"{key}.columns", "names", spec["columns"])
+        known = all(isinstance(metric, str) and metric in cls.kind.metrics for metric in spec["metrics"])
+        expect(known, f"{key}.metrics", f"some of {', '.join(cls.kind.metrics)}", spec["metrics"])
+
     def describe(self) -> dict[str, Any]:
-        """Return what metrics and reports are told of the head."""
-        return {"kind": self.kind, "columns": list(self.columns), "unit": self.unit, "metrics": list(self.metrics)}
+        """Return what ``run.json`` and reports are told of the head."""
+        return {
+            "kind": self.kind.name,
+            "columns": list(self.columns),
+            "unit": self.unit,
+            "metrics": list(self.metrics),
+        }
+
+    # Training ---------------------------------------------------------------------------------------------------
 
     def prepare(self, function: Loss) -> None:
         """Tell a loss what it has to know of the training split."""
@@ -93,7 +177,7 @@ class Head(nn.Module):
         """Return raw channels in the user's units."""
         raise NotImplementedError
 
-    def mean_like(self, target: torch.Tensor) -> torch.Tensor:
+    def baseline(self, target: torch.Tensor) -> torch.Tensor:
         """Return the decoded values of the baseline: always the mean over the training split."""
         raise NotImplementedError
 
@@ -101,121 +185,158 @@ class Head(nn.Module):
         """Return one row a sample, B x S, from which the metrics of any set of samples can be computed."""
         raise NotImplementedError
 
-    def fit(self, rows: Array) -> None:
-        """Fit, from the rows of the validation split, what is fitted once training is done; see ``fits``."""
+    def measure(self, rows: Array) -> dict[str, float]:
+        """Return the metrics that are known while training of the :meth:`rows` of all samples, in the user's units."""
+        return self.values_of(self.metrics, rows)
 
-    def judge(self, rows: Array, groups: Sequence[str] | None = None) -> Array:
-        """Return the rows that metrics and tables are made of, from those of :meth:`rows`.
+    # After training ---------------------------------------------------------------------------------------------
 
-        Args:
-            rows: of N samples.
-            groups: N names, if these are the samples that :meth:`fit` was given: what was fitted on a sample must not
-                judge it.
+    def fit(self, split: Split) -> None:
+        """Fit on the validation split what is fitted once training is done; see ``fits``."""
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """Return what metrics and tables of a split are made of."""
+        return Evaluation(split.model, split.baseline)
+
+    def summarise(self, found: Evaluation, groups: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return {metric: value, interval, baseline, ...}, see :func:`visionlab.metrics.summary.entry`.
+
+        Raises:
+            DataError: a true value is missing.
         """
-        return rows
-
-    def judge_baseline(self, rows: Array) -> Array:
-        """Return the same of the baseline's rows."""
-        return rows
+        return {
+            name: entry(metric, self.arrays(found.model), self.arrays(found.baseline), groups, self.unit)
+            for name, metric in self.each_metric().items()
+        }
 
     def table(self, rows: Array) -> dict[str, Array]:
-        """Return the columns of the predictions' table, N values each, from the judged rows of N samples."""
+        """Return the columns of the predictions' table, N values each, from the evaluated rows of N samples."""
         raise NotImplementedError
 
-    def details(self, rows: Array, groups: Sequence[str]) -> pd.DataFrame | None:
-        """Return a table of its own for each class of a head of classes, from judged rows and the samples' groups."""
-        return None
+    def each_metric(self) -> Metrics:
+        """Return {name: metric} of what it is measured by."""
+        return {name: self.kind.metrics[name] for name in self.metrics}
+
+    def arrays(self, rows: Array) -> tuple[Array, ...]:
+        """Return what its metrics take, of evaluated rows."""
+        return (rows,)
+
+    def values_of(self, metrics: Sequence[str], rows: Array) -> dict[str, float]:
+        """Return the values of these metrics of evaluated rows."""
+        return {name: metric(*self.arrays(rows)) for name, metric in self.each_metric().items() if name in metrics}
+
+    # Predictions ------------------------------------------------------------------------------------------------
 
     def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
         """Return {name: value and unit} of one image's decoded values, for a table of predictions."""
         raise NotImplementedError
 
-    def measure(self, rows: Array) -> dict[str, float]:
-        """Return each metric of the rows of all samples, in the user's units."""
-        return measure(self.kind, self.metrics, rows, self.describe())
+    def map(self, decoded: Array) -> Array | None:
+        """Return the map, H x W, of one image's decoded values, K x H x W; None of heads without."""
+        return None
+
+    def decided(self, decoded: Array) -> tuple[str, ...] | None:
+        """Return the classes of one image by its decoded values; None of heads that have no classes."""
+        return None
+
+    @property
+    def class_numbers(self) -> dict[str, int]:
+        """Return {class: its number in the data set}; empty of heads that have no classes."""
+        return {}
+
+    def nearest_class(self, values: Mapping[str, float]) -> tuple[str, ...]:
+        """Return the one class that comes nearest to being decided, by the predicted values of an image, if any."""
+        return ()
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """Return the names of those of its values that make curves over the time points of a series."""
+        return ()
+
+    def warnings(self) -> list[str]:
+        """Return, in words, what somebody who predicts with it should know: what was never fitted, for one."""
+        return []
+
+    # Files of maps ----------------------------------------------------------------------------------------------
+
+    def about_files(self, tif: bool) -> dict[str, Any] | None:
+        """Return, as plain data, what the values in the files of :meth:`write` mean; None if it writes none.
+
+        Args:
+            tif: whether numbers are to be written as float TIFF, not as 16-bit PNG.
+        """
+        return None
+
+    def write(self, shown: Array, path: Path, tif: bool) -> None:
+        """Write the map of one image, see :meth:`map`, to ``path`` with a suffix added."""
+        raise NotImplementedError
+
+    def overlay(self, image: Array, shown: Array) -> Array:
+        """Return an image, H x W x 3 of 0..1, with a map, H x W, drawn over it; see ``overlay_rank``."""
+        raise NotImplementedError
+
+    # Objects of whole time points, of heads ``by_time_point`` -----------------------------------------------------
+
+    def settings(self, threshold: float | None = None) -> Any:
+        """Return what objects are found with, and say it; ``threshold`` stands in place of that which was fitted."""
+        raise NotImplementedError
+
+    def find(self, maps: Array, settings: Any) -> Array:
+        """Return the objects of a plane, H x W int32 (0 between them), of its decoded maps, K x H x W."""
+        raise NotImplementedError
+
+    def link(self, labels: Array, settings: Any) -> Array:
+        """Return the objects of a volume, Z x H x W, of those of its planes."""
+        raise NotImplementedError
+
+    def objects(self, labels: Array, image: Array, voxel: tuple[float | None, ...], *, volume: bool) -> pd.DataFrame:
+        """Return a row for each object of a time point, Z x H x W; see the kind's own method for the columns."""
+        raise NotImplementedError
+
+    # Several models ---------------------------------------------------------------------------------------------
+
+    def averaged(self, decoded: Array) -> Array:
+        """Return what of the decoded values of an image is averaged over models, in the same shape."""
+        return decoded
+
+    def refuse_unlike(self, other: Head, name: str, other_name: str) -> None:
+        """Refuse a head of the same name, of another model, that does not say the same thing.
+
+        Args:
+            other: of another model.
+            name, other_name: of this model and of that.
+
+        Raises:
+            UsageError: another kind, another unit, ...
+        """
+        for what, one, two in (("kind", self.kind, other.kind), ("unit", self.unit, other.unit)):
+            if one != two:
+                raise UsageError(
+                    f"{other_name}: its head {self.name} has the {what} '{two}', that of {name} '{one}'; expected runs "
+                    "that predict the same quantities"
+                )
+
+    @classmethod
+    def merge(cls, heads: Sequence[Self]) -> Head:
+        """Return the head that stands for these, of several models, which :meth:`refuse_unlike` has nothing against."""
+        columns = list(dict.fromkeys(column for head in heads for column in head.columns))
+        return cls.from_spec(heads[0].name, {**heads[0].spec(), "columns": columns})
 
 
-class RegressionHead(Head):
-    """One or several numbers an image, learnt on a standardised scale and given back in the user's units.
+def expect(right: bool, key: str, expected: str, found: Any) -> None:
+    """Refuse plain data that is not as it should be.
 
-    Args:
-        name, columns, unit, metrics, weight: see :class:`Head`.
-        mean, std: of each column over the training split, in the user's units.
-        step: usual distance of neighbouring values, the margin for ``sign_accuracy``; None if unknown.
-        activation: ``none``, or ``nonnegative`` for counts and the like: decoded values below 0 become 0. The loss sees
-            the network's own values: beyond the end of the scale an error must still show the way back.
+    Raises:
+        ValueError: naming the key.
     """
+    if not right:
+        raise ValueError(f"{key}: expected {expected}, found {str(found)[:80]}")
 
-    kind: ClassVar[str] = "regression"
 
-    mean: torch.Tensor
-    std: torch.Tensor
+def expect_one(value: Any, key: str, choices: Collection[Any]) -> None:
+    """Refuse plain data that is none of the choices.
 
-    def __init__(
-        self,
-        name: str,
-        columns: Sequence[str],
-        *,
-        mean: Sequence[float],
-        std: Sequence[float],
-        unit: str = "",
-        step: float | None = None,
-        metrics: Sequence[str] = ("mae",),
-        weight: float = 1.0,
-        activation: str = "none",
-    ) -> None:
-        super().__init__(name, columns, unit=unit, metrics=metrics, weight=weight, activation=activation)
-        self.step = step
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
-
-    @classmethod
-    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> RegressionHead:
-        mean, std = data.scale(name)
-        return cls(name, data.targets[name], mean=mean, std=std, step=data.step(name), **options)
-
-    @classmethod
-    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> RegressionHead:
-        count = len(spec["columns"])
-        return cls(
-            name,
-            spec["columns"],
-            mean=[0.0] * count,
-            std=[1.0] * count,
-            unit=spec["unit"],
-            step=spec["step"],
-            metrics=spec["metrics"],
-            weight=spec["weight"],
-            activation=spec["activation"],
-        )
-
-    def spec(self) -> dict[str, Any]:
-        return {**super().spec(), "step": self.step}
-
-    def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "step": self.step, "margin": self.step}
-
-    def loss(self, raw: torch.Tensor, target: torch.Tensor, function: Loss) -> torch.Tensor:
-        """Return the loss, on the standardised scale, of raw channels (B, K) for targets (B, K)."""
-        scaled = (target.to(raw.dtype) - self.mean) / self.std
-        return torch.stack([weight * term(raw, scaled) for weight, term in terms(function)]).sum()
-
-    def decode(self, raw: torch.Tensor) -> torch.Tensor:
-        values = raw * self.std + self.mean
-        return values.clamp_min(0) if self.activation == "nonnegative" else values
-
-    def mean_like(self, target: torch.Tensor) -> torch.Tensor:
-        return self.mean.to(target).expand_as(target)
-
-    def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Return the true and then the predicted values, B x 2K."""
-        return torch.cat([target.to(decoded.dtype), decoded], dim=1)
-
-    def table(self, rows: Array) -> dict[str, Array]:
-        named = {}
-        for k, column in enumerate(self.columns):
-            named[f"{column}_true"], named[f"{column}_pred"] = rows[:, k], rows[:, self.channels + k]
-        return named
-
-    def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
-        return {column: (value, self.unit) for column, value in zip(self.columns, decoded.tolist(), strict=True)}
+    Raises:
+        ValueError: naming the key.
+    """
+    expect(value in choices, key, f"one of {', '.join(map(str, choices))}", value)

@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from visionlab.data.channels import Channels
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import IMAGE
-from visionlab.heads import HEADS
 from visionlab.heads.head import Head
-from visionlab.heads.labels.head import MultilabelHead
 from visionlab.inference.prediction import Array, Prediction, Source, Sources
 
 if TYPE_CHECKING:
@@ -144,17 +142,17 @@ def to_prediction(heads: Iterable[Head], found: Mapping[str, Array], path: str |
 
     Args:
         heads: what was predicted.
-        found: head -> K decoded values, or a map in the size of the image, H x W or K x H x W.
+        found: head -> K decoded values, or maps in the size of the image, K x H x W.
         path: of the image.
     """
     values, units, maps, decided = {}, {}, {}, {}
     for head in heads:
         decoded = found[head.name]
-        if HEADS[head.kind].dense:
-            # Of several channels the first is the foreground.
-            maps[head.name], units[head.name] = decoded if decoded.ndim == 2 else decoded[0], head.unit
-        if isinstance(head, MultilabelHead):
-            decided[head.name] = head.labels(decoded)
+        shown, classes = head.map(decoded), head.decided(decoded)
+        if shown is not None:
+            maps[head.name], units[head.name] = shown, head.unit
+        if classes is not None:
+            decided[head.name] = classes
         for name, (value, unit) in head.values(decoded).items():
             values[name], units[name] = value, unit
     return Prediction(values, units, path, maps, decided)

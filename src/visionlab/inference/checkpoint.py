@@ -14,9 +14,9 @@ from visionlab.config.schema import FITS
 from visionlab.data.channels import parse
 from visionlab.errors import ConfigError, DataError, UserError
 from visionlab.files import IMAGE
-from visionlab.heads import CALIBRATIONS, CELLS, HEADS, SEPARATE, THRESHOLDS, instance_channels
+from visionlab.heads import KINDS, head_class
+from visionlab.heads.head import expect
 from visionlab.io.images import MAX_VALUES
-from visionlab.metrics import METRICS
 from visionlab.modules.task_model import TaskModel
 
 # Raised when what a checkpoint holds changes so that older code cannot read it.
@@ -25,14 +25,11 @@ FORMAT = 2
 SCALES = ("dtype", "percentile")
 # Planes on each side that a network may see beside its own.
 MAX_NEIGHBOURS = 32
-# Numbers of classes in a data set stay below; those up to the largest may be listed.
-MAX_CLASSES = 100_000
 
 # Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
 ORIGIN = ("pretrained", "weights", "freeze")
 
 _Kinds = type | tuple[type, ...]
-_NUMBER = (int, float)
 # What a description holds: dotted key -> type. Keys that later versions add are left alone.
 _DESCRIPTION: dict[str, _Kinds] = {
     "task": str,
@@ -52,20 +49,6 @@ _DESCRIPTION: dict[str, _Kinds] = {
     "data.name": str,
     "data.synthetic": bool,
     "data.fingerprint": str,
-}
-_HEAD: dict[str, _Kinds] = {
-    "kind": str,
-    "columns": list,
-    "unit": str,
-    "metrics": list,
-    "weight": _NUMBER,
-    "activation": str,
-}
-# What heads of one kind hold beside.
-_OF_KIND: dict[str, dict[str, _Kinds]] = {
-    "regression": {"step": (*_NUMBER, type(None))},
-    "instances": {"separate": str, "cells": str, "dimensions": int},
-    "multilabel": {"ids": list, "thresholds": (str, *_NUMBER), "calibration": str},
 }
 
 
@@ -153,41 +136,41 @@ def _check_description(description: dict[str, Any]) -> None:
     _check_types(description, _DESCRIPTION, "")
     for key in ("network.in_channels", "network.out_channels", "preprocess.height", "preprocess.width"):
         value = _select(description, key)
-        _expect(0 < value <= MAX_VALUES, key, f"a number from 1 to {MAX_VALUES}", value)
+        expect(0 < value <= MAX_VALUES, key, f"a number from 1 to {MAX_VALUES}", value)
     network, preprocess, heads = description["network"], description["preprocess"], description["heads"]
     origin = [name for name in ORIGIN if name in network["options"]]
-    _expect(not origin, "network.options", "what the network is, not where weights come from", origin)
+    expect(not origin, "network.options", "what the network is, not where weights come from", origin)
     inputs = description["inputs"]
     named = all(isinstance(name, str) for name in inputs) and inputs[:1] == [IMAGE] and len(set(inputs)) == len(inputs)
-    _expect(named, "inputs", f"different names, the first {IMAGE}", inputs)
+    expect(named, "inputs", f"different names, the first {IMAGE}", inputs)
     # Earlier versions knew only images of one file.
     stains = description.setdefault("channels", [])
     right = isinstance(stains, list) and all(isinstance(item, str) for item in stains)
-    _expect(right, "channels", "names of the files that hold a channel each", stains)
+    expect(right, "channels", "names of the files that hold a channel each", stains)
     if right and stains:
         try:
             parse(stains)
         except ConfigError as error:
             raise ValueError(f"channels: {error}") from error
-    _expect(len(stains) in (0, preprocess["channels"]), "channels", f"{preprocess['channels']} or none", stains)
+    expect(len(stains) in (0, preprocess["channels"]), "channels", f"{preprocess['channels']} or none", stains)
     # Earlier versions saw each image by itself.
     neighbours = description.setdefault("neighbours", 0)
     right = isinstance(neighbours, int) and not isinstance(neighbours, bool) and 0 <= neighbours <= MAX_NEIGHBOURS
-    _expect(right, "neighbours", f"a number from 0 to {MAX_NEIGHBOURS}", neighbours)
+    expect(right, "neighbours", f"a number from 0 to {MAX_NEIGHBOURS}", neighbours)
     scale = preprocess.setdefault("scale", "dtype")
-    _expect(scale in SCALES, "preprocess.scale", f"one of {', '.join(SCALES)}", scale)
+    expect(scale in SCALES, "preprocess.scale", f"one of {', '.join(SCALES)}", scale)
     found = preprocess["channels"] * len(inputs) * (2 * neighbours + 1)
-    _expect(found == network["in_channels"], "preprocess.channels", "as many as the network takes", found)
+    expect(found == network["in_channels"], "preprocess.channels", "as many as the network takes", found)
     values = preprocess["channels"] * preprocess["height"] * preprocess["width"]
-    _expect(values <= MAX_VALUES, "preprocess", f"images of at most {MAX_VALUES} values", values)
-    _expect(preprocess["fit"] in FITS, "preprocess.fit", f"one of {', '.join(FITS)}", preprocess["fit"])
+    expect(values <= MAX_VALUES, "preprocess", f"images of at most {MAX_VALUES} values", values)
+    expect(preprocess["fit"] in FITS, "preprocess.fit", f"one of {', '.join(FITS)}", preprocess["fit"])
     dtypes = ("uint8", "uint16", "float32")
-    _expect(preprocess["dtype"] in dtypes, "preprocess.dtype", f"one of {', '.join(dtypes)}", preprocess["dtype"])
+    expect(preprocess["dtype"] in dtypes, "preprocess.dtype", f"one of {', '.join(dtypes)}", preprocess["dtype"])
     modes = ("dataset", "image")
-    _expect(description["normalize"] in modes, "normalize", f"one of {', '.join(modes)}", description["normalize"])
+    expect(description["normalize"] in modes, "normalize", f"one of {', '.join(modes)}", description["normalize"])
     columns = _check_heads(heads)
     several = "as many different columns as the network has channels out"
-    _expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)
+    expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)
 
 
 def _check_heads(heads: dict[str, Any]) -> list[str]:
@@ -195,48 +178,14 @@ def _check_heads(heads: dict[str, Any]) -> list[str]:
     columns: list[str] = []
     for name, head in heads.items():
         key = f"heads.{name}"
-        _expect(isinstance(head, dict), key, "a mapping", head)
+        expect(isinstance(head, dict), key, "a mapping", head)
         # It becomes the name of a folder of predictions.
-        _expect(isinstance(name, str) and name.isidentifier(), "heads", "names of letters, digits and _", name)
-        _check_types(head, _HEAD, f"{key}.")
-        _expect(head["kind"] in HEADS, f"{key}.kind", f"one of {', '.join(HEADS)}", head["kind"])
-        _check_types(head, _OF_KIND.get(head["kind"], {}), f"{key}.")
-        activations = HEADS[head["kind"]].activations
-        right = head["activation"] in activations
-        _expect(right, f"{key}.activation", f"one of {', '.join(activations)}", head["activation"])
-        _expect(all(isinstance(c, str) for c in head["columns"]), f"{key}.columns", "names", head["columns"])
-        if head["kind"] == "instances":
-            _check_instances(name, head, key)
-        elif HEADS[head["kind"]].dense:
-            _expect(head["columns"] == [name], f"{key}.columns", f"['{name}'], one map", head["columns"])
-        if "ids" in _OF_KIND.get(head["kind"], {}):
-            _check_labels(head, key)
-        metrics = METRICS[head["kind"]]
-        known = all(isinstance(name, str) and name in metrics for name in head["metrics"])
-        _expect(known, f"{key}.metrics", f"some of {', '.join(metrics)}", head["metrics"])
+        expect(isinstance(name, str) and name.isidentifier(), "heads", "names of letters, digits and _", name)
+        known = isinstance(head.get("kind"), str) and head["kind"] in KINDS
+        expect(known, f"{key}.kind", f"one of {', '.join(KINDS)}", head.get("kind"))
+        head_class(head["kind"]).check_spec(name, head)
         columns += head["columns"]
     return columns
-
-
-def _check_instances(name: str, head: dict[str, Any], key: str) -> None:
-    """Check what only heads of instances hold."""
-    for option, choices in (("separate", SEPARATE), ("cells", CELLS), ("dimensions", (2, 3))):
-        listed = ", ".join(map(str, choices))
-        _expect(head[option] in choices, f"{key}.{option}", f"one of {listed}", head[option])
-    channels = list(instance_channels(name, head["separate"]))
-    _expect(head["columns"] == channels, f"{key}.columns", f"{channels}", head["columns"])
-
-
-def _check_labels(head: dict[str, Any], key: str) -> None:
-    """Check what only heads of labels hold."""
-    ids, method = head["ids"], head["thresholds"]
-    _expect(bool(ids), f"{key}.columns", "at least one class", ids)
-    numbers = all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < MAX_CLASSES for item in ids)
-    right = numbers and len(set(ids)) == len(ids) == len(head["columns"])
-    _expect(right, f"{key}.ids", f"a different number from 0 to {MAX_CLASSES - 1} for each column", ids)
-    _expect(not isinstance(method, str) or method in THRESHOLDS, f"{key}.thresholds", ", ".join(THRESHOLDS), method)
-    right = head["calibration"] in CALIBRATIONS
-    _expect(right, f"{key}.calibration", f"one of {', '.join(CALIBRATIONS)}", head["calibration"])
 
 
 def _check_types(node: dict[str, Any], kinds: dict[str, _Kinds], where: str) -> None:
@@ -244,7 +193,7 @@ def _check_types(node: dict[str, Any], kinds: dict[str, _Kinds], where: str) -> 
         value = _select(node, key)
         right = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
         names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        _expect(right, where + key, names, value)
+        expect(right, where + key, names, value)
 
 
 def _select(node: Any, key: str) -> Any:
@@ -253,18 +202,11 @@ def _select(node: Any, key: str) -> Any:
     return node
 
 
-def _expect(right: bool, key: str, expected: str, found: Any) -> None:
-    if not right:
-        raise ValueError(f"{key}: expected {expected}, found {str(found)[:80]}")
-
-
 def _check_weights(weights: Any, size: int) -> None:
     """Check that the weights are tensors by name, and no larger than the file: strides can make much of little."""
     named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
-    _expect(
-        named and all(isinstance(t, torch.Tensor) for t in weights.values()), "weights", "tensors by name", "others"
-    )
-    _expect(
+    expect(named and all(isinstance(t, torch.Tensor) for t in weights.values()), "weights", "tensors by name", "others")
+    expect(
         sum(t.numel() * t.element_size() for t in weights.values()) <= size, "weights", f"at most {size} bytes", "more"
     )
 
@@ -273,8 +215,8 @@ def _check_kinds(network: str, heads: dict[str, Any]) -> None:
     """Check that a network of vectors has heads of vectors, and one of maps heads of maps."""
     kind = models.lookup(network).kind
     for name, head in heads.items():
-        right = HEADS[head["kind"]].dense == (kind == "dense")
-        _expect(right, f"heads.{name}.kind", f"one for a network of kind '{kind}'", head["kind"])
+        right = KINDS[head["kind"]].dense == (kind == "dense")
+        expect(right, f"heads.{name}.kind", f"one for a network of kind '{kind}'", head["kind"])
 
 
 def _compare(expected: dict[str, Any], found: dict[str, Any]) -> None:
@@ -291,7 +233,7 @@ def _check_numbers(of_heads: dict[str, torch.Tensor]) -> None:
     """Check what heads scale, calibrate and decide by; a class without a threshold has NaN there."""
     for name, values in of_heads.items():
         finite = values.nan_to_num(0, torch.inf, -torch.inf) if name.endswith(".thresholds") else values
-        _expect(bool(finite.isfinite().all()), f"heads.{name}", "finite numbers", values.tolist())
+        expect(bool(finite.isfinite().all()), f"heads.{name}", "finite numbers", values.tolist())
 
 
 def _shape(tensors: dict[str, Any], name: str) -> str:

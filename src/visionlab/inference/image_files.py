@@ -10,7 +10,7 @@ from visionlab.console import progress
 from visionlab.files import IMAGE
 from visionlab.inference.base import BasePredictor
 from visionlab.inference.files import output_names, say_failed, write_predictions
-from visionlab.inference.labels import LabelTable, say_thresholds
+from visionlab.inference.labels import LabelTable, say_warnings
 from visionlab.inference.maps import MapWriter
 from visionlab.inference.population import Curves
 from visionlab.inference.prediction import Prediction
@@ -48,7 +48,7 @@ def predict_images(
     files = [sample[IMAGE] for sample in samples]
     if competition is not None:
         competition.begin(predictor, samples)
-    say_thresholds(predictor)
+    say_warnings(predictor)
     names = dict(zip(map(str, files), output_names(files), strict=True))
     labels, curves = LabelTable(predictor, out), Curves(predictor, moments, out)
     writers: list[Callable[[Prediction], None]] = [MapWriter(predictor.heads, names, out, depth_format), labels, curves]

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from visionlab.console import LOG
 from visionlab.errors import UsageError, UserError
 from visionlab.files import write_text
@@ -20,7 +18,7 @@ from visionlab.inference.files import printable
 from visionlab.inference.stained import sample_id
 
 if TYPE_CHECKING:
-    from visionlab.heads.labels.head import MultilabelHead
+    from visionlab.heads.head import Head
     from visionlab.inference.base import BasePredictor
     from visionlab.inference.prediction import Prediction
 
@@ -64,37 +62,21 @@ class LabelTable:
             write_table(self.out / f"{name}.csv", [_HEADER, *rows])
 
 
-def label_heads(predictor: BasePredictor[Any]) -> list[MultilabelHead]:
-    """Return the heads of labels."""
-    from visionlab.heads.labels.head import MultilabelHead
-
-    return [head for head in predictor.heads if isinstance(head, MultilabelHead)]
+def label_heads(predictor: BasePredictor[Any]) -> list[Head]:
+    """Return the heads that decide classes."""
+    return [head for head in predictor.heads if head.class_numbers]
 
 
-def say_thresholds(predictor: BasePredictor[Any]) -> None:
-    """Warn of thresholds that were not fitted, and of classes that have none."""
-    from visionlab.heads.labels.head import UNFITTED
-
-    for head in label_heads(predictor):
-        thresholds = head.thresholds.cpu().numpy()
-        if head.chooses and not bool(head.fitted):
-            LOG.warning(
-                "%s: thresholds and calibration were never fitted on validation images, which is done for best.ckpt "
-                "when training ends; %g stands in for the thresholds",
-                *(head.name, UNFITTED if isinstance(head.threshold_method, str) else head.threshold_method),
-            )
-        undefined = [column for column, value in zip(head.columns, thresholds, strict=True) if np.isnan(value)]
-        if undefined:
-            LOG.warning(
-                "%s: %d of %d classes have no threshold, as no validation image has them, and are never predicted: %s",
-                *(head.name, len(undefined), len(thresholds), ", ".join(undefined)),
-            )
+def say_warnings(predictor: BasePredictor[Any]) -> None:
+    """Warn of what a user should know of the heads: what was never fitted, and classes without a threshold."""
+    for head in predictor.heads:
+        for text in head.warnings():
+            LOG.warning("%s", text)
 
 
-def numbers(head: MultilabelHead, names: Sequence[str]) -> str:
+def numbers(head: Head, names: Sequence[str]) -> str:
     """Return the numbers of classes in the data set, ascending: ``0 16``."""
-    ids = dict(zip(head.columns, head.ids, strict=True))
-    return " ".join(map(str, sorted(ids[name] for name in names)))
+    return " ".join(map(str, sorted(head.class_numbers[name] for name in names)))
 
 
 def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:

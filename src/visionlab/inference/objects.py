@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from visionlab.console import LOG
 from visionlab.errors import UsageError
-from visionlab.heads.instances.head import InstanceHead
-from visionlab.heads.instances.link import link_planes
-from visionlab.heads.instances.measure import measure
-from visionlab.heads.instances.parameters import Parameters
-from visionlab.heads.instances.segment import segment_plane
+from visionlab.heads.head import Head
 from visionlab.inference.base import BasePredictor
 from visionlab.inference.ensemble import Ensemble
+from visionlab.inference.labels import say_warnings
 from visionlab.inference.prediction import Array
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_planes
@@ -37,55 +33,42 @@ class Found:
     foreground: dict[str, Array]
 
 
-def instance_heads(predictor: BasePredictor[Any]) -> list[InstanceHead]:
-    """Return the heads of instances, none of a model of something else.
+def object_heads(predictor: BasePredictor[Any]) -> list[Head]:
+    """Return the heads that find objects in whole time points, none of a model of something else.
 
     Raises:
         UsageError: it has other heads too, or takes more than one file an image.
     """
-    heads = [head for head in predictor.heads if isinstance(head, InstanceHead)]
+    heads = [head for head in predictor.heads if head.by_time_point]
     if not heads:
         return []
     others = [f"{head.name} ({head.kind})" for head in predictor.heads if head not in heads]
     if others:
         raise UsageError(
-            f"{heads[0].name} (instances) is predicted for volumes and series, {', '.join(others)} for images; predict "
-            "with the runs of each by themselves"
+            f"{heads[0].name} ({heads[0].kind}) is predicted for volumes and series, {', '.join(others)} for images; "
+            "predict with the runs of each by themselves"
         )
     if len(predictor.inputs) > 1 or predictor.channels:
         raise UsageError(f"{heads[0].name}: objects are found in single files; expected a model of the image alone")
     return heads
 
 
-def parameters_of(predictor: BasePredictor[Any], threshold: float | None = None) -> dict[str, Parameters]:
+def settings_of(predictor: BasePredictor[Any], threshold: float | None = None) -> dict[str, Any]:
     """Return {head: what its objects are found with}, and say it.
 
     Args:
-        predictor: of instances.
+        predictor: of objects.
         threshold: in place of that which was fitted.
     """
-    found = {}
-    for head in instance_heads(predictor):
-        parameters = head.found
-        if not bool(head.fitted):
-            LOG.warning(
-                "%s: what objects are found with was never fitted on validation images, which is done for best.ckpt "
-                "when training ends; defaults stand in",
-                head.name,
-            )
-        if threshold is not None:
-            LOG.info("%s: threshold %g instead of %g", head.name, threshold, parameters.threshold)
-            parameters = replace(parameters, threshold=threshold)
-        said = [f"{name} {value:g}" for name, value in parameters.describe().items()]
-        LOG.info("%s: objects are found with %s", head.name, ", ".join(said))
-        found[head.name] = parameters
-    return found
+    heads = object_heads(predictor)
+    say_warnings(predictor)
+    return {head.name: head.settings(threshold) for head in heads}
 
 
 def find_objects(
     predictor: BasePredictor[Any],
     image: Array,
-    parameters: Mapping[str, Parameters],
+    settings: Mapping[str, Any],
     *,
     volume: bool,
     keep: bool = False,
@@ -95,9 +78,9 @@ def find_objects(
     Of the maps only a plane's are held at once, but for the foreground if that is to be kept.
 
     Args:
-        predictor: of instances.
+        predictor: of objects.
         image: Z x H x W x C as on disk.
-        parameters: of each head.
+        settings: of each head, see :func:`settings_of`.
         volume: whether the planes are slices of one volume, through which objects are linked.
         keep: the probability of the foreground.
 
@@ -105,20 +88,19 @@ def find_objects(
         DataError: the image's channels or type can't be brought to those of the training set.
         UserError: the device has too little memory.
     """
-    heads = instance_heads(predictor)
+    heads = object_heads(predictor)
     labels = {head.name: np.empty(image.shape[:3], np.int32) for head in heads}
     foreground = {head.name: np.empty(image.shape[:3], np.float32) for head in heads if keep}
     for z, maps in enumerate(_planes(predictor, image)):
         for head in heads:
             name, values = head.name, maps[head.name]
-            labels[name][z] = segment_plane(values, parameters[name], separate=head.separate, cells=head.cells)
+            labels[name][z] = head.find(values, settings[name])
             if keep:
                 foreground[name][z] = values[0]
         yield
     if volume:
-        for name, ids in labels.items():
-            own = parameters[name]
-            labels[name] = link_planes(ids, link=own.link, min_planes=own.min_planes)
+        for head in heads:
+            labels[head.name] = head.link(labels[head.name], settings[head.name])
     return Found(labels, foreground)
 
 
@@ -132,12 +114,12 @@ def _planes(predictor: BasePredictor[Any], image: Array) -> Iterator[dict[str, A
         yield {name: np.mean(values, axis=0) if len(values) > 1 else values[0] for name, values in parts.items()}
 
 
-def table_of(found: Found, image: Array, volume: Volume) -> pd.DataFrame:
-    """Return a row for each object of a time point: ``head``, and what :func:`measure` says of it."""
+def table_of(heads: Sequence[Head], found: Found, image: Array, volume: Volume) -> pd.DataFrame:
+    """Return a row for each object of a time point: ``head``, and what that says of it."""
     tables = []
-    for name, labels in found.labels.items():
-        table = measure(labels, image, volume.voxel, volume="Z" in volume.axes)
-        table.insert(0, "head", name)
+    for head in heads:
+        table = head.objects(found.labels[head.name], image, volume.voxel, volume="Z" in volume.axes)
+        table.insert(0, "head", head.name)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)
 

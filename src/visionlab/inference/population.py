@@ -113,10 +113,8 @@ class Curves:
     """
 
     def __init__(self, predictor: BasePredictor[Any], moments: Mapping[str, Moment], out: Path) -> None:
-        from visionlab.heads.head import RegressionHead
-
-        heads = [head for head in predictor.heads if isinstance(head, RegressionHead)]
-        self._columns = [column for head in heads for column in head.columns]
+        heads = [head for head in predictor.heads if head.curves]
+        self._columns = [column for head in heads for column in head.curves]
         units = {head.unit for head in heads}
         self._unit = units.pop() if len(units) == 1 else ""
         self._moments, self.out = moments, out

@@ -12,7 +12,6 @@ import torch
 
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import UsageError, UserError, nearest
-from visionlab.heads import HEADS
 from visionlab.heads.head import Head
 from visionlab.inference.base import BasePredictor, to_prediction
 from visionlab.inference.prediction import Array, Intake, Prediction, Ready, Sources, prepare
@@ -77,7 +76,7 @@ class Predictor(BasePredictor[Ready]):
     ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
         """Return {head: rows of the model's predictions and of the baseline's}, B x S each, see ``Head.rows``.
 
-        Heads that are judged on whole time points are left out.
+        Heads ``by_time_point`` are left out.
 
         Args:
             images: preprocessed, B x C x H x W.
@@ -86,17 +85,14 @@ class Predictor(BasePredictor[Ready]):
         with self._guarded(len(images)):
             decoded = self._decoded(images)
             found = {}
-            for head in (head for head in self.heads if not head.whole):
+            for head in (head for head in self.heads if not head.by_time_point):
                 target = targets[head.name].to(self.device, non_blocking=True)
-                model, base = head.rows(decoded[head.name], target), head.rows(head.mean_like(target), target)
+                model, base = head.rows(decoded[head.name], target), head.rows(head.baseline(target), target)
                 found[head.name] = (model.cpu(), base.cpu())
             return found
 
     def outcomes(self, samples: Sequence[Ready]) -> list[dict[str, Array]]:
-        """Return {head: K decoded values, or a map in the size of the image} of each prepared sample.
-
-        Maps are H x W, or K x H x W of a head of several channels.
-        """
+        """Return {head: K decoded values, or maps K x H x W in the size of the image} of each prepared sample."""
         # Images of another size or depth than the others cannot share a batch with them.
         alike: dict[tuple[Any, ...], list[int]] = {}
         for number, sample in enumerate(samples):
@@ -106,9 +102,8 @@ class Predictor(BasePredictor[Ready]):
             images = torch.from_numpy(np.stack([samples[number].values for number in numbers]))
             decoded = self.decode(images) if self.views is None else self.views.decode(self.decode, images)
             for head in self.heads:
-                dense = HEADS[head.kind].dense
                 for number, values in zip(numbers, decoded[head.name].numpy(), strict=True):
-                    found[number][head.name] = enlarged(values, samples[number].size) if dense else values
+                    found[number][head.name] = enlarged(values, samples[number].size) if values.ndim == 3 else values
         return found
 
     def _prepare(self, sources: Sources) -> Ready:
@@ -134,12 +129,12 @@ class Predictor(BasePredictor[Ready]):
 
 
 def enlarged(values: Array, size: tuple[int, int]) -> Array:
-    """Return maps, K x h x w, in the size of their image: K x H x W, or H x W of one."""
+    """Return maps, K x h x w, in the size of their image, K x H x W float32."""
     if values.shape[1:] != size:
         shrinks = size[0] <= values.shape[1] and size[1] <= values.shape[2]
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         values = np.stack([cv2.resize(one, (size[1], size[0]), interpolation=method) for one in values])
-    return np.asarray(values[0] if len(values) == 1 else values, np.float32)
+    return np.asarray(values, np.float32)
 
 
 def find_device(name: str) -> torch.device:

@@ -63,9 +63,7 @@ def predict_planes(
     way = _together if fits(*shown.size, shown.divisor, tile) else partial(_in_tiles, overlap=overlap)
     for maps in way(predictor, shown, chosen, tile):
         height, width = image.shape[1:3]
-        yield {
-            name: enlarged(values, (height, width)).reshape(len(values), height, width) for name, values in maps.items()
-        }
+        yield {name: enlarged(values, (height, width)) for name, values in maps.items()}
 
 
 def peak_memory() -> str:

@@ -9,18 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from visionlab.console import LOG
 from visionlab.errors import DataError, UsageError
 from visionlab.files import IMAGE, listed
 from visionlab.inference.files import prepare_output
 from visionlab.inference.labels import label_heads, numbers, write_table
 from visionlab.inference.stained import sample_id
-from visionlab.metrics.scores import logit
 
 if TYPE_CHECKING:
-    from visionlab.heads.labels.head import MultilabelHead
+    from visionlab.heads.head import Head
     from visionlab.inference.base import BasePredictor
     from visionlab.inference.prediction import Prediction
 
@@ -87,7 +84,7 @@ class Submission:
         """Add an image."""
         name, names = sample_id(str(prediction.path), self.channels), prediction.decided[self.head.name]
         if not names and self.at_least_one:
-            names = nearest_class(self.head, prediction.values)
+            names = self.head.nearest_class(prediction.values)
             self._filled.update([name] if names else [])
         self._rows[name] = numbers(self.head, names)
 
@@ -117,29 +114,21 @@ class Submission:
             )
 
 
-def nearest_class(head: MultilabelHead, scores: Mapping[str, float]) -> tuple[str, ...]:
-    """Return the class with the largest logit(score) - logit(threshold), the first of several; none if none has one."""
-    thresholds = head.thresholds.cpu().double().numpy()
-    margins = logit(np.array([scores[column] for column in head.columns])) - logit(thresholds)
-    if np.isnan(margins).all():
-        return ()
-    return (head.columns[int(np.nanargmax(margins))],)
-
-
-def absent_classes(head: MultilabelHead, tasks: Sequence[str]) -> list[str]:
+def absent_classes(head: Head, tasks: Sequence[str]) -> list[str]:
     """Return the classes of the data set that a head lacks: by name, or where the names are the user's, by number."""
     from omegaconf import OmegaConf
 
     from visionlab.config import signature
     from visionlab.config.compose import conf_dir
 
+    own = head.class_numbers
     for path in (conf_dir() / "task").glob("*.yaml"):
         if path.stem in tasks:
             target = OmegaConf.select(OmegaConf.load(path), "data._target_")
             known = dict(enumerate((signature.literal(target, "targets") or {}).get(head.name, ())))
-            if all(known.get(number) == column for number, column in zip(head.ids, head.columns, strict=True)):
-                return [name for number, name in known.items() if number not in head.ids]
-    return [f"class {number}" for number in range(max(head.ids)) if number not in head.ids]
+            if all(known.get(number) == column for column, number in own.items()):
+                return [name for number, name in known.items() if number not in own.values()]
+    return [f"class {number}" for number in range(max(own.values())) if number not in own.values()]
 
 
 def _find_order(inputs: Sequence[str]) -> Path | None:

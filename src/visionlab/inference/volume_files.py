@@ -15,7 +15,7 @@ from visionlab.inference.base import BasePredictor
 from visionlab.inference.files import say_failed, write_predictions
 from visionlab.inference.finished import Ledger, ledger, state_of
 from visionlab.inference.label_files import LabelWriter
-from visionlab.inference.objects import find_objects, instance_heads, parameters_of, summaries, table_of
+from visionlab.inference.objects import find_objects, object_heads, settings_of, summaries, table_of
 from visionlab.inference.prediction import Prediction
 from visionlab.inference.series import Item, Voxel, arrange, open_scaled
 from visionlab.inference.volume_pictures import FOLDER as OVERLAY
@@ -77,7 +77,7 @@ def predict_volumes(
         UsageError: see :func:`visionlab.inference.finished.ledger`.
         UserError: the device has too little memory, or the results cannot be written.
     """
-    heads = [head.name for head in instance_heads(predictor)]
+    heads = [head.name for head in object_heads(predictor)]
     with ledger(out, checkpoints, options.results(), [*heads, PROBABILITY, OVERLAY]) as records:
         work = _Work(predictor, arrange(files), records, options)
         _, bad = write_predictions(work.results(), out)
@@ -111,8 +111,9 @@ class _Work:
 
     def __init__(self, predictor: BasePredictor[Any], items: Sequence[Item], records: Ledger, options: Options) -> None:
         self.predictor, self.items, self.options, self._ledger = predictor, items, options, records
-        self.heads = [head.name for head in instance_heads(predictor)]
-        self.parameters = parameters_of(predictor, options.threshold)
+        self._objects = object_heads(predictor)
+        self.heads = [head.name for head in self._objects]
+        self.settings = settings_of(predictor, options.threshold)
         self.records: dict[Item, dict[str, Any]] = {}
         for item in items:
             record = records.find(item.path, item.name, options.kinds())
@@ -191,12 +192,12 @@ class _Work:
         """Predict and write a time point, of which nothing stays in memory."""
         image = volume.frame(t)
         wanted = bool(writers.maps)
-        found = yield from find_objects(self.predictor, image, self.parameters, volume="Z" in volume.axes, keep=wanted)
+        found = yield from find_objects(self.predictor, image, self.settings, volume="Z" in volume.axes, keep=wanted)
         for name, writer in writers.labels.items():
             writer.write(found.labels[name])
         for name, stack in writers.maps.items():
             stack.write(found.foreground[name])
-        objects = table_of(found, image, volume)
+        objects = table_of(self._objects, found, image, volume)
         summary = {"t": t, "heads": summaries(found, objects)}
         objects.insert(0, "t", t)
         objects.to_csv(writers.table, mode="a", header=t == 0, index=False, float_format="%.10g")

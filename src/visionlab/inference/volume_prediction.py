@@ -13,7 +13,7 @@ import pandas as pd
 
 from visionlab.console import progress
 from visionlab.errors import DataError, UsageError
-from visionlab.inference.objects import find_objects, instance_heads, parameters_of, table_of
+from visionlab.inference.objects import find_objects, object_heads, settings_of, table_of
 from visionlab.inference.prediction import Array
 from visionlab.inference.series import Voxel, open_scaled, voxel_of
 from visionlab.io.axes import check_axes
@@ -70,7 +70,8 @@ def predict_volume(
         DataError: the file cannot be read, or the array is of another shape or kind.
         UsageError: the model finds no objects, or an argument is none of these.
     """
-    if not instance_heads(predictor):
+    heads = object_heads(predictor)
+    if not heads:
         found = ", ".join(f"{head.name} ({head.kind})" for head in predictor.heads)
         raise UsageError(f"predict_volume: expected a model with a head of instances, found {found}; use predict")
     voxel = None if voxel_size is None else voxel_of(voxel_size, "voxel_size")
@@ -78,19 +79,19 @@ def predict_volume(
         volume = _of_array(source, axes, voxel or (None, None, None))
     else:
         volume = open_scaled(Path(source), axes=check_axes(axes), voxel=voxel)
-    parameters = parameters_of(predictor, threshold)
+    settings = settings_of(predictor, threshold)
     shape = (volume.frames, volume.planes, volume.height, volume.width)
-    labels = {name: np.zeros(shape, np.int32) for name in parameters}
-    maps = {name: np.zeros(shape, np.float32) for name in parameters}
+    labels = {name: np.zeros(shape, np.int32) for name in settings}
+    maps = {name: np.zeros(shape, np.float32) for name in settings}
     tables = []
 
     def steps() -> Any:
         for t in range(volume.frames):
             image = volume.frame(t)
-            frame = yield from find_objects(predictor, image, parameters, volume="Z" in volume.axes, keep=True)
-            for name in parameters:
+            frame = yield from find_objects(predictor, image, settings, volume="Z" in volume.axes, keep=True)
+            for name in settings:
                 labels[name][t], maps[name][t] = frame.labels[name], frame.foreground[name]
-            table = table_of(frame, image, volume)
+            table = table_of(heads, frame, image, volume)
             table.insert(1, "time", t)
             tables.append(table)
 

@@ -118,30 +118,47 @@ def summarise(
         columns = list(spec["columns"]) if spec["kind"] == "regression" else []
         if spec["kind"] in ("regression", "multilabel"):
             # Rows of labels begin with the true ones.
-            _check_true(head, model[0][:, : len(spec["columns"])], names)
+            check_true(head, model[0][:, : len(spec["columns"])], names)
         for name, one in of_metrics.items():
             parts = {f"{stage}/{head}/{name}": slice(None)}
             if len(columns) > 1:
                 parts |= {f"{stage}/{head}/{column}/{name}": slice(i, i + 1) for i, column in enumerate(columns)}
             for key, part in parts.items():
-                entry = _entry(one, [array[:, part] for array in model], [array[:, part] for array in base], names)
-                result[key] = {**entry, "unit": (spec.get("unit") or "") if one.in_unit else "", "data": data_name}
+                own, of_baseline = ([array[:, part] for array in arrays_of] for arrays_of in (model, base))
+                result[key] = {**entry(one, own, of_baseline, names, spec.get("unit") or ""), "data": data_name}
                 if spec["kind"] == "multilabel":
                     result[key] |= {"classes": counted_classes(name, model[0]), "of": len(spec["columns"])}
     return result
 
 
-def _entry(one: AnyMetric, model: Sequence[Array], base: Sequence[Array], groups: npt.NDArray[Any]) -> dict[str, Any]:
-    low, high = group_interval(one, model, groups)
-    counted = one.counted(*model)
+def entry(
+    metric: AnyMetric, model: Sequence[Array], baseline: Sequence[Array], groups: npt.ArrayLike, unit: str
+) -> dict[str, Any]:
+    """Return what ``metrics.json`` says of a metric.
+
+    Args:
+        metric: of N samples.
+        model: what it takes, of the model's predictions.
+        baseline: the same of the baseline's.
+        groups: N names, the group of each sample.
+        unit: of the target.
+
+    Returns:
+        ``value``, ``low`` and ``high`` (95%, over groups; null with fewer than two), ``baseline``, ``n`` samples and
+        ``groups`` that the metric counts, ``better`` and ``unit``. Undefined values are null.
+    """
+    names = np.asarray(groups).astype(str)
+    low, high = group_interval(metric, model, names)
+    counted = metric.counted(*model)
     return {
-        "value": _finite(one(*model)),
+        "value": _finite(metric(*model)),
         "low": low,
         "high": high,
-        "baseline": _finite(one(*base)),
+        "baseline": _finite(metric(*baseline)),
         "n": int(counted.sum()),
-        "groups": len(np.unique(groups[counted])),
-        "better": one.better,
+        "groups": len(np.unique(names[counted])),
+        "better": metric.better,
+        "unit": unit if metric.in_unit else "",
     }
 
 
@@ -149,12 +166,21 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _check_true(head: str, true: Array, groups: npt.NDArray[Any]) -> None:
-    """A missing true value is an error; a prediction that isn't finite makes metrics undefined."""
+def check_true(head: str, true: Array, groups: npt.ArrayLike) -> None:
+    """Refuse true values that are missing; a prediction that isn't finite makes metrics undefined.
+
+    Args:
+        head: its name.
+        true: N x K.
+        groups: N names, the group of each sample.
+
+    Raises:
+        DataError: naming the first sample.
+    """
     bad = ~np.isfinite(true).all(axis=1)
     if bad.any():
         first = int(bad.argmax())
         raise DataError(
             f"{head}: {int(bad.sum())} of {len(true)} samples have no true value, the first is number {first + 1}, of "
-            f"group '{groups[first]}'; give every sample that is evaluated its target, or leave it out"
+            f"group '{np.asarray(groups)[first]}'; give every sample that is evaluated its target, or leave it out"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from torch import nn
 
 from visionlab import models
-from visionlab.heads import HEADS
+from visionlab.heads import head_class
 from visionlab.heads.head import Head
 
 Statistics = tuple[torch.Tensor, torch.Tensor]
@@ -123,19 +122,8 @@ class TaskModel(nn.Module):
     @property
     def dense(self) -> bool:
         """Whether the network gives a map an image, not a vector."""
-        return any(HEADS[head.kind].dense for head in self.each_head())
+        return any(head.kind.dense for head in self.each_head())
 
     def decode(self, raw: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return {head: values in the user's units} from :meth:`forward`'s result."""
         return {head.name: head.decode(raw[head.name]) for head in self.each_head()}
-
-
-def head_class(kind: str) -> type[Head]:
-    """Return the class of heads of this kind.
-
-    Raises:
-        KeyError: there is none.
-    """
-    module, _, name = HEADS[kind].target.rpartition(".")
-    found: type[Head] = getattr(importlib.import_module(module), name)
-    return found

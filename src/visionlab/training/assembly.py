@@ -14,13 +14,13 @@ from visionlab import __version__, models
 from visionlab.config.compose import build
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
-from visionlab.heads import HEADS, instance_channels
+from visionlab.heads import KINDS, head_class
 from visionlab.inference.checkpoint import FORMAT, ORIGIN
 from visionlab.losses.mixed import WeightedSum
 from visionlab.modules import MODULES
 from visionlab.modules.base import Stage, TaskModule
 from visionlab.modules.schedulers import Plan
-from visionlab.modules.task_model import Normalizer, TaskModel, head_class
+from visionlab.modules.task_model import Normalizer, TaskModel
 
 # Lightning's remarks on what is meant to be so here.
 _MEANT = (
@@ -66,11 +66,9 @@ def make_model(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -
     """
     heads = []
     for name, head in plain(cfg.heads).items():
-        options = {key: head[key] for key in ("metrics", "weight")}
-        options["activation"] = head["activation"] or HEADS[head["kind"]].activations[0]
+        options = {**own_options(head), **{key: head[key] for key in ("metrics", "weight")}}
+        options["activation"] = head["activation"] or KINDS[head["kind"]].activations[0]
         options["unit"] = data.unit(name, head["unit"])
-        defaults = HEADS[head["kind"]].options
-        options |= {key: default if head[key] is None else head[key] for key, default in defaults.items()}
         heads.append(head_class(head["kind"]).from_data(name, data, **options))
     options = plain(cfg.model)
     name = options.pop("name")
@@ -92,15 +90,18 @@ def make_model(cfg: DictConfig, data: ImageDataModule, *, begun: bool = False) -
 def make_network(cfg: DictConfig) -> tuple[nn.Module, int]:
     """Return the network of a configuration, with new weights, and its channels in; no data is looked at."""
     data = make_data(cfg)
-    channels = sum(_channels(data, name, head) for name, head in plain(cfg.heads).items())
+    channels = 0
+    for name, head in plain(cfg.heads).items():
+        channels += len(head_class(head["kind"]).columns_of(name, data, own_options(head)))
     options = {key: value for key, value in plain(cfg.model).items() if key not in (*ORIGIN, "name")}
     return models.build(cfg.model.name, data.in_channels, channels, **options), data.in_channels
 
 
-def _channels(data: ImageDataModule, name: str, head: dict[str, Any]) -> int:
-    if head["kind"] == "instances":
-        return len(instance_channels(name, head["separate"] or str(HEADS["instances"].options["separate"])))
-    return 1 if name in data.maps else len(data.targets[name])
+def own_options(head: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that only heads of this kind have, of a head's configuration; null is the kind's default."""
+    return {
+        key: option.default if head[key] is None else head[key] for key, option in KINDS[head["kind"]].options.items()
+    }
 
 
 def probe(network: nn.Module, name: str, data: ImageDataModule) -> None:

@@ -15,7 +15,6 @@ from visionlab.config.stages import total_epochs
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.heads.head import Head
-from visionlab.metrics import METRICS
 from visionlab.modules.base import TaskModule
 from visionlab.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.training.interruption import Interruption
@@ -140,7 +139,7 @@ def _shown(heads: Sequence[Head], monitor: str) -> dict[str, str]:
         for metric in head.metrics:
             name = f"val/{head.name}/{metric}"
             if metric == head.metrics[0] or name == monitor:
-                shown[name] = head.unit if METRICS[head.kind][metric].in_unit else ""
+                shown[name] = head.unit if head.kind.metrics[metric].in_unit else ""
     return shown
 
 

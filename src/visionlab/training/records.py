@@ -28,8 +28,14 @@ from visionlab.models.receptive_field import parameters, receptive_field
 from visionlab.modules.task_model import TaskModel
 from visionlab.reports.html import write_report
 from visionlab.reports.weights import weight_histograms
-from visionlab.training.fit_heads import fit_heads
-from visionlab.training.measurement import FITTED_ON, Rows, describe_heads, evaluate_split, measure_split
+from visionlab.training.measurement import (
+    FITTED_ON,
+    Rows,
+    describe_heads,
+    evaluate_split,
+    fit_heads,
+    measure_split,
+)
 from visionlab.training.sample_pictures import example_figure, save_pictures
 
 _PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")

@@ -25,7 +25,6 @@ from visionlab.errors import UsageError
 from visionlab.files import write_text
 from visionlab.heads.head import Head
 from visionlab.inference import Predictor
-from visionlab.metrics import METRICS
 from visionlab.reports.output_pictures import best_worst_outputs
 from visionlab.training.cell_pictures import instance_draws
 from visionlab.training.cell_windows import instance_examples
@@ -153,7 +152,7 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
         split: its name.
     """
     table = pd.read_csv(folder / "predictions" / f"{split}.csv", dtype=dict.fromkeys(("id", "frame", "sequence"), str))
-    make = dict.fromkeys(PICTURES[head.kind] for head in predictor.heads)
+    make = dict.fromkeys(PICTURES[head.kind.name] for head in predictor.heads)
     for name, draw in (pair for one in make for pair in one(folder, predictor, data, table, split).items()):
         path = folder / "plots" / f"{name}.png"
         if split != "test" and path.is_file():
@@ -236,7 +235,7 @@ def predicted_sample(predictor: Predictor, data: ImageDataModule, table: pd.Data
 def _score(head: Head, table: pd.DataFrame, place: int) -> str:
     metric = key_metric(head.describe())
     value = table[f"{head.name}_{metric}"].iloc[place]
-    unit = head.unit if METRICS[head.kind][metric].in_unit else ""
+    unit = head.unit if head.kind.metrics[metric].in_unit else ""
     return f"{metric_label(metric, short=True)} {with_unit(digits(value), unit)}"
 
 
@@ -246,7 +245,7 @@ def _by_score(table: pd.DataFrame, heads: Sequence[Head]) -> Array:
     for head in heads:
         metric = key_metric(head.describe())
         values = table[f"{head.name}_{metric}"]
-        ascending = METRICS[head.kind][metric].better == "min"
+        ascending = head.kind.metrics[metric].better == "min"
         ranks.append(values.rank(ascending=ascending, na_option="keep").fillna(len(values) / 2))
     return np.argsort(np.mean(ranks, axis=0), kind="stable")
 

@@ -85,7 +85,7 @@ class Pictures(pl.Callback):
         for head in pl_module.model.each_head():
             rows = pl_module.validated[head.name]
             about = {"name": head.name, **head.describe()}
-            for name, figure in validation_figures(head.kind, rows, about, self.data.name).items():
+            for name, figure in validation_figures(head.kind.name, rows, about, self.data.name).items():
                 writer.add_figure(f"val/{head.name}/{name}", figure, step)
         if self._decoded:
             writer.add_figure("val/images", self._maps(pl_module), step)
@@ -108,14 +108,14 @@ class Pictures(pl.Callback):
                 if len(where):
                     image = view(self.data, int(self.data.rows["val"][position]))
                     true, pred = np.split(rows[where[0]], 2)
-                    pictures.append(captioned(image, CAPTIONS[head.kind](head, true, pred)))
+                    pictures.append(captioned(image, CAPTIONS[head.kind.name](head, true, pred)))
             if pictures:
                 writer.add_images(f"val/{head.name}/images", np.stack(pictures), step, dataformats="NHWC")
 
     def _maps(self, module: TaskModule) -> Any:
         """Return a grid of the shown samples with their maps: target, prediction, difference."""
         units = {head.name: head.unit for head in module.model.each_head()}
-        instances = next((head.name for head in module.model.each_head() if head.kind == "instances"), None)
+        instances = next((head.name for head in module.model.each_head() if head.by_time_point), None)
         if instances is not None:
             views = [
                 window_view(self.data, row, instances, partial(view, self.data), self._decoded[name][instances])

@@ -1,1 +1,39 @@
-"""Objects out of maps: a network's probabilities become labelled, linked and measured objects. No torch."""
+"""Objects out of maps: a network's probabilities become labelled, linked and measured objects."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from visionlab.errors import ConfigError
+from visionlab.heads.instances.parameters import Cells, Separate
+from visionlab.heads.kind import Kind, Option
+from visionlab.metrics.instances import METRICS, WHILE_TRAINING
+
+
+def _check(key: str, head: Mapping[str, Any]) -> None:
+    if head["cells"] == "enclosed" and head["separate"] not in (None, "none"):
+        raise ConfigError(
+            f"{key}.separate: expected none with cells=enclosed, as walls tell the cells apart; found "
+            f"{head['separate']}"
+        )
+
+
+KIND = Kind(
+    name="instances",
+    head="visionlab.heads.instances.head.InstanceHead",
+    target="visionlab.heads.instances.target.TARGET",
+    figures="visionlab.heads.instances.figures",
+    module="dense",
+    activations=("sigmoid",),
+    metrics=METRICS,
+    gives="instances",
+    losses="bce, dice or bce_dice",
+    binary=True,
+    monitored=WHILE_TRAINING,
+    options={
+        # What tells touching objects apart: their shape, a predicted boundary, or a predicted distance to it.
+        "separate": Option("none", get_args(Separate)),
+        # Whether objects are the foreground, or what it encloses as a wall.
+        "cells": Option("filled", get_args(Cells)),
+    },
+    check=_check,
+)

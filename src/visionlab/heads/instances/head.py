@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from visionlab.heads import instance_channels
-from visionlab.heads.head import Array, Loss
+from visionlab.console import LOG
+from visionlab.errors import UsageError
+from visionlab.heads.head import Array, Evaluation, Head, Loss, Split, Types, expect_one
+from visionlab.heads.instances import KIND
+from visionlab.heads.instances.boundaries import boundary, distance
+from visionlab.heads.instances.fit import FitFrame, fit
+from visionlab.heads.instances.link import link_planes
+from visionlab.heads.instances.measure import measure
 from visionlab.heads.instances.parameters import Cells, Parameters, Separate
-from visionlab.heads.instances.segment import segment, segment_plane
-from visionlab.heads.instances.targets import boundary, distance
+from visionlab.heads.instances.segment import otsu_maps, segment, segment_plane
+from visionlab.heads.kind import Kind
 from visionlab.heads.map_head import MapHead
 from visionlab.heads.map_sums import histogram_rows
-from visionlab.losses.mixed import terms
-from visionlab.metrics.instances import METRICS, WHILE_TRAINING, at_threshold, pixel_areas
-from visionlab.metrics.matching import INSTANCE_COLUMNS
-from visionlab.metrics.summary import measure
+from visionlab.metrics.instances import METRICS, WHILE_TRAINING, at_threshold, best_threshold, pixel_areas
+from visionlab.metrics.matching import INSTANCE_COLUMNS, frame_sums
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from visionlab.data.frames import Frame
     from visionlab.data.module import ImageDataModule
+
+MOST_FITTED = 12
+"""Time points of the validation split, evenly spread, that the finding of objects is fitted on."""
+
+# What the baseline makes objects with: less than these pixels of a slice are taken as noise.
+_BASELINE = Parameters(min_area=10)
 
 
 class InstanceHead(MapHead):
@@ -36,15 +52,16 @@ class InstanceHead(MapHead):
         name, metrics, weight, unit: see :class:`visionlab.heads.head.Head`.
         share: of the foreground in the training split, 0..1.
         separate: how touching objects are told apart: ``none`` (by their shape), ``boundary`` or ``distance`` (a second
-            channel that is learnt, see :mod:`visionlab.heads.instances.targets`).
+            channel that is learnt, see :mod:`visionlab.heads.instances.boundaries`).
         cells: ``filled``: the foreground is the objects; ``enclosed``: it is walls, and objects are what they enclose.
         dimensions: 3 where the training data are volumes, else 2.
         activation: ``sigmoid``.
     """
 
-    kind: ClassVar[str] = "instances"
+    kind: ClassVar[Kind] = KIND
     fits: ClassVar[bool] = True
-    whole: ClassVar[bool] = True
+    by_time_point: ClassVar[bool] = True
+    own_spec: ClassVar[dict[str, Types]] = {"separate": str, "cells": str, "dimensions": int}
 
     share: torch.Tensor
     parameters_found: torch.Tensor
@@ -65,7 +82,7 @@ class InstanceHead(MapHead):
     ) -> None:
         super().__init__(
             name,
-            instance_channels(name, separate),
+            self.channel_names(name, {"separate": separate}),
             unit=unit,
             metrics=metrics,
             weight=weight,
@@ -80,7 +97,11 @@ class InstanceHead(MapHead):
             self.register_buffer(key, value)
 
     @classmethod
-    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> InstanceHead:
+    def channel_names(cls, name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
+        return (name,) if options["separate"] == "none" else (name, f"{name}_{options['separate']}")
+
+    @classmethod
+    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
         shares = data.stored_maps[name].facts["share"].to_numpy()[data.rows["train"]]
         # Slices by themselves, between missing ones, have a number too, but are time points of their own.
         table = data.table
@@ -88,21 +109,24 @@ class InstanceHead(MapHead):
         return cls(name, share=float(shares.mean()), dimensions=3 if volumes else 2, **options)
 
     @classmethod
-    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> InstanceHead:
-        keys = ("unit", "metrics", "weight", "activation", "separate", "cells", "dimensions")
-        return cls(name, share=0.0, **{key: spec[key] for key in keys})
+    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
+        return cls(name, share=0.0, **cls.shared(spec), **{key: spec[key] for key in cls.own_spec})
 
     def spec(self) -> dict[str, Any]:
-        own = {"separate": self.separate, "cells": self.cells, "dimensions": self.dimensions}
-        return {**super().spec(), **own}
+        return {**super().spec(), **{key: getattr(self, key) for key in self.own_spec}}
+
+    @classmethod
+    def check_spec(cls, name: str, spec: Mapping[str, Any]) -> None:
+        super().check_spec(name, spec)
+        for option, known in cls.kind.options.items():
+            expect_one(spec[option], f"heads.{name}.{option}", known.choices)
+        expect_one(spec["dimensions"], f"heads.{name}.dimensions", (2, 3))
 
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
             "columns": [self.name],
-            "separate": self.separate,
-            "cells": self.cells,
-            "dimensions": self.dimensions,
+            **{key: getattr(self, key) for key in self.own_spec},
             "parameters": self.found.describe(),
             "threshold": self.found.threshold,
             "fitted": bool(self.fitted),
@@ -120,26 +144,19 @@ class InstanceHead(MapHead):
         at the true value and, unlike an absolute difference, still has a slope where a sigmoid is nearly 0 or 1.
         """
         valid = torch.isfinite(target)
-        found = self._compare(raw[:, :1], self.normalized(target), valid, function)
+        found = self.compared(raw[:, :1], self.normalized(target), valid, function)
         if self.separate == "boundary":
-            found = found + self._compare(raw[:, 1:], boundary(target), valid, function)
+            found = found + self.compared(raw[:, 1:], boundary(target), valid, function)
         elif self.separate == "distance":
             apart = functional.binary_cross_entropy_with_logits(raw[:, 1:], distance(target), reduction="none")
             found = found + (apart * valid).sum() / valid.sum().clamp_min(1)
         return found
 
-    def _compare(self, raw: torch.Tensor, target: torch.Tensor, valid: torch.Tensor, function: Loss) -> torch.Tensor:
-        parts = []
-        for weight, term in terms(function):
-            given = raw if term.takes == "logits" else self.activated(raw)
-            parts.append(weight * term(given, torch.where(valid, target, 0.0), valid))
-        return torch.stack(parts).sum()
-
     def decode(self, raw: torch.Tensor) -> torch.Tensor:
         """Return the probabilities, and the distance as a share of its reach: (B, K, H, W), all 0..1."""
         return self.activated(raw)
 
-    def mean_like(self, target: torch.Tensor) -> torch.Tensor:
+    def baseline(self, target: torch.Tensor) -> torch.Tensor:
         return self.share.to(target).expand_as(target)
 
     def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -148,11 +165,7 @@ class InstanceHead(MapHead):
 
     def measure(self, rows: Array) -> dict[str, float]:
         """Return the metrics of pixels, from :meth:`rows`; those of objects take whole time points."""
-        names = [name for name in self.metrics if name in WHILE_TRAINING]
-        return measure(self.kind, names, self._sums(rows), self.describe())
-
-    def _sums(self, rows: Array) -> Array:
-        return rows if rows.shape[1] == len(INSTANCE_COLUMNS) else at_threshold(rows, self.found.threshold)
+        return self.values_of(WHILE_TRAINING, at_threshold(rows, self.found.threshold))
 
     # Objects ----------------------------------------------------------------------------------------------------
 
@@ -166,9 +179,95 @@ class InstanceHead(MapHead):
         self.parameters_found.copy_(torch.tensor(parameters.to_list(), dtype=torch.float64))
         self.fitted.fill_(fitted)
 
-    def segment(self, maps: Array, *, volume: bool, parameters: Parameters | None = None) -> Array:
+    def settings(self, threshold: float | None = None) -> Parameters:
+        parameters = self.found
+        if threshold is not None:
+            LOG.info("%s: threshold %g instead of %g", self.name, threshold, parameters.threshold)
+            parameters = replace(parameters, threshold=threshold)
+        said = [f"{name} {value:g}" for name, value in parameters.describe().items()]
+        LOG.info("%s: objects are found with %s", self.name, ", ".join(said))
+        return parameters
+
+    def warnings(self) -> list[str]:
+        if bool(self.fitted):
+            return []
+        return [
+            f"{self.name}: what objects are found with was never fitted on validation images, which is done for "
+            "best.ckpt when training ends; defaults stand in"
+        ]
+
+    def find(self, maps: Array, settings: Parameters) -> Array:
+        return segment_plane(maps, settings, separate=self.separate, cells=self.cells)
+
+    def link(self, labels: Array, settings: Parameters) -> Array:
+        return link_planes(labels, link=settings.link, min_planes=settings.min_planes)
+
+    def objects(self, labels: Array, image: Array, voxel: tuple[float | None, ...], *, volume: bool) -> pd.DataFrame:
+        """Return a row for each object, see :func:`visionlab.heads.instances.measure.measure`."""
+        return measure(labels, image, voxel, volume=volume)  # type: ignore[arg-type]
+
+    def segment(self, maps: Array, *, volume: bool) -> Array:
         """Return the objects of a time point, Z x H x W int32 (0 between them), of decoded maps Z x K x H x W."""
-        return segment(maps, parameters or self.found, separate=self.separate, cells=self.cells, volume=volume)
+        return segment(maps, self.found, separate=self.separate, cells=self.cells, volume=volume)
+
+    def fit(self, split: Split) -> None:
+        """Choose the threshold and what else objects are found with, on time points that are evenly spread.
+
+        The threshold is that of the largest IoU of pixels; the rest maximises the mean of the F1 of objects and SEG.
+        """
+        names = split.times
+        chosen = {names[k] for k in np.unique(np.linspace(0, len(names) - 1, min(MOST_FITTED, len(names))).astype(int))}
+        histograms: list[Array] = []
+        kept: list[FitFrame] = []
+        # Maps of many time points may be more than memory holds: they are read back where they are needed.
+        with tempfile.TemporaryDirectory() as folder:
+            for frame in split.frames(chosen):
+                maps = split.maps(frame)
+                histograms.append(_histogram(maps[:, 0], frame.truth))
+                stored = np.lib.format.open_memmap(
+                    Path(folder) / f"{len(kept)}.npy", mode="w+", dtype=np.float32, shape=maps.shape
+                )
+                stored[:] = maps
+                if frame.instances and self.cells == "filled":
+                    kept.append(FitFrame(stored, frame.truth, frame.volume))
+            threshold = best_threshold(np.stack(histograms))
+            if kept:
+                found = fit(kept, separate=self.separate, cells=self.cells, threshold=threshold)
+            else:
+                found = Parameters(threshold=threshold)
+            kept.clear()
+        self.set_parameters(found, fitted=True)
+        LOG.info(
+            "%s: fitted on %d validation time points: %s",
+            *(self.name, len(histograms), ", ".join(f"{name} {value:g}" for name, value in found.describe().items())),
+        )
+
+    def evaluate(self, split: Split) -> Evaluation:
+        """Find objects in the time points of a split, as they are on disk, and compare them with the labels.
+
+        Pixels are compared in the slices that are in the split; objects in the whole time point, and stand in the first
+        of its rows. The baseline is Otsu's threshold of the smoothed time point, with objects told apart by shape.
+
+        Returns:
+            N x ``INSTANCE_COLUMNS`` of the model and of the baseline, and a table of the time points, ``frames``.
+        """
+        import pandas as pd
+
+        model = np.zeros((len(split.samples), len(INSTANCE_COLUMNS)))
+        baseline = np.zeros_like(model)
+        table = []
+        for frame in split.frames(None):
+            maps = split.maps(frame)
+            labels = self.segment(maps, volume=frame.volume)
+            scores = _add(model, split.samples, frame, maps[:, 0] >= self.found.threshold, labels)
+            simple = otsu_maps(frame.image)
+            found = segment(simple, _BASELINE, separate="none", cells=self.cells, volume=frame.volume)
+            _add(baseline, split.samples, frame, simple[:, 0] >= _BASELINE.threshold, found)
+            about = {"frame": frame.id, "group": frame.group, "sequence": frame.sequence, "time": frame.time}
+            table.append({**about, "objects_pred": len(np.unique(labels[labels > 0])), **scores})
+        return Evaluation(model, baseline, {"frames": pd.DataFrame(table)})
+
+    # Tables -----------------------------------------------------------------------------------------------------
 
     def table(self, rows: Array) -> dict[str, Array]:
         true, pred = pixel_areas(rows)
@@ -179,9 +278,8 @@ class InstanceHead(MapHead):
         return table
 
     def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
-        """Return count and area of the objects of one image; ``decoded`` is K x H x W, or H x W with one channel."""
-        maps = decoded if decoded.ndim == 3 else decoded[None]
-        labels = segment_plane(maps, self.found, separate=self.separate, cells=self.cells)
+        """Return count and area of the objects of one image, of its decoded maps K x H x W."""
+        labels = self.find(decoded, self.found)
         count = len(np.unique(labels[labels > 0]))
         area = float((labels > 0).sum())
         return {
@@ -189,3 +287,49 @@ class InstanceHead(MapHead):
             f"{self.name}_area": (area, "px"),
             f"{self.name}_mean_area": (area / count if count else float("nan"), "px"),
         }
+
+    # Several models ---------------------------------------------------------------------------------------------
+
+    def refuse_unlike(self, other: Head, name: str, other_name: str) -> None:
+        super().refuse_unlike(other, name, other_name)
+        for option in self.kind.options:
+            one, two = getattr(self, option), getattr(other, option)
+            if one != two:
+                raise UsageError(
+                    f"{other_name}: its head {self.name} was trained with {option}={two}, that of {name} with {one}; "
+                    "expected runs whose maps mean the same"
+                )
+
+    @classmethod
+    def merge(cls, heads: Sequence[Self]) -> Head:
+        """Return the head that finds objects with the mean of what these find them with."""
+        joined = cls.from_spec(heads[0].name, heads[0].spec())
+        *means, planes = np.mean([head.found.to_list() for head in heads], axis=0).tolist()
+        fitted = all(bool(head.fitted) for head in heads)
+        joined.set_parameters(Parameters.from_list([*means, round(planes)]), fitted=fitted)
+        return joined
+
+
+def _add(rows: Array, place: Mapping[int, int], frame: Frame, mask: Array, labels: Array) -> dict[str, float]:
+    """Write the sums of a time point into the rows of its slices; return what its table says of its objects."""
+    pixels, _ = frame_sums(frame.truth, mask.astype(np.int32), objects=False)
+    for z, row in frame.rows.items():
+        rows[place[row], : pixels.shape[1]] = pixels[z]
+    if not frame.instances:
+        return {}
+    _, objects = frame_sums(frame.truth, labels, objects=True)
+    first = place[min(frame.rows.values())]
+    for column, value in objects.items():
+        rows[first, INSTANCE_COLUMNS.index(column)] = value
+    own = np.zeros((1, len(INSTANCE_COLUMNS)))
+    own[0, -len(objects) :] = list(objects.values())
+    named = {"objects_true": "objects_true", "objects_hit": "hits", "seg_n": "seg_n"}
+    about = {name: objects[column] for column, name in named.items()}
+    return {**about, **{name: METRICS[name](own) for name in ("f1", "seg", "det")}}
+
+
+def _histogram(probability: Array, truth: Array) -> Array:
+    """Return how often each probability was given to foreground and to background, 2 * ``BINS``."""
+    ids = np.where(truth < 0, np.float32(np.nan), truth.astype(np.float32))
+    rows = histogram_rows(torch.from_numpy(probability[:, None]), torch.from_numpy(ids[:, None]))
+    return np.asarray(rows.sum(dim=0).numpy())

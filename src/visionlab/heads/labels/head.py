@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from visionlab.console import LOG
 from visionlab.data.dealing import nested_folds
-from visionlab.errors import DataError, UserError
-from visionlab.heads.head import Array, Head, Loss
+from visionlab.errors import DataError, UsageError, UserError
+from visionlab.heads.head import NUMBER, Array, Evaluation, Head, Loss, Split, Types, expect, expect_one
+from visionlab.heads.kind import Kind
+from visionlab.heads.labels import KIND
 from visionlab.losses.mixed import terms
 from visionlab.metrics.calibration import calibrate, fit_calibration
-from visionlab.metrics.multilabel import class_table
+from visionlab.metrics.multilabel import class_table, counted_classes
+from visionlab.metrics.scores import logit
+from visionlab.metrics.summary import check_true
 from visionlab.metrics.thresholds import fit_thresholds
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from visionlab.data.module import ImageDataModule
 
 UNFITTED = 0.5
 """The threshold of every class before any was fitted."""
+MAX_CLASSES = 100_000
+"""Numbers of classes in a data set stay below; those up to the largest may be listed."""
 
 
 class MultilabelHead(Head):
@@ -43,8 +48,9 @@ class MultilabelHead(Head):
         calibration: ``none``, ``temperature`` or ``platt``, of each class (:mod:`visionlab.metrics.calibration`).
     """
 
-    kind: ClassVar[str] = "multilabel"
+    kind: ClassVar[Kind] = KIND
     fits: ClassVar[bool] = True
+    own_spec: ClassVar[dict[str, Types]] = {"ids": list, "thresholds": (str, *NUMBER), "calibration": str}
 
     positives: torch.Tensor
     total: torch.Tensor
@@ -86,7 +92,7 @@ class MultilabelHead(Head):
         return isinstance(self.threshold_method, str) or self.calibration_method != "none"
 
     @classmethod
-    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> MultilabelHead:
+    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
         labels = data.values(name, "train")
         if not data.values(name, "val").any():
             raise DataError(
@@ -104,7 +110,7 @@ class MultilabelHead(Head):
         )
 
     @classmethod
-    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> MultilabelHead:
+    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
         return cls(
             name,
             spec["columns"],
@@ -117,6 +123,18 @@ class MultilabelHead(Head):
     def spec(self) -> dict[str, Any]:
         own = {"ids": list(self.ids), "thresholds": self.threshold_method, "calibration": self.calibration_method}
         return {**super().spec(), **own}
+
+    @classmethod
+    def check_spec(cls, name: str, spec: Mapping[str, Any]) -> None:
+        super().check_spec(name, spec)
+        key, ids, method = f"heads.{name}", spec["ids"], spec["thresholds"]
+        expect(bool(ids), f"{key}.columns", "at least one class", ids)
+        numbers = all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < MAX_CLASSES for item in ids)
+        right = numbers and len(set(ids)) == len(ids) == len(spec["columns"])
+        expect(right, f"{key}.ids", f"a different number from 0 to {MAX_CLASSES - 1} for each column", ids)
+        known = cls.kind.options["thresholds"].choices
+        expect(not isinstance(method, str) or method in known, f"{key}.thresholds", ", ".join(known), method)
+        expect_one(spec["calibration"], f"{key}.calibration", cls.kind.options["calibration"].choices)
 
     def describe(self) -> dict[str, Any]:
         return {
@@ -149,7 +167,7 @@ class MultilabelHead(Head):
         """Return the scores as the network gives them, 0..1, B x K; :meth:`calibrated` is what users get."""
         return torch.sigmoid(raw)
 
-    def mean_like(self, target: torch.Tensor) -> torch.Tensor:
+    def baseline(self, target: torch.Tensor) -> torch.Tensor:
         return (self.positives / self.total.clamp_min(1)).to(target).expand_as(target)
 
     def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -158,22 +176,37 @@ class MultilabelHead(Head):
 
     # What is fitted after training -------------------------------------------------------------------------------
 
-    def fit(self, rows: Array) -> None:
-        """Set calibration and thresholds from the rows of the validation split, N x 2K.
+    def fit(self, split: Split) -> None:
+        """Set calibration and thresholds from the rows of the validation split, and say for how many classes.
 
         Raises:
             UserError: a score is not a finite number.
         """
-        if not np.isfinite(rows).all():
+        if not np.isfinite(split.model).all():
             raise UserError(
                 f"heads.{self.name}: a score of the validation split is not a finite number, so no threshold can be "
                 "fitted; training diverged: try a lower optimizer.lr or trainer.precision=32-true"
             )
-        labels, scores = np.split(rows, 2, axis=1)
+        labels, scores = np.split(split.model, 2, axis=1)
         calibration, thresholds = self._fitted(labels, scores)
         self.calibration.copy_(torch.from_numpy(calibration))
         self.thresholds.copy_(torch.from_numpy(thresholds))
         self.fitted.fill_(True)
+        if not self.describe()["fitted"]:
+            return
+        absent = self._without_threshold()
+        LOG.info(
+            "%s: thresholds fitted on %d validation images for %d of %d classes",
+            *(self.name, len(labels), self.channels - len(absent), self.channels),
+        )
+        if absent:
+            LOG.warning(
+                "%s: no validation image has %s: no threshold, so never predicted", self.name, ", ".join(absent)
+            )
+
+    def _without_threshold(self) -> list[str]:
+        found = zip(self.columns, self._numbers(self.thresholds), strict=True)
+        return [column for column, value in found if np.isnan(value)]
 
     def _fitted(self, labels: Array, scores: Array) -> tuple[Array, Array]:
         """Return K x 2 parameters of the calibration and K thresholds on the calibrated scale."""
@@ -193,14 +226,20 @@ class MultilabelHead(Head):
         decided: npt.NDArray[np.bool_] = np.asarray(scores, np.float32) >= self._numbers(self.thresholds)
         return decided
 
-    def judge(self, rows: Array, groups: Sequence[str] | None = None) -> Array:
-        """Return labels, calibrated scores and decisions (0 or 1), N x 3K, for rows of :meth:`rows`.
+    def evaluate(self, split: Split) -> Evaluation:
+        """Return labels, calibrated scores and decisions (0 or 1), N x 3K, and a table of the classes.
 
-        Args:
-            rows: N x 2K.
-            groups: of the validation split, which calibration and thresholds were fitted on: then each fifth of the
-                groups is judged by what the others give (nested folds), so that the result doesn't flatter.
+        Of the split that calibration and thresholds were fitted on each fifth of the groups is decided by what the
+        others give (nested folds), so that the result doesn't flatter. Of the baseline each metric takes the constant
+        decision that suits it best (NaN).
         """
+        rows = self.decided_rows(split.model, split.groups if split.fitted_on else None)
+        undecided = np.full((len(split.baseline), self.channels), np.nan)
+        baseline = np.concatenate([split.baseline, undecided], axis=1)
+        return Evaluation(rows, baseline, {"classes": class_table(rows, self.describe(), split.groups)})
+
+    def decided_rows(self, rows: Array, groups: Sequence[str] | None = None) -> Array:
+        """Return labels, calibrated scores and decisions, N x 3K, of labels and scores, N x 2K; nested with groups."""
         labels, scores = np.split(rows, 2, axis=1)
         if groups is None or not (bool(self.fitted) and self.chooses):
             final = self.calibrated(scores)
@@ -218,10 +257,6 @@ class MultilabelHead(Head):
             decided[held] = final[held] >= thresholds
         return np.concatenate([labels, final, decided], axis=1)
 
-    def judge_baseline(self, rows: Array) -> Array:
-        """Return the baseline's rows, N x 3K; each metric takes the constant decision that suits it best (NaN)."""
-        return np.concatenate([rows, np.full((len(rows), self.channels), np.nan)], axis=1)
-
     def measure(self, rows: Array) -> dict[str, float]:
         """Return each metric of the rows of :meth:`rows` while training, thresholds by nested folds of the samples."""
         if not np.isfinite(rows).all():
@@ -229,12 +264,20 @@ class MultilabelHead(Head):
         labels, scores = np.split(rows, 2, axis=1)
         if self.chooses:
             return super().measure(self._nested(labels, scores, nested_folds(np.arange(len(rows)).astype(str), labels)))
-        return super().measure(self.judge(rows))
+        return super().measure(self.decided_rows(rows))
+
+    def summarise(self, found: Evaluation, groups: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Return {metric: ...}, with ``classes``, how many the metric counts, and ``of``, how many there are."""
+        check_true(self.name, found.model[:, : self.channels], groups)
+        return {
+            name: {**about, "classes": counted_classes(name, found.model), "of": self.channels}
+            for name, about in super().summarise(found, groups).items()
+        }
 
     # Tables ------------------------------------------------------------------------------------------------------
 
     def table(self, rows: Array) -> dict[str, Array]:
-        """Return, from rows of :meth:`judge`, the names of the true and predicted classes, and each class's columns."""
+        """Return, from evaluated rows, the names of the true and predicted classes, and each class's columns."""
         labels, scores, decided = np.split(rows, 3, axis=1)
         found: dict[str, Array] = {
             f"{self.name}_true": self._joined(labels),
@@ -251,16 +294,76 @@ class MultilabelHead(Head):
     def _names(self, chosen: Array) -> tuple[str, ...]:
         return tuple(column for column, has in zip(self.columns, chosen, strict=True) if has)
 
-    def details(self, rows: Array, groups: Sequence[str]) -> pd.DataFrame:
-        return class_table(rows, self.describe(), groups)
-
     def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
         scores = self.calibrated(decoded[None])[0]
         return {column: (value, "") for column, value in zip(self.columns, scores.tolist(), strict=True)}
 
-    def labels(self, decoded: Array) -> tuple[str, ...]:
-        """Return the classes of one image, by its K scores of :meth:`decode`."""
+    def decided(self, decoded: Array) -> tuple[str, ...]:
         return self._names(self.decide(self.calibrated(decoded[None]))[0])
+
+    @property
+    def class_numbers(self) -> dict[str, int]:
+        return dict(zip(self.columns, self.ids, strict=True))
+
+    def nearest_class(self, values: Mapping[str, float]) -> tuple[str, ...]:
+        """Return the class with the largest logit(score) - logit(threshold), the first of several, if any has one."""
+        scores = np.array([values[column] for column in self.columns])
+        margins = logit(scores) - logit(self._numbers(self.thresholds).astype(np.float64))
+        return () if np.isnan(margins).all() else (self.columns[int(np.nanargmax(margins))],)
+
+    def warnings(self) -> list[str]:
+        found = []
+        if self.chooses and not bool(self.fitted):
+            stand_in = UNFITTED if isinstance(self.threshold_method, str) else self.threshold_method
+            found.append(
+                f"{self.name}: thresholds and calibration were never fitted on validation images, which is done for "
+                f"best.ckpt when training ends; {stand_in:g} stands in for the thresholds"
+            )
+        if absent := self._without_threshold():
+            found.append(
+                f"{self.name}: {len(absent)} of {self.channels} classes have no threshold, as no validation image has "
+                f"them, and are never predicted: {', '.join(absent)}"
+            )
+        return found
+
+    # Several models ---------------------------------------------------------------------------------------------
+
+    def averaged(self, decoded: Array) -> Array:
+        """Return the calibrated scores."""
+        return self.calibrated(decoded[None])[0]
+
+    def refuse_unlike(self, other: Head, name: str, other_name: str) -> None:
+        super().refuse_unlike(other, name, other_name)
+        own_names = {number: column for column, number in self.class_numbers.items()}
+        for column, number in other.class_numbers.items():
+            known, its = own_names.get(number, column), self.class_numbers.get(column, number)
+            if (known, its) != (column, number):
+                found = f"class {number} is '{known}'" if known != column else f"'{column}' is class {its}"
+                raise UsageError(
+                    f"{other_name}: in its head {self.name} class {number} is '{column}', but in {name} {found}; "
+                    "expected runs of the same data set"
+                )
+
+    @classmethod
+    def merge(cls, heads: Sequence[Self]) -> Head:
+        """Return the head that decides each class by the mean of its thresholds; its scores come calibrated."""
+        number = {column: identity for head in heads for column, identity in head.class_numbers.items()}
+        columns = list(heads[0].columns)
+        if any(head.columns != heads[0].columns for head in heads):
+            columns = sorted(number, key=number.__getitem__)
+        lacking = [head for head in heads if head.chooses and not bool(head.fitted)]
+        spec = {**(lacking or heads)[0].spec(), "columns": columns, "ids": [number[column] for column in columns]}
+        joined = cls.from_spec(heads[0].name, spec)
+        thresholds = np.full((len(heads), len(columns)), np.nan)
+        for row, head in zip(thresholds, heads, strict=True):
+            row[[columns.index(column) for column in head.columns]] = head.thresholds.cpu().double().numpy()
+        defined = ~np.isnan(thresholds)
+        count = defined.sum(axis=0)
+        total = np.where(defined, thresholds, 0.0).sum(axis=0)
+        means = np.divide(total, count, out=np.full(len(columns), np.nan), where=count > 0)
+        joined.thresholds.copy_(torch.from_numpy(means))
+        joined.fitted.fill_(not lacking)
+        return joined
 
     @staticmethod
     def _numbers(buffer: torch.Tensor) -> Array:

@@ -11,7 +11,7 @@ import torch
 from scipy import ndimage
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from visionlab.heads.instances.targets import boundary, distance
+from visionlab.heads.instances.boundaries import boundary, distance
 
 NAN = math.nan
 

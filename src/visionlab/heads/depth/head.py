@@ -1,0 +1,146 @@
+"""A head of depth maps. Pure torch."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import numpy as np
+import tifffile
+import torch
+
+from visionlab.console import LOG
+from visionlab.files import write_bytes
+from visionlab.heads.depth import KIND
+from visionlab.heads.head import Array, Head
+from visionlab.heads.kind import Kind
+from visionlab.heads.map_head import MapHead
+from visionlab.heads.map_sums import depth_rows
+from visionlab.io.encoding import png
+
+if TYPE_CHECKING:
+    from visionlab.data.module import ImageDataModule
+
+
+class DepthHead(MapHead):
+    """A distance at each pixel, learnt on the scale on which the training range is 0 to 1.
+
+    Args:
+        name, unit, metrics, weight: see :class:`visionlab.heads.head.Head`.
+        activation: ``none``; or ``sigmoid``, which keeps predictions within the training range.
+        low, high, mean: of the training split, in the user's unit.
+    """
+
+    kind: ClassVar[Kind] = KIND
+    overlay_rank: ClassVar[int] = 1
+
+    low: torch.Tensor
+    high: torch.Tensor
+    mean: torch.Tensor
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        low: float,
+        high: float,
+        mean: float,
+        metrics: Sequence[str],
+        weight: float,
+        activation: str,
+        unit: str = "",
+    ) -> None:
+        super().__init__(name, (name,), unit=unit, metrics=metrics, weight=weight, activation=activation)
+        for key, value in (("low", low), ("high", high), ("mean", mean)):
+            self.register_buffer(key, torch.tensor(value, dtype=torch.float32))
+        self._known: tuple[float, float, float] | None = None
+        self._clipped = False
+
+    @classmethod
+    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
+        scale = data.map_scale(name)
+        # Of one depth everywhere there is nothing to learn, but nothing may be divided by zero.
+        high = scale.high if scale.high > scale.low else scale.low + 1.0
+        return cls(name, low=scale.low, high=high, mean=scale.mean, **options)
+
+    @classmethod
+    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
+        return cls(name, low=0.0, high=1.0, mean=0.0, **cls.shared(spec))
+
+    def normalized(self, target: torch.Tensor) -> torch.Tensor:
+        return (target - self.low) / (self.high - self.low)
+
+    def decode(self, raw: torch.Tensor) -> torch.Tensor:
+        return self.activated(raw) * (self.high - self.low) + self.low
+
+    def baseline(self, target: torch.Tensor) -> torch.Tensor:
+        return self.mean.to(target).expand_as(target)
+
+    def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        low, high, mean = self._numbers()
+        # Ratios and logarithms need positive predictions: a thousandth of the usual depth is next to nothing.
+        return depth_rows(decoded, target, data_range=high - low, low=low, floor=max(1e-3 * mean, 1e-12))
+
+    def _numbers(self) -> tuple[float, float, float]:
+        """Return low, high and mean without waiting for the device at each batch."""
+        if self._known is None:
+            self._known = (float(self.low), float(self.high), float(self.mean))
+        return self._known
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
+        return {f"{self.name}_median": (float(np.median(decoded)), self.unit)}
+
+    @classmethod
+    def merge(cls, heads: Sequence[Self]) -> Head:
+        # Files of depth are scaled so that they hold the largest.
+        return max(heads, key=lambda head: float(head.high))
+
+    # Files ------------------------------------------------------------------------------------------------------
+
+    def about_files(self, tif: bool) -> dict[str, Any]:
+        if tif:
+            return {"values": "distance", "unit": self.unit}
+        step = self._step()
+        return {"values": f"distance in steps of {step:g} {self.unit}".rstrip(), "step": step, "unit": self.unit}
+
+    def write(self, shown: Array, path: Path, tif: bool) -> None:
+        """Write a float32 TIFF in the head's unit, or a 16-bit PNG in whole numbers of a step.
+
+        The step is a millimetre for metres, else a power of ten; 0 is never written: it means unknown.
+        """
+        if tif:
+            # Bytes, as text would have to be ASCII, which µm is not.
+            about = f"{self.name} in {self.unit or 'no unit'}".encode()
+            content = io.BytesIO()
+            tifffile.imwrite(content, shown.astype(np.float32), compression="zlib", description=about)
+            write_bytes(path.with_name(f"{path.name}.tif"), content.getvalue())
+            return
+        counts = np.rint(shown / self._step())
+        if counts.max() > 65535 and not self._clipped:
+            self._clipped = True
+            most = 65535 * self._step()
+            LOG.warning(
+                "%s: values beyond %g cannot be held by 16 bits: cut off; use --depth-format tif", self.name, most
+            )
+        write_bytes(path.with_name(f"{path.name}.png"), png(np.clip(counts, 1, 65535).astype(np.uint16)))
+
+    def _step(self) -> float:
+        """Return what one count of a 16-bit PNG stands for: a millimetre, or a power of ten that suffices."""
+        if self.unit == "m":
+            return 0.001
+        return float(10.0 ** math.ceil(math.log10(max(1.5 * self._numbers()[1], 1e-30) / 65535)))
+
+    def overlay(self, image: Array, shown: Array) -> Array:
+        """Return the image, faint, under the depth in colour."""
+        from matplotlib import colormaps
+
+        low, high = np.percentile(shown, [1, 99])
+        coloured = colormaps["viridis_r"]((shown - low) / max(float(high - low), 1e-12))[:, :, :3]
+        return np.asarray(0.4 * image + 0.6 * coloured)
