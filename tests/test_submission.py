@@ -12,7 +12,7 @@ import pytest
 import visionlab
 from tests import shell
 from tests.untrained import NAMES, NAN, labels, numbers, predicted, write_decisive_run, write_run, write_samples
-from visionlab.inference.submission import absent_classes, nearest_class
+from visionlab.inference.submission import absent_classes
 
 
 def faults(submission: bytes, sample: bytes, classes: int = 28) -> list[str]:
@@ -79,12 +79,12 @@ def test_the_checker_accepts_what_is_right_and_names_what_is_not() -> None:
 def test_the_nearest_class_is_measured_on_logits() -> None:
     head = labels((25, 0, 2), [0.9, 0.5, NAN])
     # logit(0.85) - logit(0.9) = -0.46, logit(0.3) - logit(0.5) = -0.85.
-    assert nearest_class(head, {"Cytosol": 0.85, "Nucleoplasm": 0.3, "Nucleoli": 1.0}) == ("Cytosol",)
+    assert head.nearest_class({"Cytosol": 0.85, "Nucleoplasm": 0.3, "Nucleoli": 1.0}) == ("Cytosol",)
     # By the plain difference the first would be nearer: 0.89 - 0.9 > 0.489 - 0.5, but -0.106 < -0.044 on logits.
-    assert nearest_class(head, {"Cytosol": 0.89, "Nucleoplasm": 0.489, "Nucleoli": 1.0}) == ("Nucleoplasm",)
-    assert nearest_class(head, {"Cytosol": 0.0, "Nucleoplasm": 0.0, "Nucleoli": 1.0}) == ("Nucleoplasm",)
+    assert head.nearest_class({"Cytosol": 0.89, "Nucleoplasm": 0.489, "Nucleoli": 1.0}) == ("Nucleoplasm",)
+    assert head.nearest_class({"Cytosol": 0.0, "Nucleoplasm": 0.0, "Nucleoli": 1.0}) == ("Nucleoplasm",)
     head.thresholds.fill_(NAN)
-    assert nearest_class(head, dict.fromkeys(head.columns, 0.9)) == ()
+    assert head.nearest_class(dict.fromkeys(head.columns, 0.9)) == ()
 
 
 def test_classes_that_no_run_has_are_known_by_name() -> None:
@@ -156,7 +156,7 @@ def test_rows_without_a_label_get_the_nearest_if_asked(
     found = predicted(run, test)
     number = {name: n for n, name in NAMES.items()}
     for name, row in after.items():
-        expected = before[name] or str(number[nearest_class(head, found[name].values)[0]])
+        expected = before[name] or str(number[head.nearest_class(found[name].values)[0]])
         assert row == expected
     # What is said is of the rows that are wanted.
     wanted = tmp_path / "wanted.csv"
