@@ -10,7 +10,6 @@ from visionlab.config.annotations import show
 from visionlab.config.ranges import AT_LEAST_0, check_choice
 from visionlab.errors import ConfigError, nearest
 from visionlab.heads import KINDS
-from visionlab.heads.kind import Kind
 from visionlab.losses import LOSSES
 from visionlab.modules import MODULES
 
@@ -58,11 +57,12 @@ def _check_head(name: str, head: Plain, module: str, kinds: dict[str, str]) -> N
         check_choice(f"{key}.metrics", metric, list(kind.metrics))
     if not AT_LEAST_0[1](head["weight"]):
         raise ConfigError(f"{key}.weight: expected {AT_LEAST_0[0]}, found {head['weight']}")
-    _check_options(key, head, kind)
+    _check_options(key, head)
 
 
-def _check_options(key: str, head: Plain, own: Kind) -> None:
+def _check_options(key: str, head: Plain) -> None:
     """Check that a head has no options of other kinds, and that those of its own kind are what they may be."""
+    own = KINDS[head["kind"]]
     for kind in KINDS.values():
         for name, option in kind.options.items():
             value = head[name]
