@@ -13,7 +13,6 @@ import torch
 from omegaconf import OmegaConf
 
 from tests import shell
-from tests.test_cli import commands
 from visionlab.config.compose import compose_run
 from visionlab.errors import ConfigError, UsageError
 from visionlab.reports.throughput import COLUMNS, text_table, throughput_figure
@@ -195,16 +194,3 @@ def test_only_the_networks_that_are_measured_must_fit_the_data() -> None:
     with pytest.raises(ConfigError, match="expected a network of kind 'image'"):
         compose_run(settings, root="benchmark")
     compose_run([*settings, "benchmark.models=[resnet18]"], root="benchmark")
-
-
-def test_other_commands_do_not_measure() -> None:
-    for setting in ("benchmark.seconds=3", "+benchmark.seconds=3", "benchmark=null"):
-        with pytest.raises(ConfigError, match=r"only `python -m visionlab\.benchmark` measures"):
-            compose_run([setting])
-
-
-def test_mistakes_are_said_before_torch_is_imported() -> None:
-    line = "benchmark task=focus benchmark.models=[small_cn]"
-    status, text, torch_imported = commands(line)[line]
-    assert (status, torch_imported) == (2, False)
-    assert "Did you mean 'small_cnn'" in text
