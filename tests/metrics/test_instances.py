@@ -21,7 +21,6 @@ from visionlab.metrics import (
     at_threshold,
     best_threshold,
     frame_sums,
-    group_interval,
     measure,
     summarise,
 )
@@ -322,27 +321,11 @@ def example_rows() -> Rows:
     return np.concatenate([frame_rows(true, pred) for true, pred in random_frames(20, seed=4)])
 
 
-@pytest.mark.parametrize("name", list(METRICS["instances"]))
-def test_weights_are_repeated_rows(name: str) -> None:
-    rows, metric = example_rows(), METRICS["instances"][name]
-    weight = np.random.default_rng(5).integers(0, 4, len(rows))
-    assert metric(rows, weight=weight) == pytest.approx(metric(np.repeat(rows, weight, axis=0)), rel=1e-12)
-    assert metric(rows) == metric(rows[::-1])
-    low, high = group_interval(metric, [rows], np.arange(len(rows)) // 2)
-    assert low is not None and high is not None and low < metric(rows) < high
-
-
 def test_areas_are_those_of_slices() -> None:
     frames = list(random_frames(20, seed=4))
     true, pred = pixel_areas(np.concatenate([frame_rows(*frame) for frame in frames]))
     assert true.tolist() == [(plane > 0).sum() for volume, _ in frames for plane in volume]
     assert pred.tolist() == [(p[t >= 0] > 0).sum() for both in frames for t, p in zip(*both, strict=True)]
-
-
-def test_rows_of_other_columns_are_refused() -> None:
-    for name in METRICS["instances"]:
-        with pytest.raises(ValueError, match="rows: expected N x 13 "):
-            METRICS["instances"][name](np.zeros((3, 9)))
 
 
 def test_they_become_metrics_json() -> None:

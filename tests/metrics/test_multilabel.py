@@ -101,16 +101,6 @@ def test_equal_to_scikit_learn(weighted: bool) -> None:
         assert found == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", LABELS)
-def test_whole_weights_are_repeated_rows(name: str) -> None:
-    rows = example()
-    weight = np.random.default_rng(1).integers(0, 4, len(rows))
-    repeated = LABELS[name](np.repeat(rows, weight, axis=0))
-    assert LABELS[name](rows, weight=weight) == pytest.approx(repeated, rel=1e-12)
-    # Sums beyond what two bytes hold.
-    assert LABELS[name](rows, weight=5000 * weight) == pytest.approx(repeated, rel=1e-12)
-
-
 def test_the_error_of_calibration_is_of_bins_of_equal_width() -> None:
     rng = np.random.default_rng(0)
     scores = np.r_[rng.random(500), 0.0, 1.0][:, np.newaxis]
@@ -160,14 +150,6 @@ def test_a_class_that_is_never_predicted_has_no_precision_to_gain() -> None:
     assert LABELS["f1_macro"](rows) == (1 + 0) / 2
 
 
-@pytest.mark.parametrize("name", LABELS)
-def test_a_score_that_is_not_a_number_makes_it_undefined(name: str) -> None:
-    rows = ROWS.copy()
-    rows[2, 3] = np.nan
-    assert math.isnan(LABELS[name](rows))
-    assert group_interval(LABELS[name], (rows,), list("abcd")) == (None, None)
-
-
 def test_the_baseline_decides_as_suits_each_metric() -> None:
     true = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
     found = measure("multilabel", list(LABELS), undecided(true, np.full((4, 2), [0.7, 0.1])), spec(2))
@@ -211,24 +193,9 @@ def test_wrong_rows() -> None:
 # Intervals ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", LABELS)
-@pytest.mark.parametrize("n_groups", [4, 80])
-def test_resampled_groups_as_with_weights_on_samples(name: str, n_groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Several passes, of several resamples each, in some of which the rarest class has no positive.
-    monkeypatch.setattr("visionlab.metrics.ranking._WEIGHTS_AT_ONCE", 80 * 7 + 1)
-    rows, groups = example(), np.arange(80) % n_groups
-    fast = group_interval(as_resampled(name), (rows,), groups, replicates=60)
-    if name == "ece":
-        assert fast == (None, None)
-    else:
-        slow = group_interval(LABELS[name].__call__, (rows,), groups, replicates=60)
-        assert fast == pytest.approx(slow, rel=1e-9)
-
-
 def as_resampled(name: str) -> Any:
     """Return a metric whose interval is that of the resamples, not brought back to the value."""
-    one = LABELS[name]
-    return dataclasses.replace(one, within=None)
+    return dataclasses.replace(LABELS[name], within=None)
 
 
 def test_two_groups_by_hand() -> None:
@@ -243,14 +210,14 @@ def test_two_groups_by_hand() -> None:
     assert group_interval(LABELS["map"], (rows,), list("aaaa")) == (None, None)
 
 
-def test_28_classes_of_12000_images_take_seconds() -> None:
+def test_28_classes_of_4000_images_take_seconds() -> None:
     rng = np.random.default_rng(0)
-    true = rng.random((12_000, 28)) < np.geomspace(0.4, 0.0004, 28)
+    true = rng.random((4000, 28)) < np.geomspace(0.4, 0.0004, 28)
     scores = 0.3 * true + 0.7 * rng.random(true.shape)
-    rows, groups = np.concatenate([true, scores, scores > 0.6], axis=1), np.arange(12_000).astype(str)
+    rows, groups = np.concatenate([true, scores, scores > 0.6], axis=1), np.arange(4000).astype(str)
     tracemalloc.start()
     start = time.process_time()
-    for name in ("f1_macro", "f1_macro_gain", "map"):
+    for name in ("f1_macro", "map"):
         low, high = group_interval(LABELS[name], (rows,), groups)
         assert low is not None
         assert high is not None
@@ -258,8 +225,8 @@ def test_28_classes_of_12000_images_take_seconds() -> None:
     taken = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert taken < 20
-    assert peak < 300e6
+    assert taken < 8
+    assert peak < 120e6
 
 
 # Entries of metrics.json --------------------------------------------------------------------------------------------

@@ -1,0 +1,170 @@
+"""What holds for every metric of every kind of head, whatever it is computed from."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from visionlab.errors import ConfigError
+from visionlab.heads.map_sums import depth_rows, mask_rows
+from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums, group_interval, measure
+from visionlab.metrics.metric import Metric
+from visionlab.metrics.summary import arrays, metric
+
+Array = np.ndarray[Any, Any]
+ALL = [(kind, name) for kind, of_kind in METRICS.items() for name in of_kind]
+N = 80
+
+
+def maps(better: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return N predictions and targets, 0 to 1, that are nearer to each other the larger ``better`` is, 1 at most."""
+    generator = torch.Generator().manual_seed(1)
+    noise = torch.rand(2, N, 1, 12, 14, generator=generator)
+    smooth = torch.nn.functional.avg_pool2d(noise.flatten(0, 1), 5, 1, 2).unflatten(0, (2, N))
+    target, other = ((smooth - 0.5) * 8).sigmoid()
+    target[:, :, 0, 0] = torch.nan
+    return better * target + (1 - better) * other, target
+
+
+def instance_row(pred: Array, true: Array) -> Array:
+    pixels, objects = frame_sums(true, pred, objects=True)
+    return np.concatenate([pixels[0], list(objects.values())])[: len(INSTANCE_COLUMNS)]
+
+
+def rows_of(kind: str, better: float = 0.3) -> Array:
+    """Return rows of N samples, of predictions that are right where ``better`` is 1."""
+    rng = np.random.default_rng(2)
+    if kind == "regression":
+        true = rng.normal(1000, 10, (N, 2))  # far from zero: R2 must not lose its digits
+        true[:, 1] -= 1000
+        return np.concatenate([true, true + (1 - better) * rng.normal(1, 8, true.shape)], axis=1)
+    if kind == "multilabel":
+        labels = rng.random((N, 4)) < np.geomspace(0.6, 0.1, 4)
+        scores = np.round(better * labels + (1 - better) * rng.random((N, 4)), 1)  # many are equal
+        return np.concatenate([labels, scores, scores >= 0.6], axis=1)
+    if kind == "instances":
+        ids = np.kron(rng.integers(0, 3, (N, 1, 3, 4)) * np.arange(1, 13).reshape(3, 4), np.ones((4, 4), int))
+        dropped = np.kron(rng.random((N, 1, 3, 4)) > better + 1e-9, np.ones((4, 4), bool))
+        found = np.where(dropped & (ids > 0), 0, ids)
+        if better < 1:
+            found = np.roll(found, 1, axis=3)
+        return np.stack([instance_row(*planes) for planes in zip(found, ids, strict=True)])
+    pred, target = maps(better)
+    if kind == "mask":
+        target = torch.where(target.isnan(), torch.nan, (target > 0.5).float())
+        pred = target.nan_to_num() if better == 1 else pred
+        return mask_rows(pred, target).numpy()
+    pred = torch.where(target.isnan(), 0.5, pred)
+    return depth_rows(4 * pred + 0.1, 4 * target + 0.1, data_range=4.0, floor=1e-3).numpy()
+
+
+def value(kind: str, name: str, rows: Array, **options: Any) -> float:
+    return METRICS[kind][name](*arrays(kind, rows), **options)
+
+
+def interval(kind: str, name: str, rows: Array, groups: Any, **options: Any) -> Any:
+    return group_interval(METRICS[kind][name], arrays(kind, rows), groups, **options)
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_a_weight_is_a_number_of_repeats_and_the_order_is_nothing(kind: str, name: str) -> None:
+    rows, rng = rows_of(kind), np.random.default_rng(3)
+    weight = rng.integers(0, 4, N)
+    repeated = value(kind, name, np.repeat(rows, weight, axis=0))
+    assert value(kind, name, rows, weight=weight) == pytest.approx(repeated, rel=1e-9)
+    # Sums beyond what two bytes hold.
+    assert value(kind, name, rows, weight=5000 * weight) == pytest.approx(repeated, rel=1e-9)
+    assert value(kind, name, rng.permutation(rows)) == pytest.approx(value(kind, name, rows), rel=1e-9)
+    assert repeated != pytest.approx(value(kind, name, rows), rel=1e-9), "weights do something"
+
+
+# Those of order are no sums, and R2 is centred on all samples that it is given.
+@pytest.mark.parametrize(
+    ("kind", "name"), [key for key in ALL if isinstance(METRICS[key[0]][key[1]], Metric) and key[1] != "r2"]
+)
+def test_sums_over_batches_of_any_size_give_the_whole(kind: str, name: str) -> None:
+    one, rows = METRICS[kind][name], rows_of(kind)
+    assert isinstance(one, Metric)
+    batches = [one.sample_terms(*arrays(kind, part)).sum(axis=0) for part in np.split(rows, [3, 4, 50])]
+    assert one.value(np.sum(batches, axis=0)) == pytest.approx(value(kind, name, rows), rel=1e-9)
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_what_is_right_is_best(kind: str, name: str) -> None:
+    one, best, worse = METRICS[kind][name], value(kind, name, rows_of(kind, 1.0)), value(kind, name, rows_of(kind))
+    if name == "f1_macro_gain":  # where all is right, thresholds gain nothing
+        assert best == 0
+        return
+    assert best == pytest.approx({"min": 0.0, "max": 1.0, "zero": 0.0}[one.better], abs=1e-6)
+    assert abs(worse - best) > 1e-3
+    assert one.better == "zero" or (worse < best) == (one.better == "max")
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_nothing_is_undefined(kind: str, name: str) -> None:
+    rows = rows_of(kind)
+    assert math.isnan(value(kind, name, rows[:0]))
+    assert math.isnan(value(kind, name, rows, weight=np.zeros(N)))
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_a_prediction_that_is_not_a_number_makes_the_value_undefined(kind: str, name: str) -> None:
+    rows = rows_of(kind)
+    # Of the sums of an image all are NaN then; of numbers and scores the prediction is.
+    rows[7, {"regression": [2], "multilabel": [4]}.get(kind, slice(None))] = np.nan
+    assert math.isnan(value(kind, name, rows))
+    assert interval(kind, name, rows, np.arange(N)) == (None, None)
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+@pytest.mark.parametrize("n_groups", [5, N])
+def test_intervals_over_groups_are_those_of_weights_on_samples(
+    kind: str, name: str, n_groups: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("visionlab.metrics.ranking._WEIGHTS_AT_ONCE", N * 7 + 1)  # several passes
+    rows, groups = rows_of(kind), np.arange(N) % n_groups
+    one = METRICS[kind][name]
+    if isinstance(one, Metric) and not one.interval:
+        assert interval(kind, name, rows, groups) == (None, None)
+        return
+    plain = dataclasses.replace(one, within=None)  # the resamples as they are
+    fast = group_interval(plain, arrays(kind, rows), groups, replicates=60)
+    slow = group_interval(one.__call__, arrays(kind, rows), groups, replicates=60)
+    assert fast == pytest.approx(slow, rel=1e-9)
+    low, high = interval(kind, name, rows, groups)
+    assert low <= value(kind, name, rows) <= high
+    assert low < high or name == "f1_macro_gain"
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_all_samples_are_counted_that_say_something(kind: str, name: str) -> None:
+    counted = METRICS[kind][name].counted(*arrays(kind, rows_of(kind)))
+    assert counted.shape == (N,) and counted.dtype == bool and counted.sum() > N / 2
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_measure_is_each_of_them(kind: str) -> None:
+    rows, names = rows_of(kind), list(METRICS[kind])
+    assert measure(kind, names, rows, {}) == {name: value(kind, name, rows) for name in names}
+
+
+@pytest.mark.parametrize(("kind", "name"), ALL)
+def test_rows_of_another_shape_are_refused(kind: str, name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected .*found.* shape|expected arrays of one shape"):
+        value(kind, name, np.zeros((4, 7)))
+    with pytest.raises(ValueError, match="expected 80 values, one a sample"):
+        value(kind, name, rows_of(kind), weight=[1, 2])
+
+
+def test_unknown_names_get_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'rmse'"):
+        metric("regression", "rmsee")
+    with pytest.raises(ConfigError, match=r"metric 'bias' of a depth head: expected one of mae, rmse"):
+        metric("depth", "bias")
+    with pytest.raises(ConfigError, match="Did you mean 'regression'"):
+        metric("regresion", "mae")
