@@ -11,6 +11,7 @@ import scipy.io
 import tifffile
 
 from visionlab.datasets.celegans import CElegansDataModule
+from visionlab.heads.instances.target import TARGET
 
 SHAPE = (4, 12, 16)
 """Slices, height and width of the volumes here."""
@@ -47,7 +48,9 @@ OPTIONS: dict[str, Any] = {
 
 def module(root: Path, kind: type[CElegansDataModule] = CElegansDataModule, **changed: Any) -> CElegansDataModule:
     """Return a data module of ``root`` with the options of the task's configuration."""
-    return kind(0, {"joint": [], "image": []}, **{**OPTIONS, "root": str(root), **changed})
+    found = kind(0, {"joint": [], "image": []}, **{**OPTIONS, "root": str(root), **changed})
+    found.asked = dict.fromkeys(found.maps, TARGET)
+    return found
 
 
 def image(shape: tuple[int, ...] = SHAPE, seed: int = 0) -> np.ndarray[Any, Any]:

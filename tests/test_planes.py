@@ -11,9 +11,10 @@ import tifffile
 
 from visionlab.data.cache import fingerprint
 from visionlab.data.limits import limits_of
-from visionlab.data.plane_readers import InstanceReader, PlaneReader
+from visionlab.data.plane_readers import PlaneReader
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.stored import Stored, store_column
+from visionlab.heads.instances.target import InstanceReader
 from visionlab.io.planes import plane, split_plane
 
 NATIVE = Preprocess(1, 8, 8, "native", "uint16", "percentile")

@@ -13,12 +13,12 @@ import pytest
 
 from tests.celegans import image, labels, module, png, tiff
 from tests.conftest import TINY
-from visionlab.data import plane_readers
 from visionlab.data.preprocess import Preprocess
 from visionlab.drawing.outlines import partners
 from visionlab.errors import DataError
 from visionlab.heads.instances.fit import FitFrame, fit
 from visionlab.heads.instances.head import InstanceHead
+from visionlab.heads.instances.target import InstanceReader
 from visionlab.training.evaluation import evaluate_other
 
 Write = Callable[[Path, object], None]
@@ -103,6 +103,6 @@ def test_slices_with_gaps_between_them_are_no_volumes(tmp_path: Path) -> None:
 
 def test_more_objects_than_are_kept_apart_are_refused(tmp_path: Path) -> None:
     path = tiff(tmp_path / "many.tif", np.arange(1, 70001, dtype=np.uint32).reshape(100, 700))
-    reader = plane_readers.InstanceReader([((100, 700), (100, 700))])
+    reader = InstanceReader([((100, 700), (100, 700))])
     with pytest.raises(DataError, match="70000 objects in a plane"):
         reader.read(path, 0, Preprocess(1, 100, 700, "native", "uint16"))

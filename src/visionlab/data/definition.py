@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from visionlab.data.readers import ImageReader, Like, Reader
+from visionlab.data.readers import ImageReader, Reader
 from visionlab.data.splits import Splits
 from visionlab.files import Problem, Scan
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Definition:
-    """A data set: literals, ``index``, and for maps ``reader``.
+    """A data set: literals, ``index``, and for maps ``reading``.
 
     The literals: ``task``; ``targets``, target name -> columns of numbers in the index, of which an instance may choose
     some; ``kinds``, target name -> kind of head for those that are no quantities (``multilabel``: columns of 0 and 1);
@@ -42,9 +42,9 @@ class Definition:
         """
         raise NotImplementedError
 
-    def reader(self, name: str, like: Like) -> Reader:
-        """Return how the files of a map are read; ``like`` says the sizes of their images."""
-        raise NotImplementedError
+    def reading(self, name: str) -> dict[str, Any]:
+        """Return what is known of the files of a map: options of the reader of its :class:`Target`."""
+        return {}
 
     def left_out(self) -> np.ndarray[Any, Any] | None:
         """Return which rows of ``table`` are in no split for what their files hold, which is known now; None: none."""

@@ -14,13 +14,6 @@ from visionlab.io.volumes import stored_file
 
 _FACTS = ["height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"]
 
-# Of each kind of map, the facts that the index lists, and whether they have the map's unit.
-_MAP_FACTS = {
-    "mask": {"share": False},
-    "instances": {"share": False, "objects": False},
-    "depth": {"min": True, "max": True, "known": False},
-}
-
 
 def index_table(data: ImageDataModule) -> pd.DataFrame:
     """Return every indexed sample with its split, what its file holds, and its targets."""
@@ -29,7 +22,7 @@ def index_table(data: ImageDataModule) -> pd.DataFrame:
     table = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
     for name, stored in data.stored_maps.items():
         facts = stored.facts
-        for fact, factor in _MAP_FACTS[data.maps[name]].items():
+        for fact, factor in data.asked[name].facts.items():
             table[f"{name}_{fact}"] = facts[fact] * (stored.scale if factor else 1)
     return table
 
@@ -102,7 +95,7 @@ def _split(data: ImageDataModule, split: str, table: pd.DataFrame) -> dict[str, 
 
 def _labels(data: ImageDataModule) -> list[str]:
     """Return the targets whose columns are labels."""
-    return [target for target in data.targets if data.kinds.get(target) == "multilabel"]
+    return [target for target in data.targets if target in data.asked and data.asked[target].classes]
 
 
 def _counts(data: ImageDataModule, target: str) -> dict[str, dict[str, int]]:
@@ -115,7 +108,7 @@ def _counts(data: ImageDataModule, target: str) -> dict[str, dict[str, int]]:
 
 def _numbers(data: ImageDataModule) -> list[str]:
     """Return the columns of the index that say what is to be learnt and have a range."""
-    maps = [f"{name}_{fact}" for name in data.stored_maps for fact in _MAP_FACTS[data.maps[name]] if fact != "known"]
+    maps = [f"{name}_{fact}" for name in data.stored_maps for fact in data.asked[name].ranges]
     labels = _labels(data)
     return [column for name, columns in data.targets.items() if name not in labels for column in columns] + maps
 

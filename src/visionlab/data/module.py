@@ -21,11 +21,12 @@ from visionlab.data.definition import Definition
 from visionlab.data.limits import limits_of
 from visionlab.data.loader import CENTRE, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess, Scale
-from visionlab.data.readers import ImageReader
+from visionlab.data.readers import ImageReader, Like, Reader
 from visionlab.data.selection import choose_groups, refuse_leaks
 from visionlab.data.splits import Splits, make_splits, read_splits
 from visionlab.data.statistics import MapScale, image_span, image_statistics, map_statistics, target_step
 from visionlab.data.stored import store_column
+from visionlab.data.target import Target
 from visionlab.data.transforms import Augment
 from visionlab.errors import DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder
@@ -114,8 +115,8 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         self.channel_names: tuple[str, ...] = ()
         # Set where other splits than the configured ones are wanted: groups of all samples -> splits.
         self.chosen_splits: Callable[[Sequence[str]], Splits] | None = None
-        # The maps that are read; by default all that there are.
-        self.learnt: tuple[str, ...] = tuple(self.maps)
+        # What heads ask of the targets that they learn: given before setting up. Other maps are not read.
+        self.asked: Mapping[str, Target] = {}
         # Whether setting up says how many images there are; once is enough for the stages of one run.
         self.announced = True
         # The index, where another module of the same data has made it already.
@@ -249,6 +250,17 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         # Scaled already, or by each image's own.
         mean, std = (0.0, 1.0) if isinstance(self.normalize, str) else self.normalize
         return [mean] * self.in_channels, [std] * self.in_channels
+
+    @property
+    def learnt(self) -> tuple[str, ...]:
+        """Names of the maps that a head learns; others are left alone, and may be missing or broken."""
+        return tuple(name for name in self.maps if name in self.asked)
+
+    def reader(self, name: str, like: Like) -> Reader:
+        """Return how the files of a map are read; ``like`` says the sizes of their images."""
+        make = self.asked[name].reader
+        assert make is not None, f"{name}: its head learns numbers, not maps"
+        return make(like, **self.reading(name))
 
     @property
     def in_channels(self) -> int:

@@ -14,8 +14,8 @@ from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, mark, split_seque
 from visionlab.data.frames import Frame, read_image, read_truth
 from visionlab.data.module import ImageDataModule
 from visionlab.data.parallel import in_parallel
-from visionlab.data.plane_readers import InstanceReader, PlaneReader
-from visionlab.data.readers import Like, Reader
+from visionlab.data.plane_readers import PlaneReader
+from visionlab.data.readers import Reader
 from visionlab.data.splits import Splits
 from visionlab.datasets.celegans_layouts import Found, Sources, refuse, scan
 from visionlab.datasets.time_points import Point
@@ -186,9 +186,6 @@ class CElegansDataModule(ImageDataModule):
 
     def image_reader(self, table: pd.DataFrame) -> Reader:
         return PlaneReader()
-
-    def reader(self, name: str, like: Like) -> Reader:
-        return InstanceReader(like)
 
     def time_points(self) -> list[tuple[str, ...]]:
         found = self._known()

@@ -12,7 +12,6 @@ import pandas as pd
 
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
-from visionlab.data.readers import DepthReader, Like, MaskReader, Reader
 from visionlab.data.splits import Splits
 from visionlab.datasets.background_groups import by_number, by_pattern, warn_own
 from visionlab.datasets.layouts import MAPS, Rows, find_folders, flat, is_nested, nested
@@ -184,8 +183,8 @@ class DepthMaskDataModule(ImageDataModule):
         table = table.drop(columns=left_out)
         return check_maps(table, root, mask_threshold=self.mask_threshold, invalid=self.depth_invalid)
 
-    def reader(self, name: str, like: Like) -> Reader:
-        return MaskReader(like, self.mask_threshold) if name == "mask" else DepthReader(like, self.depth_invalid)
+    def reading(self, name: str) -> dict[str, Any]:
+        return {"threshold": self.mask_threshold} if name == "mask" else {"invalid": self.depth_invalid}
 
     def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
         small = [row for row, size in enumerate(sizes) if min(size) < SSIM_WINDOW]

@@ -14,7 +14,7 @@ from visionlab import __version__, models
 from visionlab.config.compose import build
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
-from visionlab.heads import KINDS, head_class
+from visionlab.heads import KINDS, head_class, load
 from visionlab.inference.checkpoint import FORMAT, ORIGIN
 from visionlab.losses.mixed import WeightedSum
 from visionlab.modules import MODULES
@@ -51,8 +51,7 @@ def plain(node: Any) -> Any:
 def make_data(cfg: DictConfig) -> ImageDataModule:
     """Return the data module, not set up yet."""
     data: ImageDataModule = build(plain(cfg.data), cfg.seed, plain(cfg.augment))
-    # Maps that no head learns are left alone, and may be missing or broken.
-    data.learnt = tuple(name for name in data.maps if name in cfg.heads)
+    data.asked = {str(name): load(KINDS[head.kind].target) for name, head in cfg.heads.items()}
     return data
 
 

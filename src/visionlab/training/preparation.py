@@ -130,7 +130,7 @@ def _head(data: ImageDataModule, name: str, head: DictConfig) -> dict[str, Any]:
     if name in data.maps:
         return {**about, "columns": [name]}
     about |= {"columns": list(data.targets[name])}
-    return about | ({"ids": data.ids(name)} if name in data.kinds else {"step": data.step(name)})
+    return about | ({"ids": data.ids(name)} if data.asked[name].classes else {"step": data.step(name)})
 
 
 def _training(command: str, splits: Path) -> str:

@@ -1,0 +1,71 @@
+"""Instances as targets: how labels that number them are read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import cv2
+import numpy as np
+
+from visionlab.data.plane_readers import plane_header
+from visionlab.data.preprocess import Preprocess
+from visionlab.data.readers import Like, Result, digest_like, refuse_other_view
+from visionlab.data.target import Target
+from visionlab.errors import DataError
+from visionlab.io.images import Header
+from visionlab.io.planes import split_plane
+from visionlab.io.volumes import read_labels
+
+
+@dataclass(frozen=True)
+class InstanceReader:
+    """Labels of instances, a number for each and 0 between them, kept as such.
+
+    Args:
+        like: of each label's image, the size on disk and as it is kept.
+    """
+
+    like: Like
+
+    facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "share", "objects", "hash")
+
+    def spec(self) -> dict[str, Any]:
+        return {"like": digest_like(self.like), "instances": 1}
+
+    def header(self, path: Path) -> Header:
+        return plane_header(path, labels=True)
+
+    def dtype(self, found: Mapping[str, str]) -> str:
+        return "uint16"
+
+    def size(self, head: Header, number: int, preprocess: Preprocess) -> tuple[int, int]:
+        return self.like[number][1]
+
+    def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
+        file, index = split_plane(path)
+        ids = read_labels(file, index or 0)
+        original, size = self.like[number]
+        refuse_other_view(path, ids.shape, original)
+        there = np.unique(ids)
+        there = there[there > 0]
+        if there.size and there[-1] > np.iinfo(np.uint16).max:
+            if there.size > np.iinfo(np.uint16).max:
+                raise DataError(f"{path}: {there.size} objects in a plane; at most 65535 are read, so cut it in parts")
+            # Within a plane they need only be different.
+            ids = (np.searchsorted(there, ids, side="right") * (ids > 0)).astype(np.int32)
+        kept: np.ndarray[Any, Any] = ids.astype(np.uint16)
+        if kept.shape != size:
+            kept = np.asarray(cv2.resize(kept, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT))
+        about = {"height": ids.shape[0], "width": ids.shape[1], "dtype": "uint16", "objects": int(there.size)}
+        content = hashlib.blake2b(np.ascontiguousarray(kept).data, digest_size=16).hexdigest()
+        return kept[:, :, None], {**about, "share": float((ids > 0).mean()), "hash": content}
+
+    def report(self, found: Sequence[Mapping[str, Any]]) -> None:
+        return
+
+
+TARGET = Target(InstanceReader, facts={"share": False, "objects": False}, ranges=("share", "objects"))

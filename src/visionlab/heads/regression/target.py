@@ -1,0 +1,5 @@
+"""Numbers as targets: columns of the index."""
+
+from visionlab.data.target import Target
+
+TARGET = Target()
