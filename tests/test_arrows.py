@@ -33,15 +33,6 @@ TOP = ("console", "seeds", "files", "renamed")
 
 # What still goes the wrong way. This list may only become shorter.
 KNOWN = {
-    "visionlab.config.checks -> visionlab.data.channels",
-    "visionlab.config.checks -> visionlab.datasets",
-    "visionlab.config.checks -> visionlab.datasets.label_table",
-    "visionlab.config.checks -> visionlab.modules",
-    "visionlab.config.checks -> visionlab.modules.optimizers",
-    "visionlab.config.checks -> visionlab.modules.schedulers",
-    "visionlab.config.head_checks -> visionlab.heads",
-    "visionlab.config.head_checks -> visionlab.modules",
-    "visionlab.config.hydra_app -> visionlab.reports",
     "visionlab.data.module -> visionlab.samples",
     "visionlab.drawing.stains -> visionlab.data.channels",
     "visionlab.reports.caveats -> visionlab.data.blocks",
@@ -66,9 +57,6 @@ KNOWN = {
     "visionlab.training.throughput -> visionlab.reports.throughput",
 }
 KNOWN_CIRCLES = {
-    "visionlab.config.checks",
-    "visionlab.config.compose",
-    "visionlab.config.translate",
     "visionlab.inference.base",
     "visionlab.inference.ensemble",
     "visionlab.inference.objects",

@@ -18,6 +18,7 @@ from visionlab.errors import ConfigError, UsageError
 from visionlab.reports.throughput import COLUMNS, text_table, throughput_figure
 from visionlab.training import assembly
 from visionlab.training import throughput as benchmarking
+from visionlab.training.registry import REGISTRY
 
 QUICK = (
     "model=timm",
@@ -98,7 +99,7 @@ def test_maps_with_a_loading_process_in_half_precision(depth_mask_root: Path, tm
 def test_decoding_each_time_gives_what_the_cache_holds(task: str, request: pytest.FixtureRequest) -> None:
     root = request.getfixturevalue({"protein_atlas": "atlas_root"}.get(task, f"{task}_root"))
     settings = DENSE if task == "depth_mask" else (f"task={task}",)
-    data = assembly.make_data(compose_run([*settings, "data.image_size=32", f"data.root={root}"])[0])
+    data = assembly.make_data(compose_run([*settings, "data.image_size=32", f"data.root={root}"], REGISTRY)[0])
     data.setup()
     images, maps = benchmarking._decoding(data)
     pairs = [
@@ -177,20 +178,20 @@ def test_the_figure_shows_networks_by_size_where_there_are_several() -> None:
             r"benchmark\.models: unet: model\.name: expected a network of kind 'image'",
         ),
         ("benchmark.models=[timm]", r"benchmark\.models: timm: model\.name: expected a value"),
-        ("benchmark.batch_sizes=[]", r"benchmark\.batch_sizes: expected at least one"),
-        ("benchmark.batch_sizes=[8,0]", r"benchmark\.batch_sizes: expected a number of at least 1"),
-        ("benchmark.seconds=0", r"benchmark\.seconds: expected a number above 0"),
+        ("benchmark.batch_sizes=[]", r"benchmark\.batch_sizes: expected a list of int .* at least 1, found \[\]"),
+        ("benchmark.batch_sizes=[8,0]", r"benchmark\.batch_sizes: expected a list of int of at least 1"),
+        ("benchmark.seconds=0", r"benchmark\.seconds: expected float above 0"),
         ("benchmark.second=1", r"unknown key 'benchmark\.second'\. Did you mean 'benchmark\.seconds'"),
         ("benchmark=null", r"'benchmark=null': expected one of its keys"),
     ],
 )
 def test_mistakes_name_their_key(setting: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compose_run(["task=focus", setting], root="benchmark")
+        compose_run(["task=focus", setting], REGISTRY, root="benchmark")
 
 
 def test_only_the_networks_that_are_measured_must_fit_the_data() -> None:
     settings = ["task=focus", "model=unet"]
     with pytest.raises(ConfigError, match="expected a network of kind 'image'"):
-        compose_run(settings, root="benchmark")
-    compose_run([*settings, "benchmark.models=[resnet18]"], root="benchmark")
+        compose_run(settings, REGISTRY, root="benchmark")
+    compose_run([*settings, "benchmark.models=[resnet18]"], REGISTRY, root="benchmark")

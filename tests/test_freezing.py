@@ -12,6 +12,7 @@ from tests.conftest import train
 from visionlab.config.checks import check
 from visionlab.config.compose import compose
 from visionlab.errors import ConfigError
+from visionlab.training.registry import REGISTRY
 
 STAGES = "+stages={head:{epochs:1,freeze:true},all:{epochs:1,freeze:false,lr:1e-4}}"
 
@@ -33,9 +34,9 @@ def test_a_trunk_is_frozen_in_one_stage_and_learns_in_the_next(focus_root: Path,
 
 def test_a_frozen_stage_needs_trained_weights() -> None:
     with pytest.raises(ConfigError, match=r"stages\.head: model\.freeze: expected trained weights"):
-        check(compose(["task=protein_atlas", STAGES]))
+        check(compose(["task=protein_atlas", STAGES]), REGISTRY)
 
 
 def test_networks_without_a_trunk_cannot_be_frozen() -> None:
     with pytest.raises(ConfigError, match=r"stages\.head: .*model\.freeze: unknown key"):
-        check(compose(["task=protein_atlas", "model=small_cnn", STAGES]))
+        check(compose(["task=protein_atlas", "model=small_cnn", STAGES]), REGISTRY)

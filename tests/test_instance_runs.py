@@ -18,6 +18,7 @@ from visionlab.inference import load
 from visionlab.inference.stacks import predict_frame
 from visionlab.training.assembly import make_data
 from visionlab.training.evaluation import evaluate_own
+from visionlab.training.registry import REGISTRY
 
 OBJECTS = ("precision", "recall", "f1", "seg", "det", "count_error")
 
@@ -104,7 +105,7 @@ def test_walls_are_measured_by_their_pixels(membrane_root: Path, tmp_path: Path)
 
 
 def test_random_slices_are_marked_as_leaking(nuclei_root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.split_by=random_slices"])
+    cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.split_by=random_slices"], REGISTRY)
     data = make_data(cfg)
     data.setup()
     assert data.splits.source.startswith("LEAKS: ")
@@ -121,7 +122,7 @@ def test_random_slices_are_marked_as_leaking(nuclei_root: Path, caplog: pytest.L
 
 
 def test_windows_of_validation_are_all_over_the_slices_and_the_same_each_time(nuclei_root: Path) -> None:
-    cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.image_size=32"])
+    cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.image_size=32"], REGISTRY)
     data = make_data(cfg)
     data.setup()
     places = {data.window(row) for row in range(20)}
@@ -152,12 +153,12 @@ def test_windows_of_validation_are_all_over_the_slices_and_the_same_each_time(nu
 )
 def test_wrong_settings_are_named(override: str, message: str) -> None:
     if not message:
-        compose_run(["task=celegans_nuclei", override])
+        compose_run(["task=celegans_nuclei", override], REGISTRY)
         return
     with pytest.raises(ConfigError, match=message):
-        compose_run(["task=celegans_nuclei", override])
+        compose_run(["task=celegans_nuclei", override], REGISTRY)
 
 
 def test_options_of_instances_are_refused_on_other_heads() -> None:
     with pytest.raises(ConfigError, match="only heads of instances"):
-        compose_run(["task=depth_mask", "heads.mask.separate=boundary"])
+        compose_run(["task=depth_mask", "heads.mask.separate=boundary"], REGISTRY)

@@ -27,6 +27,7 @@ from visionlab.reports.over_time import Times, over_time, read_times
 from visionlab.reports.tables import Part
 from visionlab.reports.target_panels import target_panels
 from visionlab.training import assembly
+from visionlab.training.registry import REGISTRY
 
 COLUMNS = CElegansLineageDataModule.targets["counts"]
 HEADER = f"image,sequence,time,{','.join(COLUMNS)}"
@@ -295,7 +296,7 @@ def test_too_low_a_count_is_still_learnt_from() -> None:
 
 def test_activations_of_numbers_are_checked() -> None:
     with pytest.raises(ConfigError, match=r"heads\.counts\.activation: expected one of none, nonnegative"):
-        check(compose(["task=celegans_lineage", "heads.counts.activation=relu"]))
+        check(compose(["task=celegans_lineage", "heads.counts.activation=relu"]), REGISTRY)
 
 
 # Figures --------------------------------------------------------------------------------------------------------

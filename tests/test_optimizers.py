@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, OneCycleLR
 
+from visionlab.config import build
 from visionlab.config import compose as config
 from visionlab.modules import optimizers, schedulers
 from visionlab.modules.schedulers import Plan, Schedule
@@ -38,7 +39,7 @@ def test_configured_optimizers_learn(name: str) -> None:
     torch.manual_seed(0)
     weight = torch.nn.Parameter(torch.tensor([1.0, -1.0]))
     node = config.compose([f"optimizer={name}", "optimizer.lr=0.1"]).optimizer
-    optimizer = config.build(node, [{"params": [weight], "weight_decay": 0.0}], False)
+    optimizer = build(node, [{"params": [weight], "weight_decay": 0.0}], False)
     for _ in range(50):
         optimizer.zero_grad()
         (weight**2).sum().backward()
@@ -62,7 +63,7 @@ def test_adam_differs_from_adamw_in_the_decay_only() -> None:
 @pytest.mark.parametrize("name", ["step", "multistep", "cosine", "onecycle", "cyclic", "plateau"])
 def test_every_schedule_builds_and_its_state_is_plain(name: str) -> None:
     node = config.compose([f"scheduler={name}"]).scheduler
-    schedule = config.build(node, make_sgd(), PLAN)
+    schedule = build(node, make_sgd(), PLAN)
     assert schedule.interval == {"step": "epoch", "multistep": "epoch", "plateau": "validation"}.get(name, "step")
     buffer = io.BytesIO()
     torch.save(schedule.scheduler.state_dict(), buffer)
@@ -73,17 +74,17 @@ def test_every_schedule_builds_and_its_state_is_plain(name: str) -> None:
 @pytest.mark.parametrize("name", ["cosine", "onecycle", "cyclic"])
 def test_a_schedule_by_the_step_goes_on_exactly(name: str) -> None:
     node = config.compose([f"scheduler={name}"]).scheduler
-    whole = curve(config.build(node, make_sgd(), PLAN))
-    first = config.build(node, make_sgd(), PLAN)
+    whole = curve(build(node, make_sgd(), PLAN))
+    first = build(node, make_sgd(), PLAN)
     begun = curve(first, 37)
-    second = config.build(node, make_sgd(), PLAN)
+    second = build(node, make_sgd(), PLAN)
     second.scheduler.optimizer.load_state_dict(first.scheduler.optimizer.state_dict())
     second.scheduler.load_state_dict(first.scheduler.state_dict())
     assert begun + curve(second, 63) == pytest.approx(whole, rel=1e-12)
 
 
 def test_no_schedule() -> None:
-    config.build(config.compose(["scheduler=none"]).scheduler, make_sgd(), PLAN)
+    build(config.compose(["scheduler=none"]).scheduler, make_sgd(), PLAN)
     optimizer = make_sgd()
     schedulers.none(optimizer, PLAN)
     assert optimizer.param_groups[0]["lr"] == 0.1

@@ -21,6 +21,7 @@ import tifffile
 from visionlab.config.compose import compose_run
 from visionlab.errors import DataError, UsageError
 from visionlab.training.preparation import prepare
+from visionlab.training.registry import REGISTRY
 
 COMMAND = "python -m visionlab.prepare"
 RNG = np.random.default_rng(0)
@@ -29,7 +30,7 @@ RNG = np.random.default_rng(0)
 def run(root: Path, out: Path, *overrides: str) -> Path:
     """Prepare ``root`` as the command does, in this process."""
     settings = ["task=focus", "data.image_size=32", f"data.root={root}", *overrides]
-    cfg, _ = compose_run(settings, root="prepare")
+    cfg, _ = compose_run(settings, REGISTRY, root="prepare")
     out.mkdir(exist_ok=True)
     return prepare(cfg, out, " ".join([COMMAND, *settings]))
 
@@ -135,7 +136,9 @@ def test_its_splits_can_be_trained_on(prepared: Path, focus_root: Path) -> None:
     from visionlab.training import assembly
 
     file = prepared / "splits.json"
-    cfg, _ = compose_run(["task=focus", "data.image_size=32", f"data.root={focus_root}", f"data.split_file={file}"])
+    cfg, _ = compose_run(
+        ["task=focus", "data.image_size=32", f"data.root={focus_root}", f"data.split_file={file}"], REGISTRY
+    )
     data = assembly.make_data(cfg)
     data.setup()
     expected = json.loads(file.read_text())

@@ -539,12 +539,13 @@ def pictures_of(atlas_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tu
     from visionlab import load
     from visionlab.config.run_folder import load_config
     from visionlab.training import assembly
+    from visionlab.training.registry import REGISTRY
     from visionlab.training.sample_pictures import save_pictures
 
     copy = shutil.copytree(atlas_run, tmp_path_factory.mktemp("copy") / "run")
     shutil.rmtree(copy / "plots")
     predictor = load(copy, device="cpu")
-    data = assembly.make_data(load_config(copy, [], replace={"data.split_file": str(copy / "splits.json")}))
+    data = assembly.make_data(load_config(copy, REGISTRY, [], replace={"data.split_file": str(copy / "splits.json")}))
     data.setup()
     save_pictures(copy, predictor, data, "test")
     return copy, predictor, data

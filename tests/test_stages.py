@@ -19,6 +19,7 @@ from visionlab.config.compose import compose, compose_run
 from visionlab.config.stages import each_stage, total_epochs
 from visionlab.errors import ConfigError
 from visionlab.reports.curves import read_scalars
+from visionlab.training.registry import REGISTRY
 from visionlab.training.runner import run
 
 # The published settings on few and small images; the second stage is where runs are killed.
@@ -158,18 +159,18 @@ def test_killed_in_stage_2_and_resumed_equals_uninterrupted(
         (["stages.large.augment=fgbgg"], "stages.large.augment: expected one of .*Did you mean 'fgbg'"),
         (["stages.large.loss=dice"], "stages.large: loss: DiceLoss .*activation=none"),
         (["stages.mask_20.balance.by=dept"], "stages.mask_20: balance.by: .*Did you mean 'depth'"),
-        (["stages.small.epochs=0"], "stages.small: trainer.max_epochs: expected a number of at least 1"),
+        (["stages.small.epochs=0"], "stages.small: trainer.max_epochs: expected int of at least 1"),
         (["stages.huge.epochs=2"], "stages.huge"),
         (["lr_find=true"], "lr_find: expected a run without stages"),
     ],
 )
 def test_mistakes_name_the_stage(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compose_run(["experiment=depth_mask_shuffle_unet", *overrides])
+        compose_run(["experiment=depth_mask_shuffle_unet", *overrides], REGISTRY)
 
 
 def test_stages_can_be_written_on_the_command_line() -> None:
-    cfg, _ = compose_run(["task=depth_mask", "+stages={first:{epochs:2,lr:1e-3},second:{epochs:1,loss:mse}}"])
+    cfg, _ = compose_run(["task=depth_mask", "+stages={first:{epochs:2,lr:1e-3},second:{epochs:1,loss:mse}}"], REGISTRY)
     first, second = each_stage(cfg).values()
     assert (first.trainer.max_epochs, first.optimizer.lr, second.trainer.max_epochs) == (2, 1e-3, 1)
     assert second.loss._target_.endswith(".mse")
@@ -179,4 +180,4 @@ def test_stages_can_be_written_on_the_command_line() -> None:
 @pytest.mark.parametrize("override", ["stages={first:{epochs:1}}", "+stages.first.epochs=1", "stages.first.epochs=1"])
 def test_other_ways_to_write_new_stages_are_refused_with_the_right_one(override: str) -> None:
     with pytest.raises(ConfigError, match=r"\+stages=\{first:"):
-        compose_run(["task=depth_mask", override])
+        compose_run(["task=depth_mask", override], REGISTRY)

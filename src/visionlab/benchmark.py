@@ -16,8 +16,9 @@ def _benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
 def main() -> None:
     """Run the command line (``sys.argv``)."""
     from visionlab.config.hydra_app import hydra_app
+    from visionlab.training.registry import REGISTRY
 
-    hydra_app(_benchmark, root="benchmark")
+    hydra_app(_benchmark, REGISTRY, root="benchmark")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ def _prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
 def main() -> None:
     """Run the command line (``sys.argv``)."""
     from visionlab.config.hydra_app import hydra_app
+    from visionlab.training.registry import REGISTRY
 
-    hydra_app(_prepare, root="prepare")
+    hydra_app(_prepare, REGISTRY, root="prepare")
 
 
 if __name__ == "__main__":

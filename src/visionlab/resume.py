@@ -54,10 +54,11 @@ def resume(
     """
     from visionlab.config.run_folder import load_config, no_longer_needed, read_json, run_folder
     from visionlab.errors import UsageError
+    from visionlab.training.registry import REGISTRY
 
     folder = run_folder(run)
     changes = overrides or []
-    cfg = load_config(folder, changes, replace=no_longer_needed(folder))
+    cfg = load_config(folder, REGISTRY, changes, replace=no_longer_needed(folder))
     status = read_json(folder / "status.json") if (folder / "status.json").is_file() else {}
     longer = any(text.startswith("trainer.max_epochs=") for text in changes)
     done = status.get("epoch")

@@ -6,6 +6,7 @@ The settings are those of ``conf/``; ``--help`` lists them.
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -20,11 +21,19 @@ def _train(cfg: DictConfig, run_dir: Path, command: str) -> Path:
     return runner.run(cfg, run_dir, command)
 
 
+def _compare(runs: Sequence[Path]) -> None:
+    """Write the comparison of the runs of a sweep into its folder and print its path."""
+    from visionlab.reports import compare
+
+    print(compare(runs))
+
+
 def main() -> None:
     """Run the command line (``sys.argv``); configuration errors end it with status 2."""
     from visionlab.config.hydra_app import hydra_app
+    from visionlab.training.registry import REGISTRY
 
-    hydra_app(_train)
+    hydra_app(_train, REGISTRY, after_sweep=_compare)
 
 
 class _Callable(ModuleType):
@@ -37,8 +46,9 @@ class _Callable(ModuleType):
             UserError: for a reason that the caller can mend; ``ConfigError`` for a wrong setting.
         """
         from visionlab.config.hydra_app import call
+        from visionlab.training.registry import REGISTRY
 
-        folder: Path = call(_train, overrides)
+        folder: Path = call(_train, overrides, REGISTRY)
         return folder
 
 

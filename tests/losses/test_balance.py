@@ -8,7 +8,8 @@ import pytest
 import torch
 import yaml
 
-from visionlab.config.compose import build, conf_dir
+from visionlab.config import build
+from visionlab.config.compose import conf_dir
 from visionlab.errors import ConfigError
 from visionlab.losses.balance import Balance, ClampBalance, Sum, UncertaintyBalance
 
@@ -60,7 +61,7 @@ def test_clamp_leaves_other_heads_alone() -> None:
         ("mas", "depth", 2.0, r"balance\.raised: expected one of mask, depth; found 'mas'\. Did you mean 'mask'\?"),
         ("mask", "height", 2.0, r"balance\.by: expected one of mask, depth; found 'height'"),
         ("mask", "mask", 2.0, r"balance\.by: expected another head than balance\.raised, found 'mask' in both"),
-        ("mask", "depth", 0.5, r"factor: expected a number greater than or equal to 1, found 0\.5"),
+        ("mask", "depth", 0.5, r"factor: expected float of at least 1, found 0\.5"),
     ],
 )
 def test_wrong_options_are_refused(raised: str, by: str, factor: float, message: str) -> None:

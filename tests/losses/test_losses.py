@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from visionlab import losses
-from visionlab.config.compose import build, conf_dir
+from visionlab.config import build
+from visionlab.config.compose import conf_dir
 from visionlab.errors import ConfigError
 from visionlab.losses import LOSSES, AsymmetricLoss, BCEDiceLoss, BCELoss, DiceLoss, FocalLoss, L1MSSSIMLoss, huber
 

@@ -1,4 +1,4 @@
-"""Cross-checks of a composed configuration, made before any data is touched and before torch is imported."""
+"""Checks of a composed configuration, made before any data is touched and before torch is imported."""
 
 from __future__ import annotations
 
@@ -7,40 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import OmegaConfBaseException
 
 from visionlab import models
 from visionlab.config import schema, signature
-from visionlab.config.annotations import accepts, describe, show
 from visionlab.config.head_checks import check_heads, check_losses, own_losses
-from visionlab.config.ranges import check_choice, check_ranges
+from visionlab.config.registry import Registry
 from visionlab.config.stages import each_stage
-from visionlab.datasets.label_table import choose_classes
-from visionlab.errors import ConfigError, nearest
+from visionlab.errors import ConfigError, check_value, nearest, show
 from visionlab.files import IMAGE
 from visionlab.models.catalog import transform_arguments, transforms
-from visionlab.modules import MODULES
 
-# Where the target of each part must be defined: a run folder's configuration can't name anything else of ours.
-_PLACES = {
-    "data": "visionlab.datasets.",
-    "make": "visionlab.datasets.",
-    "loss": "visionlab.losses.",
-    "balance": "visionlab.losses.balance.",
-    "optimizer": "visionlab.modules.optimizers.",
-    "scheduler": "visionlab.modules.schedulers.",
-}
 # Transforms that swap height and width.
 _TURNING = ("D4", "RandomRotate90", "SquareSymmetry", "Transpose")
 
 Plain = dict[str, Any]
 
 
-def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -> None:
-    """Check that a configuration is complete, that its values are of the right types and that they fit together.
+def check(cfg: DictConfig, registry: Registry, *, multirun: bool = False, preparing: bool = False) -> None:
+    """Check that a configuration is complete, that its values are what they may be and that they fit together.
 
     Args:
         cfg: the composed configuration, or one read from a run folder.
+        registry: what it may name.
         multirun: whether it is one job of a sweep.
         preparing: whether it is for `prepare`, which may make the data first.
 
@@ -48,7 +37,7 @@ def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -
         ConfigError: the first mistake found, with its key, what is allowed and the nearest name.
     """
     _check_experiment(cfg)
-    plain = _plain(cfg)
+    plain = plain_config(cfg)
     if plain["make"] is not None and not preparing:
         raise ConfigError("make: only `python -m visionlab.prepare` makes data; train on what it has made")
     if plain["stages"] and plain["lr_find"]:
@@ -62,11 +51,29 @@ def check(cfg: DictConfig, *, multirun: bool = False, preparing: bool = False) -
                 )
     for name, stage in each_stage(cfg).items():
         try:
-            _check_stage(_plain(stage), multirun)
+            _check_stage(plain_config(stage), registry, multirun)
         except ConfigError as error:
             if not name:
                 raise
             raise ConfigError(f"stages.{name}: {error}") from error
+
+
+def plain_config(cfg: DictConfig) -> Plain:
+    """Return a configuration resolved, as dicts and lists, its keys, types and bounds checked.
+
+    Raises:
+        ConfigError: as :func:`visionlab.config.schema.check`, or an interpolation can't be resolved.
+    """
+    try:
+        plain: Any = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
+    missing = sorted(OmegaConf.missing_keys(OmegaConf.create(plain)))
+    if missing:
+        hint = ", e.g. model.name=convnext_tiny" if missing[0] == "model.name" else ""
+        raise ConfigError(f"{missing[0]}: expected a value, found none; give {missing[0]}=...{hint}")
+    schema.check(plain)
+    return dict(plain)
 
 
 def _check_experiment(cfg: DictConfig) -> None:
@@ -76,53 +83,33 @@ def _check_experiment(cfg: DictConfig) -> None:
         raise ConfigError(f"experiment: '{name}' is for task={wanted}, found task={task}; leave one of them out")
 
 
-def _check_stage(plain: Plain, multirun: bool) -> None:
-    _check_targets(plain)
-    check_ranges(plain)
-    check_heads(plain)
-    check_losses(plain)
-    _check_model(plain)
-    _check_data(plain["data"], made=plain["make"] is not None)
-    _check_augment(plain["augment"], plain["data"])
+def _check_stage(plain: Plain, registry: Registry, multirun: bool) -> None:
+    check_targets(plain, registry)
+    check_heads(plain, registry)
+    check_losses(plain, registry)
+    _check_model(plain, registry.modules)
+    _check_data(plain["data"], registry, made=plain["make"] is not None)
+    for part, entries in plain["augment"].items():
+        for place, entry in enumerate(entries):
+            _check_entry(f"augment.{part}[{place}]", entry, plain["data"]["image_size"])
     _check_training(plain, multirun)
 
 
-def _plain(cfg: DictConfig) -> Plain:
-    """Return the resolved configuration as dicts and lists, its keys and types checked once more.
+def check_targets(plain: Plain, registry: Registry) -> None:
+    """Check each part that has a ``_target_``, and the network, against the signature of what is called.
 
-    Composing has checked them already, except for keys forced in with ``+`` and for a file read from a run folder.
+    Raises:
+        ConfigError: it isn't where such parts are, or takes other arguments.
     """
-    from visionlab.config.translate import keys_of, unknown_key
-
-    structure = OmegaConf.structured(schema.TrainConfig)
-    try:
-        typed = OmegaConf.merge(structure, OmegaConf.to_container(cfg))
-        missing = sorted(OmegaConf.missing_keys(typed))
-        if missing:
-            hint = ", e.g. model.name=convnext_tiny" if missing[0] == "model.name" else ""
-            raise ConfigError(f"{missing[0]}: expected a value, found none; give {missing[0]}=...{hint}")
-        plain = OmegaConf.to_container(typed, resolve=True)
-    except (ConfigKeyError, ConfigAttributeError) as error:
-        raise unknown_key(str(error.full_key), keys_of(structure)) from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{error.full_key}: {str(error.msg or error).splitlines()[0]}") from error
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
-
-
-def _check_targets(plain: Plain) -> None:
-    """Check each part that has a ``_target_``, and the network, against the signature of what is called."""
-    nodes = [(key, key, plain[key]) for key in _PLACES if plain[key] is not None]
+    nodes = [(key, key, plain[key]) for key in registry.places if plain.get(key) is not None]
     nodes += [("loss", key, node) for name in plain["heads"] for key, node in own_losses(plain, name)]
     for part, key, node in nodes:
-        place = _PLACES[part]
+        place = registry.places[part]
         target = node.get("_target_") if isinstance(node, dict) else None
         if not isinstance(target, str) or not target.startswith(place):
             found = "none" if target is None else show(target)
             raise ConfigError(f"{key}._target_: expected a name that begins with '{place}', found {found}")
         signature.check(target, {name: value for name, value in node.items() if name != "_target_"}, key)
-        if key != part:
-            check_ranges({"loss": node}, key)
     name = plain["model"].get("name")
     if not isinstance(name, str):
         raise ConfigError(f"model.name: expected the name of a network, found {show(name)}")
@@ -130,15 +117,13 @@ def _check_targets(plain: Plain) -> None:
     signature.check(models.lookup(name).target, options, "model")
 
 
-def _check_model(plain: Plain) -> None:
+def _check_model(plain: Plain, modules: Mapping[str, str]) -> None:
     model, module = plain["model"], plain["module"]
-    check_choice("module", module, list(MODULES))
-    network = models.lookup(model["name"])
-    if network.kind != MODULES[module].kind:
+    network, kind = models.lookup(model["name"]), modules[module]
+    if network.kind != kind:
         raise ConfigError(
-            f"model.name: expected a network of kind '{MODULES[module].kind}' for module={module}, "
-            f"such as {', '.join(models.of_kind(MODULES[module].kind))}; found '{model['name']}' of kind "
-            f"'{network.kind}'"
+            f"model.name: expected a network of kind '{kind}' for module={module}, such as "
+            f"{', '.join(models.of_kind(kind))}; found '{model['name']}' of kind '{network.kind}'"
         )
     models.check_options(model["name"], {key: value for key, value in model.items() if key != "name"})
     inputs, heads = plain["data"].get("inputs", [IMAGE]), list(plain["heads"])
@@ -172,20 +157,15 @@ def _check_model(plain: Plain) -> None:
     _check_path("init_from", plain["init_from"], "a run folder or checkpoint", Path.exists)
 
 
-def _check_data(data: Mapping[str, Any], made: bool) -> None:
-    size, normalize = data["image_size"], data["normalize"]
+def _check_data(data: Mapping[str, Any], registry: Registry, made: bool) -> None:
     inputs = data.get("inputs", [IMAGE])
     if inputs[:1] != [IMAGE] or len(set(inputs)) != len(inputs):
         raise ConfigError(f"data.inputs: expected image, and perhaps others after it; found {show(inputs)}")
     split_by = data.get("split_by")
     if isinstance(split_by, list) and sorted(split_by) not in (["background"], ["background", "foreground"]):
-        raise ConfigError(
-            f"data.split_by: expected [background] or [background,foreground], found {show(data['split_by'])}"
-        )
-    if isinstance(size, list) and len(size) != 2:
-        raise ConfigError(f"data.image_size: expected one number or [height, width], found {show(size)}")
-    if isinstance(normalize, list) and (len(normalize) != 2 or not normalize[1] > 0):
-        raise ConfigError(f"data.normalize: expected [mean, std] with a std above 0, found {show(normalize)}")
+        raise ConfigError(f"data.split_by: expected [background] or [background,foreground], found {show(split_by)}")
+    if isinstance(data["normalize"], list) and not data["normalize"][1] > 0:
+        raise ConfigError(f"data.normalize: expected [mean, std] with a std above 0, found {show(data['normalize'])}")
     folds, fold = data["folds"], data["fold"]
     if (folds is None) != (fold is None):
         raise ConfigError(f"data.folds and data.fold: expected both or none, found {show(folds)} and {show(fold)}")
@@ -193,7 +173,7 @@ def _check_data(data: Mapping[str, Any], made: bool) -> None:
         raise ConfigError(f"data.fold: expected 0 to {folds - 1} for data.folds={folds}, found {fold}")
     if folds is not None and data["split_file"] is not None:
         raise ConfigError("data.folds and data.split_file: expected one of them, found both")
-    _check_labels(data)
+    registry.check_data(data)
     if folds is None and data["val_fraction"] + data["test_fraction"] >= 1:
         raise ConfigError(
             "data.val_fraction and data.test_fraction: expected less than 1 together, so that some is left to train "
@@ -206,28 +186,8 @@ def _check_data(data: Mapping[str, Any], made: bool) -> None:
     _check_path("data.split_file", data["split_file"], "a file", Path.is_file)
 
 
-def _check_labels(data: Mapping[str, Any]) -> None:
-    """Check the settings of data sets whose images have several files and whose targets are classes."""
-    stains = signature.literal(data["_target_"], "stains")
-    if stains:
-        # Not above: it takes the readers of images with it.
-        from visionlab.data.channels import parse
-
-        parse(data["channels"], stains)
-    if "class_group" in data:
-        names = data["class_names"]
-        if names is None:
-            names = next(iter(signature.literal(data["_target_"], "targets").values()))
-        choose_classes(names, data["classes"], data["class_group"])
-
-
-def _check_augment(augment: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    for part, entries in augment.items():
-        for place, entry in enumerate(entries):
-            _check_entry(f"augment.{part}[{place}]", entry, data["image_size"])
-
-
 def _check_entry(key: str, entry: Any, size: Any) -> None:
+    """Check a transform, or a choice between several."""
     if isinstance(entry, dict) and isinstance(entry.get("one_of"), list):
         share = entry.get("p")
         right = set(entry) == {"one_of", "p"} and isinstance(share, int | float) and 0 <= share <= 1
@@ -253,9 +213,7 @@ def _check_transform(key: str, name: str, given: Plain) -> None:
         if argument not in arguments:
             hint = nearest(argument, arguments)
             raise ConfigError(f"{key}.{argument}: unknown argument of {name}.{hint} It takes: {', '.join(arguments)}")
-        annotation = arguments[argument][0]
-        if annotation is not None and not accepts(annotation, value):
-            raise ConfigError(f"{key}.{argument}: expected {describe(annotation)}, found {show(value)}")
+        check_value(f"{key}.{argument}", signature.annotation_type(arguments[argument][0]), value)
         if argument == "mask_interpolation" and value != 0:
             raise ConfigError(f"{key}.mask_interpolation: expected 0, others mix values of maps; found {show(value)}")
         if argument == "p" and not 0 <= value <= 1:
@@ -266,10 +224,8 @@ def _check_transform(key: str, name: str, given: Plain) -> None:
 
 
 def _check_training(plain: Plain, multirun: bool) -> None:
-    trainer, scheduler = plain["trainer"], plain["scheduler"]
+    trainer, scheduler, optimizer = plain["trainer"], plain["scheduler"], plain["optimizer"]
     devices = trainer["devices"]
-    if devices != "auto" and not (isinstance(devices, int) and devices >= 1):
-        raise ConfigError(f"trainer.devices: expected a number from 1, or auto; found {show(devices)}")
     if trainer["precision"] == "16-mixed" and trainer["accelerator"] == "cpu":
         raise ConfigError("trainer.precision: 16-mixed needs a GPU, found trainer.accelerator=cpu; use bf16-mixed")
     if multirun and (trainer["strategy"] == "ddp" or devices != 1):
@@ -283,11 +239,8 @@ def _check_training(plain: Plain, multirun: bool) -> None:
             f"scheduler.warmup_epochs: expected less than trainer.max_epochs={trainer['max_epochs']}, "
             f"found {scheduler['warmup_epochs']}"
         )
-    optimizer = plain["optimizer"]
     if optimizer.get("nesterov", False) and not optimizer.get("momentum", 0):
         raise ConfigError("optimizer.nesterov: expected optimizer.momentum above 0 with it, found 0")
-    if len(optimizer.get("betas", [0, 0])) != 2:
-        raise ConfigError(f"optimizer.betas: expected two numbers, found {show(optimizer['betas'])}")
 
 
 def _check_path(key: str, value: str | None, expected: str, exists: Any) -> None:

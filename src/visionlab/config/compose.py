@@ -1,17 +1,25 @@
-"""Configuration: where ``conf/`` is, composing it, and :func:`build`, the only place that makes objects from it."""
+"""Composing: where ``conf/`` is, and one configuration of its files and of what was typed."""
 
 from __future__ import annotations
 
-import importlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
-from visionlab.errors import ConfigError, nearest
+from visionlab.config import schema, signature
+from visionlab.config.checks import check
+from visionlab.config.overrides import as_typed, explain, first_line, parse, read
+from visionlab.config.registry import Registry
+from visionlab.errors import ConfigError, fits, nearest
 
 
 def conf_dir() -> Path:
@@ -35,29 +43,29 @@ def compose(overrides: Sequence[str], *, root: str = "train") -> DictConfig:
         root: the file of ``conf/`` to begin with.
 
     Raises:
-        ConfigError: a group, key or value is wrong; the message names it.
+        ConfigError: a group or key is wrong; the message names it.
     """
-    return expand(without_hydra(_compose(overrides, root)))
+    return complete(without_hydra(_compose(overrides, root)), overrides)
 
 
-def compose_run(overrides: Sequence[str], *, root: str = "train", multirun: bool = False) -> tuple[DictConfig, Path]:
+def compose_run(
+    overrides: Sequence[str], registry: Registry, *, root: str = "train", multirun: bool = False
+) -> tuple[DictConfig, Path]:
     """Return the composed and checked configuration of one run, and the folder it belongs into (not made).
 
     Args:
         overrides, root: see :func:`compose`.
+        registry: what a configuration may name.
         multirun: whether it is one job of a sweep.
 
     Raises:
-        ConfigError: as :func:`compose`, or the settings contradict each other.
+        ConfigError: as :func:`compose`, or a value is wrong, or the settings contradict each other.
     """
-    from visionlab.config.checks import check
-    from visionlab.config.translate import first_line
-
     composed = _compose(overrides, root)
-    cfg = expand(without_hydra(composed))
+    cfg = complete(without_hydra(composed), overrides)
     for name, one in each_model(cfg).items():
         try:
-            check(one, multirun=multirun, preparing=root == "prepare")
+            check(one, registry, multirun=multirun, preparing=root == "prepare")
         except ConfigError as error:
             if not name:
                 raise
@@ -68,29 +76,55 @@ def compose_run(overrides: Sequence[str], *, root: str = "train", multirun: bool
         raise ConfigError(f"hydra.run.dir: {first_line(error)}") from error
 
 
-def expand(cfg: DictConfig) -> DictConfig:
-    """Put the content of ``conf/`` where heads and stages only name one of its files; return ``cfg``.
+def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
+    """Return a composed configuration with what heads and stages leave to their defaults and to files of ``conf/``.
 
-    ``heads.mask.loss=bce`` becomes a list of one ``{name, weight, loss}``, ``{bce: 1, dice: 0.5}`` of two.
+    ``heads.mask.loss=bce`` becomes a list of one ``{name, weight, loss}``, ``{bce: 1, dice: 0.5}`` of two. Texts that
+    YAML reads as numbers or words are texts again where texts are expected.
+
+    Args:
+        cfg: as Hydra composes it, without its own node.
+        overrides: that it was composed with.
 
     Raises:
         ConfigError: there is no such file, or a weight isn't a number.
     """
-    for name, head in cfg.heads.items():
-        key = f"heads.{name}.loss"
-        loss = OmegaConf.to_container(head.loss) if OmegaConf.is_config(head.loss) else head.loss
+    content: Any = OmegaConf.to_container(cfg)
+    schema.fill(content)
+    for name, head in content["heads"].items():
+        key, loss = f"heads.{name}.loss", head["loss"]
         if isinstance(loss, str):
             loss = {loss: 1.0}
         if isinstance(loss, dict) and "_target_" not in loss:
-            head.loss = [
+            head["loss"] = [
                 {"name": item, "weight": _weight(f"{key}.{item}", weight), "loss": choice(key, "loss", item)}
                 for item, weight in ((str(item), weight) for item, weight in loss.items())
             ]
-    for name, stage in cfg.stages.items():
+    for name, stage in content["stages"].items():
         for group in ("augment", "loss", "scheduler", "balance"):
             if isinstance(stage[group], str):
                 stage[group] = choice(f"stages.{name}.{group}", group, stage[group])
-    return cfg
+    completed = OmegaConf.create(content)
+    for item in parse(overrides):
+        if not (item.is_delete() or item.is_sweep_override()):
+            set_as_typed(completed, item)
+    OmegaConf.set_struct(completed, True)
+    return completed
+
+
+def set_as_typed(cfg: DictConfig, item: Override) -> None:
+    """Set what an override says to the text that was typed, if only that is what the key may be.
+
+    ``data.exclude=[101,null]`` are names of folders, and ``data.root=2024`` is one.
+    """
+    key, value, typed = item.key_or_group, item.value(), as_typed(item)
+    part, _, name = key.partition(".")
+    if typed == value:
+        return
+    target = cfg[part].get("_target_") if part in ("data", "make") and isinstance(cfg.get(part), DictConfig) else None
+    wanted = signature.annotation(str(target), name) if target is not None else schema.annotation(key)
+    if wanted is not None and not fits(wanted, value) and fits(wanted, typed):
+        OmegaConf.update(cfg, key, typed)
 
 
 def choice(key: str, group: str, name: str) -> dict[str, Any]:
@@ -115,8 +149,6 @@ def each_model(cfg: DictConfig) -> dict[str, DictConfig]:
     Raises:
         ConfigError: there is no such file in ``conf/model/``, or nothing to measure.
     """
-    if cfg.benchmark is not None and not cfg.benchmark.batch_sizes:
-        raise ConfigError("benchmark.batch_sizes: expected at least one, e.g. [8,32,128]; found none")
     if cfg.benchmark is None or not cfg.benchmark.models:
         return {"": cfg}
     found = {}
@@ -143,8 +175,6 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
     Raises:
         ConfigError: an override can't be read, or sweeps over a range that has no list of values.
     """
-    from visionlab.config.translate import parse
-
     choices: dict[str, list[str]] = {}
     for override in parse(overrides):
         key = override.get_key_element()
@@ -159,51 +189,16 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
     return [list(job) for job in itertools.product(*choices.values())]
 
 
-def build(node: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-    """Call what ``node["_target_"]`` names with ``args``, ``kwargs`` and the other keys of ``node``.
-
-    Only public classes and functions that are defined in visionlab can be named.
-
-    Raises:
-        ConfigError: anything else is named, or a key is given twice.
-    """
-    plain: Any = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else dict(node)
-    target = plain.pop("_target_", None)
-    if not isinstance(target, str):
-        raise ConfigError(f"_target_: expected the name of a class or function of visionlab, found {target!r}")
-    twice = sorted(set(plain) & set(kwargs))
-    if twice:
-        raise ConfigError(f"{target}: {', '.join(twice)} can't be configured, the program supplies it")
-    return _locate(target)(*args, **kwargs, **plain)
-
-
-def _locate(target: str) -> Any:
-    module, _, name = target.rpartition(".")
-    public = not any(part.startswith("_") or not part.isidentifier() for part in target.split("."))
-    found = None
-    if module.startswith("visionlab.") and public:
-        try:
-            found = getattr(importlib.import_module(module), name, None)
-        except ModuleNotFoundError as error:
-            if error.name != module:
-                raise
-    if not callable(found) or not str(getattr(found, "__module__", "")).startswith("visionlab."):
-        raise ConfigError(f"_target_: expected a public class or function of visionlab, found '{target}'")
-    return found
-
-
 def _compose(overrides: Sequence[str], root: str) -> DictConfig:
     """Return the composed configuration with Hydra's own node."""
-    import hydra
-    from hydra.errors import HydraException
-    from yaml import YAMLError
-
-    from visionlab.config import schema, translate
-
-    schema.register()
+    # Keys that no file has may be set of heads and stages; all others must be in one.
+    node = OmegaConf.create({"heads": {}, "stages": {}})
+    for part in node:
+        OmegaConf.set_struct(node[part], False)
+    ConfigStore.instance().store(name="schema", node=node, provider="visionlab")
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        parsed = translate.read(overrides, root)
+        parsed = read(overrides, root)
         try:
             return hydra.compose(root, list(overrides), return_hydra_config=True)
         except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            raise translate.explain(error, parsed, root) from error
+            raise explain(error, parsed, root) from error

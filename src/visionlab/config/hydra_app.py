@@ -15,7 +15,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from visionlab.config import compose as config
-from visionlab.config import translate
+from visionlab.config.overrides import first_line
+from visionlab.config.registry import Registry
 from visionlab.console import LOG, guard, setup_logging
 from visionlab.errors import UsageError, UserError
 
@@ -30,7 +31,13 @@ _REFUSED = {
 }
 
 
-def hydra_app(task_function: Task, *, root: str = "train") -> None:
+def hydra_app(
+    task_function: Task,
+    registry: Registry,
+    *,
+    root: str = "train",
+    after_sweep: Callable[[Sequence[Path]], Any] | None = None,
+) -> None:
     """Run a command of key=value arguments (``sys.argv``): compose, check, then call ``task_function``.
 
     A mistake in the configuration ends the program with status 2 and one message, before any folder is made and
@@ -40,7 +47,9 @@ def hydra_app(task_function: Task, *, root: str = "train") -> None:
     Args:
         task_function: called with the configuration, the run folder (which exists) and the command line that starts
             this run again.
+        registry: what a configuration may name.
         root: the file of ``conf/`` to begin with; ``hydra.job.name`` there is the command's name.
+        after_sweep: called with the folders of the runs of a sweep that are done.
     """
     # Hydra would print exceptions its own way; here they are either the user's (one sentence) or bugs (all of it).
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -55,14 +64,14 @@ def hydra_app(task_function: Task, *, root: str = "train") -> None:
         if runs and not arguments.shell_completion:
             jobs = config.jobs(overrides) if multirun else [overrides]
             for job in jobs:
-                config.compose_run(job, root=root, multirun=multirun)
+                config.compose_run(job, registry, root=root, multirun=multirun)
             total = len(jobs)
         elif not arguments.shell_completion:
             config.compose(overrides, root=root)
         with _readable(root) if arguments.help else contextlib.nullcontext():
             failures, done = _run_hydra(task_function, root, total)
-        if len(done) > 1 and root == "train":
-            _compare(done)
+        if len(done) > 1 and after_sweep is not None:
+            after_sweep(done)
         if len(failures) == 1 and total == 1:
             raise failures[0][1]
         if failures:
@@ -70,7 +79,7 @@ def hydra_app(task_function: Task, *, root: str = "train") -> None:
             raise UserError(f"{len(failures)} of {total} jobs failed:{listed}")
 
 
-def call(task_function: Task, overrides: Sequence[str]) -> Any:
+def call(task_function: Task, overrides: Sequence[str], registry: Registry) -> Any:
     """Do what the command line does with these overrides, from Python: one run, errors are raised.
 
     Returns:
@@ -81,7 +90,7 @@ def call(task_function: Task, overrides: Sequence[str]) -> Any:
     """
     import logging
 
-    cfg, folder = config.compose_run(overrides)
+    cfg, folder = config.compose_run(overrides, registry)
     run_dir, number = folder, 1
     while run_dir.exists():
         # Two runs may start within the second that the folder's name can tell.
@@ -112,13 +121,6 @@ def _readable(root: str) -> Iterator[None]:
                 print(textwrap.fill(line, 120, subsequent_indent="    ") if len(line) > 120 else line)
 
 
-def _compare(folders: Sequence[Path]) -> None:
-    """Write the comparison of the runs of a sweep into its folder and print its path."""
-    from visionlab.reports import compare
-
-    print(compare(folders))
-
-
 def _run_hydra(task_function: Task, root: str, total: int) -> tuple[list[tuple[str, UserError]], list[Path]]:
     """Hand over to Hydra; return the jobs that failed for a reason the user can mend, and the folders of the others."""
     import hydra
@@ -136,7 +138,7 @@ def _run_hydra(task_function: Task, root: str, total: int) -> tuple[list[tuple[s
         if total > 1:
             LOG.info("job %d of %d: %s", own.job.num + 1, total, shlex.join(own.overrides.task))
         try:
-            result = task_function(config.expand(cfg), Path(own.runtime.output_dir), command)
+            result = task_function(config.complete(cfg, own.overrides.task), Path(own.runtime.output_dir), command)
             if (Path(own.runtime.output_dir) / "config.yaml").is_file():
                 done.append(Path(own.runtime.output_dir))
             return result
@@ -160,7 +162,7 @@ def _run_hydra(task_function: Task, root: str, total: int) -> tuple[list[tuple[s
         # Not of the job: Hydra refuses, for example, two of its options together.
         if error in bugs:
             raise
-        raise UsageError(translate.first_line(error)) from error
+        raise UsageError(first_line(error)) from error
     return failures, done
 
 

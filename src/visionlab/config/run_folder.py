@@ -7,13 +7,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 from yaml import YAMLError
 
-from visionlab.config import schema, translate
+from visionlab.config import schema
 from visionlab.config.checks import check
-from visionlab.config.compose import conf_dir
+from visionlab.config.compose import complete, compose, conf_dir, set_as_typed
+from visionlab.config.overrides import first_line, keys_of, parse
+from visionlab.config.registry import Registry
 from visionlab.errors import ConfigError, DataError, UsageError, nearest
 from visionlab.renamed import with_new_names
 
@@ -64,14 +66,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_config(folder: Path, overrides: Sequence[str] = (), *, replace: Mapping[str, Any] | None = None) -> DictConfig:
+def load_config(
+    folder: Path, registry: Registry, overrides: Sequence[str] = (), *, replace: Mapping[str, Any] | None = None
+) -> DictConfig:
     """Return the checked configuration of a run folder.
 
-    The file is text that anybody may have changed: it is read as plain YAML, typed by the schema and checked like a
-    command line; what it names can only be visionlab's own.
+    The file is text that anybody may have changed: it is read as plain YAML and checked like a command line; what it
+    names can only be visionlab's own.
 
     Args:
         folder: of the run.
+        registry: what a configuration may name.
         overrides: ``key=value``, as on the command line, for keys that exist.
         replace: key -> value to put in place of what the file says before anything is checked, for what this use of
             the configuration does not need or has from elsewhere.
@@ -81,13 +86,17 @@ def load_config(folder: Path, overrides: Sequence[str] = (), *, replace: Mapping
         ConfigError: a key or value of the file, or an override, is wrong.
     """
     path = folder / "config.yaml"
-    cfg = _read(path)
+    content = _read(path)
+    try:
+        cfg = complete(OmegaConf.create(content))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
     for key, value in (replace or {}).items():
-        OmegaConf.update(cfg, key, value, merge=False)
-    for item in translate.parse(overrides):
+        OmegaConf.update(cfg, key, value, merge=False, force_add=True)
+    for item in parse(overrides):
         _override(cfg, item)
     try:
-        check(cfg)
+        check(cfg, registry)
     except ConfigError as error:
         raise ConfigError(f"{' with '.join([str(path), *overrides])}: {error}") from error
     return cfg
@@ -100,7 +109,7 @@ def no_longer_needed(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         return {}
-    cfg = _read(folder / "config.yaml")
+    cfg = OmegaConf.create(_read(folder / "config.yaml"))
     # The checkpoint stands for the files that its first weights came from.
     last = str(folder / "checkpoints" / "last.ckpt")
     instead = {"init_from": last, "model.weights": last, "data.split_file": str(folder / "splits.json")}
@@ -108,40 +117,29 @@ def no_longer_needed(folder: Path) -> dict[str, Any]:
     return {key: instead[key] for key, path in given.items() if path and not Path(str(path)).expanduser().exists()}
 
 
-def _read(path: Path) -> DictConfig:
-    """Return the content of a file, its keys and their types checked."""
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a file under the names of today, with the keys that earlier versions did not have."""
     try:
-        content = OmegaConf.create(with_new_names(OmegaConf.to_container(OmegaConf.load(path))))
+        content: Any = with_new_names(OmegaConf.to_container(OmegaConf.load(path)))
     except YAMLError as error:
-        raise DataError(f"{path}: expected YAML, found: {translate.first_line(error)}") from error
+        raise DataError(f"{path}: expected YAML, found: {first_line(error)}") from error
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: expected a configuration in YAML, found: {error}") from error
-    if not isinstance(content, DictConfig):
+    if not isinstance(content, dict):
         raise DataError(f"{path}: expected keys and values, found a list")
-    structure = OmegaConf.structured(schema.TrainConfig)
-    try:
-        cfg = OmegaConf.merge(structure, content)
-    except (ConfigAttributeError, ConfigKeyError) as error:
-        raise ConfigError(
-            f"{path}: {translate.unknown_key(str(error.full_key), translate.keys_of(structure))}"
-        ) from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path}: {_complaint(error)}") from error
-    assert isinstance(cfg, DictConfig)
-    return cfg
+    # What a key that is missing meant is what conf/ says.
+    present: Any = OmegaConf.to_container(compose([]))
+    for part in ("trainer", "callbacks", "logger"):
+        if isinstance(content.get(part), dict):
+            content[part] = present[part] | content[part]
+    return content
 
 
-def _complaint(error: OmegaConfBaseException) -> str:
-    key = str(error.full_key or "")
-    expected = schema.type_name(key) if key and isinstance(error, ValidationError) else ""
-    return f"{key}: expected {expected}: {translate.first_line(error)}" if expected else translate.first_line(error)
-
-
-def _override(cfg: DictConfig, item: Any) -> None:
+def _override(cfg: DictConfig, item: Override) -> None:
     """Set what a parsed override says.
 
     Raises:
-        ConfigError: it is not the plain setting of a single key, or the value is of another type.
+        ConfigError: it is not the plain setting of a single key.
     """
     key, line = item.key_or_group, str(item.input_line)
     if item.is_sweep_override():
@@ -153,12 +151,8 @@ def _override(cfg: DictConfig, item: Any) -> None:
             f"'{line}': '{key}' was chosen when the run began and is part of its checkpoints; a new run can start from "
             f"its weights with init_from=RUN {line}"
         )
-    keys = translate.keys_of(cfg)
+    keys = keys_of(cfg)
     if key not in keys:
-        raise translate.unknown_key(key, keys)
-    try:
-        OmegaConf.update(cfg, key, item.value())
-    except ValidationError as error:
-        raise translate.wrong_type(key, item.value(), error) from error
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{key}: {translate.first_line(error)}") from error
+        raise schema.unknown_key(key, keys)
+    OmegaConf.update(cfg, key, item.value(), merge=False)
+    set_as_typed(cfg, item)

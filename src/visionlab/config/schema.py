@@ -1,54 +1,46 @@
-"""The types of every configuration key. Values and what they mean stand in ``conf/``; cross-checks in ``checks.py``.
+"""The types and bounds of every configuration key. Values and what they mean stand in ``conf/``.
 
-The dataclasses are read by OmegaConf: a misspelt key or a value of the wrong type is refused when the files are
-composed. The open ``dict`` fields (``data``, ``model``, ``loss``, ...) are the arguments of our own classes and
-functions and are checked against their signatures.
+The open ``dict`` fields (``data``, ``model``, ``loss``, ...) are arguments of classes and functions, whose bounds stand
+there (:mod:`visionlab.config.signature`); further keys of a head are those of its kind.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from omegaconf import MISSING
+from visionlab.errors import ConfigError, check_value, nearest, show
 
-PRECISIONS = ("32-true", "16-mixed", "bf16-mixed")
-ACCELERATORS = ("auto", "cpu", "gpu", "mps")
-STRATEGIES = ("auto", "ddp")
-FITS = ("crop", "pad", "stretch", "native")
-NORMALIZATIONS = ("dataset", "image", "percentile")
-MODES = ("min", "max")
+if TYPE_CHECKING:
+    # Its import takes a third of the time that --help takes, which checks nothing.
+    from pydantic import Field
 
 
 @dataclass
 class ExperimentConfig:
     """A published run: its name and the task it is for."""
 
-    name: str = MISSING
-    task: str = MISSING
+    name: str
+    task: str
 
 
 @dataclass
 class HeadConfig:
     """One named output of the network; its channels are the columns of the target of that name."""
 
-    kind: str = MISSING
+    kind: str
     # null: the usual one of the kind.
     activation: str | None = None
-    weight: float = 1.0
+    weight: Annotated[float, Field(ge=0)] = 1.0
     unit: str = ""
     metrics: list[str] = field(default_factory=list)
     # null: the loss of the run; else the name of a file in conf/loss/, several with their weights {bce: 1, dice: 0.5},
-    # or a mapping as in such a file. Not typed so, for Hydra can't set an optional mapping from the command line.
+    # or a mapping as in such a file.
     loss: Any = None
-    # Of heads of labels only; null: the usual one. A name, or a number for all classes.
-    thresholds: Any = None
-    calibration: str | None = None
-    # Of heads of instances only; null: the usual one.
-    separate: str | None = None
-    cells: str | None = None
 
 
 @dataclass
@@ -73,148 +65,211 @@ class StageConfig:
 class AugmentConfig:
     """Two lists of ``{transform: <albumentations class>, <its arguments>}``."""
 
-    joint: list[Any] = MISSING
-    image: list[Any] = MISSING
+    joint: list[Any]
+    image: list[Any]
 
 
 @dataclass
 class TrainerConfig:
     """How long, on what and how exactly the training runs."""
 
-    max_epochs: int = MISSING
-    accelerator: str = MISSING
-    devices: int | str = MISSING
-    strategy: str = MISSING
-    precision: str = MISSING
-    accumulate_grad_batches: int = MISSING
-    gradient_clip_val: float | None = MISSING
-    limit_train_batches: int | None = MISSING
-    limit_val_batches: int | None = MISSING
-    log_every_n_steps: int = MISSING
-    channels_last: bool = MISSING
-    deterministic: bool = MISSING
+    max_epochs: Annotated[int, Field(ge=1)]
+    accelerator: Literal["auto", "cpu", "gpu", "mps"]
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"]
+    strategy: Literal["auto", "ddp"]
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"]
+    accumulate_grad_batches: Annotated[int, Field(ge=1)]
+    gradient_clip_val: Annotated[float, Field(gt=0)] | None
+    limit_train_batches: Annotated[int, Field(ge=1)] | None
+    limit_val_batches: Annotated[int, Field(ge=1)] | None
+    log_every_n_steps: Annotated[int, Field(ge=1)]
+    channels_last: bool
+    deterministic: bool
 
 
 @dataclass
 class EarlyStoppingConfig:
     """When to stop before ``max_epochs``."""
 
-    patience: int | None = MISSING
-    min_delta: float = MISSING
+    patience: Annotated[int, Field(ge=1)] | None
+    min_delta: Annotated[float, Field(ge=0)]
 
 
 @dataclass
 class EmaConfig:
     """The moving average of the weights."""
 
-    decay: float | None = MISSING
+    decay: Annotated[float, Field(gt=0, lt=1)] | None
 
 
 @dataclass
 class CheckpointConfig:
     """How often ``last.ckpt`` is saved within an epoch."""
 
-    every_n_steps: int | None = MISSING
-    every_minutes: float = MISSING
+    every_n_steps: Annotated[int, Field(ge=1)] | None
+    every_minutes: Annotated[float, Field(gt=0)]
 
 
 @dataclass
 class ImagesConfig:
     """Pictures in TensorBoard."""
 
-    count: int = MISSING
-    every_n_epochs: int = MISSING
+    count: Annotated[int, Field(ge=0)]
+    every_n_epochs: Annotated[int, Field(ge=1)]
 
 
 @dataclass
 class CallbacksConfig:
     """What happens beside the training."""
 
-    early_stopping: EarlyStoppingConfig = field(default_factory=EarlyStoppingConfig)
-    ema: EmaConfig = field(default_factory=EmaConfig)
-    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    images: ImagesConfig = field(default_factory=ImagesConfig)
+    early_stopping: EarlyStoppingConfig
+    ema: EmaConfig
+    checkpoint: CheckpointConfig
+    images: ImagesConfig
 
 
 @dataclass
 class LoggerConfig:
     """What TensorBoard gets beside scalars and pictures."""
 
-    histograms: bool = MISSING
-    graph: bool = MISSING
+    histograms: bool
+    graph: bool
 
 
 @dataclass
 class BenchmarkConfig:
     """What is measured."""
 
-    models: list[str] = MISSING
-    batch_sizes: list[int] = MISSING
-    seconds: float = MISSING
+    models: list[str]
+    batch_sizes: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
+    seconds: Annotated[float, Field(gt=0)]
 
 
 @dataclass
 class TrainConfig:
     """Everything that a run is made of."""
 
-    task: str = MISSING
+    task: str
+    seed: Annotated[int, Field(ge=0, le=4294967295)]
+    data: dict[str, Any]
+    module: str
+    heads: dict[str, HeadConfig]
+    model: dict[str, Any]
+    loss: dict[str, Any]
+    balance: dict[str, Any]
+    stages: dict[str, StageConfig]
+    optimizer: dict[str, Any]
+    scheduler: dict[str, Any]
+    augment: AugmentConfig
+    trainer: TrainerConfig
+    callbacks: CallbacksConfig
+    logger: LoggerConfig
+    monitor: str
+    mode: Literal["min", "max"]
+    init_from: str | None
+    compile: bool
+    lr_find: bool
+    summary: bool
     experiment: ExperimentConfig | None = None
-    seed: int = MISSING
-    data: dict[str, Any] = field(default_factory=dict)
-    module: str = MISSING
-    heads: dict[str, HeadConfig] = field(default_factory=dict)
-    model: dict[str, Any] = field(default_factory=dict)
-    loss: dict[str, Any] = field(default_factory=dict)
-    balance: dict[str, Any] = field(default_factory=dict)
-    stages: dict[str, StageConfig] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-    scheduler: dict[str, Any] = field(default_factory=dict)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    logger: LoggerConfig = field(default_factory=LoggerConfig)
-    monitor: str = MISSING
-    mode: str = MISSING
-    init_from: str | None = MISSING
-    compile: bool = MISSING
-    lr_find: bool = MISSING
-    summary: bool = MISSING
     # Of `prepare` only: how to make the data set first.
     make: dict[str, Any] | None = None
     # Of `benchmark` only.
     benchmark: BenchmarkConfig | None = None
 
 
-def register() -> None:
-    """Make the schema known to Hydra under the name ``schema``, which stands first in ``conf/train.yaml``."""
-    from hydra.core.config_store import ConfigStore
+@cache
+def fields(kind: type) -> dict[str, Any]:
+    """Return field -> annotation, with its bounds, of one of the classes above."""
+    from pydantic import Field
 
-    ConfigStore.instance().store(name="schema", node=TrainConfig, provider="visionlab")
+    return typing.get_type_hints(kind, localns={"Field": Field}, include_extras=True)
 
 
-def type_name(key: str) -> str:
-    """Return the type of a dotted key as a reader would write it (``int``, ``float or null``), ``""`` if unknown."""
-    annotation: Any = TrainConfig
+def annotation(key: str) -> Any:
+    """Return the annotation of a dotted key; None where it is unknown or checked elsewhere."""
+    found: Any = TrainConfig
     for part in key.split("."):
-        if dataclasses.is_dataclass(annotation):
-            annotation = typing.get_type_hints(annotation).get(part)
-        elif typing.get_origin(annotation) is dict:
-            annotation = typing.get_args(annotation)[1]
+        inner = _inner(found)
+        if inner is not None:
+            found = inner
+        elif (kind := _class(found)) is not None:
+            found = fields(kind).get(part)
         else:
-            return ""
-        members = [member for member in typing.get_args(annotation) if dataclasses.is_dataclass(member)]
-        annotation = members[0] if members and typing.get_origin(annotation) is not dict else annotation
-    return _describe(annotation)
+            return None
+    return None if found is None or _class(found) is not None or typing.get_origin(found) is dict else found
 
 
-def _describe(annotation: Any) -> str:
-    if annotation is None or annotation is Any:
-        return ""
-    if annotation is type(None):
-        return "null"
-    if dataclasses.is_dataclass(annotation) or typing.get_origin(annotation) is dict:
-        return "a mapping"
-    if typing.get_origin(annotation) is list:
-        return "a list"
-    arguments = typing.get_args(annotation)
-    return " or ".join(_describe(member) for member in arguments) if arguments else str(annotation.__name__)
+def fill(content: dict[str, Any]) -> None:
+    """Put the defaults that no file of ``conf/`` has, those of heads and stages, where they are missing."""
+    for part, kind in (("heads", HeadConfig), ("stages", StageConfig)):
+        for name, node in _mapping(part, content.get(part, {})).items():
+            content[part][name] = _defaults(kind) | _mapping(f"{part}.{name}", node)
+    content.update(_defaults(TrainConfig) | content)
+
+
+def check(content: Mapping[str, Any], kind: type = TrainConfig, where: str = "") -> None:
+    """Check keys, types and bounds of a plain configuration; keys that heads have beside are left to their kinds.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value isn't what it may be.
+    """
+    hints = fields(kind)
+    for name in content:
+        if name not in hints and kind is not HeadConfig:
+            raise unknown_key(f"{where}{name}", [f"{where}{known}" for known in hints])
+    for name, hint in hints.items():
+        if name not in content:
+            continue
+        key, value, inner, nested = f"{where}{name}", content[name], _inner(hint), _class(hint)
+        if nested is not None and not (value is None and hint is not nested):
+            check(_mapping(key, value), nested, f"{key}.")
+        elif inner is not None:
+            for each, node in _mapping(key, value).items():
+                check(_mapping(f"{key}.{each}", node), inner, f"{key}.{each}.")
+        elif nested is None:
+            check_value(key, hint, value)
+    # Last, for a misspelt key is missing, too.
+    absent = [name for name in hints if name not in content and name not in _defaults(kind)]
+    if absent:
+        raise ConfigError(f"{where}{absent[0]}: expected a value, found none")
+
+
+def unknown_key(key: str, keys: list[str]) -> ConfigError:
+    """Return the error for a key that isn't among ``keys`` (dotted names).
+
+    Suggested is the neighbour most alike, a key elsewhere that ends alike (``lr``: ``optimizer.lr``), or any.
+    """
+    parent, _, last = key.rpartition(".")
+    siblings = [name.rpartition(".")[2] for name in keys if name.rpartition(".")[0] == parent]
+    elsewhere = [name for name in keys if name.rpartition(".")[2] == last]
+    beside = nearest(last, siblings, cutoff=0.6)
+    if beside and (parent or not elsewhere):
+        hint = beside.replace("'", f"'{parent}.", 1) if parent else beside
+    else:
+        hint = f" Did you mean '{elsewhere[0]}'?" if elsewhere else nearest(key, keys)
+    listed = f" Keys of {parent}: {', '.join(siblings)}" if parent and siblings else ""
+    return ConfigError(f"unknown key '{key}'.{hint}{listed}")
+
+
+def _mapping(key: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ConfigError(f"{key}: expected a mapping, found {show(value)}")
+    return value
+
+
+def _defaults(kind: type) -> dict[str, Any]:
+    found = {item.name: item for item in dataclasses.fields(kind)}
+    made = {name: item.default_factory() for name, item in found.items() if callable(item.default_factory)}
+    return {name: item.default for name, item in found.items() if item.default is not dataclasses.MISSING} | made
+
+
+def _class(hint: Any) -> Any:
+    """Return the class above that an annotation is or may be, or None."""
+    members = [hint, *typing.get_args(hint)] if typing.get_origin(hint) is not dict else []
+    return next((member for member in members if dataclasses.is_dataclass(member)), None)
+
+
+def _inner(hint: Any) -> Any:
+    """Return the class above that each value of a mapping is, or None."""
+    inner = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
+    return inner if dataclasses.is_dataclass(inner) else None

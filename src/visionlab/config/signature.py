@@ -1,30 +1,36 @@
-"""What our classes and functions take, read from their source: a configuration is checked before torch is imported.
+"""What classes and functions take, read from their source: a configuration is checked before torch is imported.
 
-The convention: arguments before ``*`` are supplied by our code, those after it are keys of the configuration.
+The convention of our own: arguments before ``*`` are supplied by our code, those after it are keys of the
+configuration. Of another package's classes all arguments but the first few are.
 """
 
 from __future__ import annotations
 
 import ast
+import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from types import GenericAlias
+from typing import Annotated, Any, Literal, Union
 
-from visionlab.config.annotations import accepts, describe, literals, show
-from visionlab.errors import ConfigError, nearest
+from visionlab.errors import ConfigError, check_value, nearest
+
+OURS = __name__.partition(".")[0]
 
 Definition = ast.ClassDef | ast.FunctionDef
+
+_SCALARS: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "list": list, "dict": dict}
+_LISTS = ("list", "List", "Sequence", "Iterable", "Collection")
 
 
 @dataclass(frozen=True)
 class Argument:
-    """A keyword-only argument: its annotation (None: anything), whether it must be given, and where it is written."""
+    """An argument that a configuration sets: its type (Any where that isn't understood), and whether it must be."""
 
-    annotation: ast.expr | None
+    annotation: Any
     required: bool
-    module: str
 
 
 class Sources:
@@ -33,30 +39,38 @@ class Sources:
     Args:
         folder: that holds the package's folder.
         package: its name; nothing outside it is looked at.
+        supplied: how many arguments our code gives to its classes and functions; None: all that stand before ``*``.
     """
 
-    def __init__(self, folder: Path, package: str) -> None:
-        self.folder, self.package = folder, package
+    def __init__(self, folder: Path, package: str, supplied: int | None = None) -> None:
+        self.folder, self.package, self.supplied = folder, package, supplied
         self._trees: dict[Path, ast.Module] = {}
 
-    def arguments(self, target: str) -> dict[str, Argument]:
-        """Return the keyword-only arguments of a class or function; ``**`` adds those of the base classes.
+    def arguments(self, target: str) -> tuple[dict[str, Argument], bool]:
+        """Return the arguments of a class or function, and whether it takes others, too.
+
+        ``**`` adds those of the base classes; of a base in another package nothing is known, so that it takes any.
 
         Raises:
             ConfigError: there is no such class or function in the package, or its name is private.
         """
         definition, module = self._find(target)
+        own: dict[str, Argument] = {}
         if isinstance(definition, ast.FunctionDef):
-            return _keywords(definition, module)
+            return self._arguments(definition, module, method=False), definition.args.kwarg is not None
         initializer = next(
             (node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None
         )
-        own = _keywords(initializer, module) if initializer is not None else {}
-        if initializer is not None and initializer.args.kwarg is None:
-            return own
-        for base in self._bases(definition, module):
-            own = {**self.arguments(base), **own}
-        return own
+        if initializer is not None:
+            own = self._arguments(initializer, module, method=True)
+            if initializer.args.kwarg is None:
+                return own, False
+        bases = self._bases(definition, module)
+        elsewhere = len(bases) < len(definition.bases) and self.package != OURS
+        for base in bases:
+            inherited, more = self.arguments(base)
+            own, elsewhere = {**inherited, **own}, elsewhere or more
+        return own, elsewhere
 
     def literal(self, target: str, name: str) -> Any:
         """Return the value of a class attribute that is written as a literal, the class's own or inherited; or None.
@@ -89,35 +103,36 @@ class Sources:
             where: the configuration key that they stand under, for messages.
 
         Raises:
-            ConfigError: the target doesn't exist; an argument is unknown, missing or of the wrong type.
+            ConfigError: the target doesn't exist; an argument is unknown, missing, of the wrong type or out of bounds.
         """
         try:
-            arguments = self.arguments(target)
+            arguments, more = self.arguments(target)
         except ConfigError as error:
             raise ConfigError(f"{where}.{error}") from None
         for name, value in given.items():
-            if name not in arguments:
+            if name in arguments:
+                check_value(f"{where}.{name}", arguments[name].annotation, value)
+            elif not more:
                 choices = ", ".join(arguments) or "none"
                 raise ConfigError(
                     f"{where}.{name}: unknown key.{nearest(name, arguments)} Keys of {where} ({target}): {choices}"
                 )
-            self._check_value(arguments[name], value, f"{where}.{name}")
         missing = [name for name, argument in arguments.items() if argument.required and name not in given]
         if missing:
             raise ConfigError(f"{where}.{missing[0]}: expected a value, found none; {target} needs it")
 
-    def _check_value(self, argument: Argument, value: Any, key: str) -> None:
-        annotation = argument.annotation
-        if annotation is None:
-            return
-
-        def resolve(name: str) -> ast.expr | None:
-            return self._alias(argument.module, name)
-
-        if not accepts(annotation, value, resolve):
-            choices = [item for item in literals(annotation, resolve) if isinstance(item, str)]
-            hint = nearest(value, choices) if isinstance(value, str) else ""
-            raise ConfigError(f"{key}: expected {describe(annotation, resolve)}, found {show(value)}.{hint}")
+    def _arguments(self, function: ast.FunctionDef, module: str, *, method: bool) -> dict[str, Argument]:
+        positional = [*function.args.posonlyargs, *function.args.args]
+        defaults: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
+        pairs = list(zip(positional, [*defaults, *function.args.defaults], strict=True))
+        pairs = [] if self.supplied is None else pairs[self.supplied + method :]
+        pairs += zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+        return {
+            item.arg: Argument(
+                annotation_type(item.annotation, lambda name: self._alias(module, name)), default is None
+            )
+            for item, default in pairs
+        }
 
     def _find(self, target: str) -> tuple[Definition, str]:
         """Return the definition and the dotted name of the module that it stands in."""
@@ -191,21 +206,102 @@ class Sources:
         return self._trees[path] if path is not None else None
 
 
-def _keywords(function: ast.FunctionDef, module: str) -> dict[str, Argument]:
-    pairs = zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
-    return {item.arg: Argument(item.annotation, default is None, module) for item, default in pairs}
+def annotation_type(node: ast.expr | None, alias: Any = lambda name: None) -> Any:
+    """Return the type that an annotation's source stands for, as pydantic takes it; Any where it isn't understood.
+
+    Args:
+        node: the annotation.
+        alias: name -> the source of what is assigned to it, or None.
+    """
+    if isinstance(node, ast.Constant):
+        return annotation_type(ast.parse(node.value, mode="eval").body, alias) if isinstance(node.value, str) else None
+    if isinstance(node, ast.BinOp):
+        return Union[annotation_type(node.left, alias), annotation_type(node.right, alias)]  # noqa: UP007 - not names
+    if isinstance(node, ast.Subscript):
+        return _generic(node, alias)
+    name = _name(node)
+    if name in _SCALARS:
+        return _SCALARS[name]
+    found = alias(name)
+    return Any if found is None else annotation_type(found, alias)
 
 
-@cache
-def _sources() -> Sources:
-    return Sources(Path(__file__).parents[2], "visionlab")
+def _generic(node: ast.Subscript, alias: Any) -> Any:  # noqa: PLR0911
+    from pydantic import Field, Strict
+
+    name, parts = _name(node.value), node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if name == "Literal":
+        return Literal[tuple(_constant(part, alias) for part in parts)]
+    types = [
+        Ellipsis if isinstance(p, ast.Constant) and p.value is ... else annotation_type(p, alias) for p in parts[:2]
+    ]
+    if name == "Annotated":
+        fields = [part for part in parts[1:] if isinstance(part, ast.Call) and _name(part.func) == "Field"]
+        given = [{str(item.arg): _constant(item.value, alias) for item in field.keywords} for field in fields]
+        return Annotated[(types[0], *(Field(**bounds) for bounds in given))] if given else types[0]
+    if name == "Optional":
+        return Union[types[0], None]  # noqa: UP007 - not names
+    if name == "Union":
+        return Union[tuple(annotation_type(part, alias) for part in parts)]  # noqa: UP007 - not names
+    if name in _LISTS:
+        return GenericAlias(list, (types[0],))
+    if name in ("tuple", "Tuple"):
+        members = types if Ellipsis in types else [annotation_type(part, alias) for part in parts]
+        # A configuration has lists only.
+        return Annotated[GenericAlias(tuple, tuple(members)), Strict(False)]
+    return dict if name in ("dict", "Dict", "Mapping") else Any
 
 
-def check(target: str, given: Mapping[str, Any], where: str) -> None:
-    """Check the arguments given to a class or function of visionlab; see :meth:`Sources.check`."""
-    _sources().check(target, given, where)
+def _constant(node: ast.expr, alias: Any) -> Any:
+    """Return a bound or choice: a literal, or the name of one."""
+    found = alias(node.id) if isinstance(node, ast.Name) else None
+    return ast.literal_eval(node if found is None else found)
+
+
+def _name(annotation: ast.expr | None) -> str:
+    if isinstance(annotation, ast.Attribute):
+        return annotation.attr
+    return annotation.id if isinstance(annotation, ast.Name) else ""
+
+
+def check(target: str, given: Mapping[str, Any], where: str, supplied: int = 0) -> None:
+    """Check the arguments given to a class or function, see :meth:`Sources.check`.
+
+    Args:
+        target, given, where: see there; of another package whose source isn't found, nothing is checked.
+        supplied: how many arguments our code gives to those of other packages.
+    """
+    found = _sources(target.partition(".")[0], None if is_ours(target) else supplied)
+    if found is not None:
+        found.check(target, given, where)
 
 
 def literal(target: str, name: str) -> Any:
-    """Return a literal class attribute of a class of visionlab; see :meth:`Sources.literal`."""
-    return _sources().literal(target, name)
+    """Return a literal class attribute; see :meth:`Sources.literal`."""
+    found = _sources(target.partition(".")[0])
+    return None if found is None else found.literal(target, name)
+
+
+def annotation(target: str, name: str) -> Any:
+    """Return the annotation of an argument; None where there is no such argument or class."""
+    found = _sources(target.partition(".")[0])
+    try:
+        return found.arguments(target)[0][name].annotation if found is not None else None
+    except (ConfigError, KeyError):
+        return None
+
+
+def is_ours(target: str) -> bool:
+    """Return whether a dotted name is of this package."""
+    return target.startswith(f"{OURS}.")
+
+
+@cache
+def _sources(package: str, supplied: int | None = None) -> Sources | None:
+    """Return the source of a package, found without importing it; None if it has none."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    return Sources(Path(folders[0]).parent, package, supplied) if folders else None

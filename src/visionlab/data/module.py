@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
 from filelock import FileLock
+from pydantic import Field
 
 from visionlab.console import LOG
 from visionlab.data.definition import Definition
@@ -36,6 +37,9 @@ SAMPLE = "sample"
 STAGES = ("train", "val", "test")
 # Of images scaled by percentiles nearly all values are within; what hot pixels are beyond doesn't count.
 _SPAN = (-0.25, 1.5)
+Side = Annotated[int, Field(ge=8)]
+Size = Side | Annotated[list[Side], Field(min_length=2, max_length=2, description="[height, width]")]
+MeanAndStd = Annotated[list[float], Field(min_length=2, max_length=2, description="[mean, std] with a std above 0")]
 _USE = {"train": "train on", "val": "choose the best epoch by"}
 
 
@@ -70,18 +74,18 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         augment: Mapping[str, Sequence[Mapping[str, Any]]],
         *,
         root: str,
-        channels: int,
-        image_size: int | list[int],
+        channels: Annotated[int, Field(ge=1)],
+        image_size: Size,
         fit: Literal["crop", "pad", "stretch", "native"],
-        normalize: Literal["dataset", "image", "percentile"] | list[float],
-        batch_size: int,
-        num_workers: int,
-        samples_per_epoch: int | None,
-        val_fraction: float,
-        test_fraction: float,
-        folds: int | None,
+        normalize: Literal["dataset", "image", "percentile"] | MeanAndStd,
+        batch_size: Annotated[int, Field(ge=1)],
+        num_workers: Annotated[int, Field(ge=0)],
+        samples_per_epoch: Annotated[int, Field(ge=1)] | None,
+        val_fraction: Annotated[float, Field(gt=0, lt=1)],
+        test_fraction: Annotated[float, Field(ge=0, lt=1)],
+        folds: Annotated[int, Field(ge=2)] | None,
         fold: int | None,
-        fraction: float,
+        fraction: Annotated[float, Field(gt=0, le=1)],
         split_file: str | None,
         include: list[str],
         exclude: list[str],

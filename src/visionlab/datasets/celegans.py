@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from visionlab.console import LOG, progress
 from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, mark, split_sequences, split_slices, split_times
@@ -23,6 +24,11 @@ from visionlab.errors import ConfigError, DataError
 from visionlab.files import Problem, Scan, problem_of
 from visionlab.io.planes import split_plane
 from visionlab.io.volumes import read_labels
+
+VoxelSize = Annotated[
+    list[Annotated[float, Field(gt=0)]],
+    Field(min_length=3, max_length=3, description="[z, y, x] in micrometres, each above 0"),
+]
 
 
 class CElegansDataModule(ImageDataModule):
@@ -53,11 +59,11 @@ class CElegansDataModule(ImageDataModule):
         table: str | None,
         truth: Literal["auto", "st", "gt"],
         split_by: Literal["auto", "sequence", "time", "random_slices"],
-        blocks: int,
-        gap: Literal["auto"] | int,
-        neighbours: int,
-        empty: float,
-        voxel_size: list[float] | None,
+        blocks: Annotated[int, Field(ge=2)],
+        gap: Literal["auto"] | Annotated[int, Field(ge=0)],
+        neighbours: Annotated[int, Field(ge=0, le=32)],
+        empty: Annotated[float, Field(ge=0, lt=1)],
+        voxel_size: VoxelSize | None,
         **common: Any,
     ) -> None:
         super().__init__(seed, augment, **common)

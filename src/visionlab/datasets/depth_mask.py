@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
@@ -150,11 +151,11 @@ class DepthMaskDataModule(ImageDataModule):
         inputs: list[Literal["image", "background"]],
         layout: Literal["auto", "flat", "nested", "table"],
         table: str | None,
-        per_background: int,
+        per_background: Annotated[int, Field(ge=1)],
         group_pattern: str | None,
-        mask_threshold: int | None,
+        mask_threshold: Annotated[int, Field(ge=1)] | None,
         depth_invalid: Literal["auto", "none"] | float,
-        depth_scale: Literal["auto"] | float,
+        depth_scale: Literal["auto"] | Annotated[float, Field(gt=0)],
         split_by: list[Literal["background", "foreground"]],
         **common: Any,
     ) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from visionlab.console import LOG
 from visionlab.data.blocks import leave_gap, name_blocks, split_sequences, split_times
@@ -80,8 +81,8 @@ class CElegansLineageDataModule(ImageDataModule):
         *,
         table: str,
         columns: list[str] | None,
-        blocks: int,
-        gap: Literal["auto"] | int,
+        blocks: Annotated[int, Field(ge=2)],
+        gap: Literal["auto"] | Annotated[int, Field(ge=0)],
         **common: Any,
     ) -> None:
         super().__init__(seed, augment, **common)

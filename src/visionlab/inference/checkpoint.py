@@ -10,7 +10,6 @@ from typing import Any
 import torch
 
 from visionlab import models
-from visionlab.config.schema import FITS
 from visionlab.data.channels import parse
 from visionlab.errors import ConfigError, DataError, UserError
 from visionlab.files import IMAGE
@@ -22,6 +21,7 @@ from visionlab.modules.task_model import TaskModel
 # Raised when what a checkpoint holds changes so that older code cannot read it.
 FORMAT = 2
 
+FITS = ("crop", "pad", "stretch", "native")
 SCALES = ("dtype", "percentile")
 # Planes on each side that a network may see beside its own.
 MAX_NEIGHBOURS = 32

@@ -7,15 +7,27 @@ the LightningModule, and the keyword arguments from ``conf/optimizer/``.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
+Rate = Annotated[float, Field(gt=0)]
+Betas = Annotated[
+    list[Annotated[float, Field(ge=0, lt=1)]],
+    Field(min_length=2, max_length=2, description="a list of two float of at least 0 and below 1"),
+]
 Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def adam(
-    parameters: Parameters, fused: bool, *, lr: float, betas: list[float], eps: float, weight_decay: float
+    parameters: Parameters,
+    fused: bool,
+    *,
+    lr: Rate,
+    betas: Betas,
+    eps: Annotated[float, Field(gt=0)],
+    weight_decay: Annotated[float, Field(ge=0)],
 ) -> torch.optim.Optimizer:
     """Return Adam (Kingma and Ba 2015); its ``weight_decay`` is an L2 penalty added to the gradient."""
     return torch.optim.Adam(
@@ -24,7 +36,13 @@ def adam(
 
 
 def adamw(
-    parameters: Parameters, fused: bool, *, lr: float, betas: list[float], eps: float, weight_decay: float
+    parameters: Parameters,
+    fused: bool,
+    *,
+    lr: Rate,
+    betas: Betas,
+    eps: Annotated[float, Field(gt=0)],
+    weight_decay: Annotated[float, Field(ge=0)],
 ) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov and Hutter 2019), whose ``weight_decay`` is decoupled from the gradient."""
     return torch.optim.AdamW(
@@ -33,7 +51,13 @@ def adamw(
 
 
 def sgd(
-    parameters: Parameters, fused: bool, *, lr: float, momentum: float, nesterov: bool, weight_decay: float
+    parameters: Parameters,
+    fused: bool,
+    *,
+    lr: Rate,
+    momentum: Annotated[float, Field(ge=0, lt=1)],
+    nesterov: bool,
+    weight_decay: Annotated[float, Field(ge=0)],
 ) -> torch.optim.Optimizer:
     """Return stochastic gradient descent with momentum."""
     return torch.optim.SGD(

@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, ReduceLROnPlateau, StepLR
+
+Rate = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True)
@@ -49,23 +53,36 @@ def none(optimizer: Optimizer, plan: Plan) -> None:
 
 
 def plateau(
-    optimizer: Optimizer, plan: Plan, *, factor: float = 0.8, patience: int = 5, min_lr: float = 0.0
+    optimizer: Optimizer,
+    plan: Plan,
+    *,
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.8,
+    patience: Annotated[int, Field(ge=0)] = 5,
+    min_lr: Annotated[float, Field(ge=0)] = 0.0,
 ) -> Schedule:
     """Multiply the rate by ``factor`` after more than ``patience`` validations without a new best monitored metric."""
     return Schedule(ReduceLROnPlateau(optimizer, plan.mode, factor, patience, min_lr=min_lr), "validation")
 
 
-def step(optimizer: Optimizer, plan: Plan, *, step_size: int, gamma: float) -> Schedule:
+def step(optimizer: Optimizer, plan: Plan, *, step_size: Annotated[int, Field(ge=1)], gamma: Share) -> Schedule:
     """Multiply the rate by ``gamma`` every ``step_size`` epochs."""
     return Schedule(StepLR(optimizer, step_size, gamma), "epoch")
 
 
-def multistep(optimizer: Optimizer, plan: Plan, *, milestones: list[int], gamma: float) -> Schedule:
+def multistep(
+    optimizer: Optimizer, plan: Plan, *, milestones: list[Annotated[int, Field(ge=1)]], gamma: Share
+) -> Schedule:
     """Multiply the rate by ``gamma`` after each of the ``milestones`` (epochs)."""
     return Schedule(MultiStepLR(optimizer, milestones, gamma), "epoch")
 
 
-def cosine(optimizer: Optimizer, plan: Plan, *, warmup_epochs: float = 0.0, min_lr: float = 0.0) -> Schedule:
+def cosine(
+    optimizer: Optimizer,
+    plan: Plan,
+    *,
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0,
+    min_lr: Annotated[float, Field(ge=0)] = 0.0,
+) -> Schedule:
     """Rise linearly to the optimizer's rate over ``warmup_epochs``, then fall as a half cosine to ``min_lr``.
 
     Loshchilov and Hutter 2017, without restarts. The fall ends with the last step.
@@ -84,10 +101,10 @@ def onecycle(
     optimizer: Optimizer,
     plan: Plan,
     *,
-    max_lr: float | None = None,
-    pct_start: float = 0.3,
-    div_factor: float = 25.0,
-    final_div_factor: float = 1e4,
+    max_lr: Rate | None = None,
+    pct_start: Annotated[float, Field(gt=0, lt=1)] = 0.3,
+    div_factor: Annotated[float, Field(ge=1)] = 25.0,
+    final_div_factor: Annotated[float, Field(ge=1)] = 1e4,
 ) -> Schedule:
     """Rise from ``max_lr / div_factor`` to ``max_lr``, fall to the first rate / ``final_div_factor``, both as cosines.
 
@@ -112,7 +129,7 @@ def onecycle(
 
 
 def cyclic(
-    optimizer: Optimizer, plan: Plan, *, base_lr: float, max_lr: float | None = None, step_size_epochs: float
+    optimizer: Optimizer, plan: Plan, *, base_lr: Rate, max_lr: Rate | None = None, step_size_epochs: Rate
 ) -> Schedule:
     """Go up and down between ``base_lr`` and ``max_lr`` by the step, the height halved after each cycle.
 

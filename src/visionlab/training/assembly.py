@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from visionlab import __version__, models
-from visionlab.config.compose import build
+from visionlab.config import build
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.heads import KINDS, head_class, load
@@ -99,7 +99,8 @@ def make_network(cfg: DictConfig) -> tuple[nn.Module, int]:
 def own_options(head: dict[str, Any]) -> dict[str, Any]:
     """Return the options that only heads of this kind have, of a head's configuration; null is the kind's default."""
     return {
-        key: option.default if head[key] is None else head[key] for key, option in KINDS[head["kind"]].options.items()
+        key: option.default if head.get(key) is None else head[key]
+        for key, option in KINDS[head["kind"]].options.items()
     }
 
 

@@ -25,6 +25,7 @@ from visionlab.reports.html import write_report
 from visionlab.training import assembly
 from visionlab.training.measurement import describe_heads
 from visionlab.training.records import evaluate_into, say
+from visionlab.training.registry import REGISTRY
 from visionlab.training.sample_pictures import example_figure
 
 # Settings of the data that the network was made for.
@@ -148,7 +149,7 @@ def _config(folder: Path, predictor: Predictor, data: dict[str, Any], overrides:
         "data.image_size": [preprocess.height, preprocess.width],
         "data.fit": preprocess.fit,
     }
-    return load_config(folder, overrides, replace={**replace, **data})
+    return load_config(folder, REGISTRY, overrides, replace={**replace, **data})
 
 
 def _write_evaluation(

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 from omegaconf import DictConfig
 
-from visionlab.config.compose import build
+from visionlab.config import build
 from visionlab.console import LOG
 from visionlab.data.checks import check_files
 from visionlab.data.describe import card, index_table

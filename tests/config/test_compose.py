@@ -9,10 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from tests.conftest import chosen
 from visionlab import models
+from visionlab.config import build
 from visionlab.config import compose as config
-from visionlab.config import schema
 from visionlab.config.checks import check
 from visionlab.errors import ConfigError
+from visionlab.training.registry import REGISTRY
 
 FILES = sorted(path for path in config.conf_dir().glob("*/*.yaml") if path.parent.name != "make")
 # What a choice needs beside itself.
@@ -22,7 +23,7 @@ NEEDS = {"model/timm": ["model.name=convnext_tiny"]}
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_file_composes_and_passes_the_checks(path: Path) -> None:
     group, name = path.parent.name, path.stem
-    cfg, run_dir = config.compose_run([*chosen(group, name), *NEEDS.get(f"{group}/{name}", [])])
+    cfg, run_dir = config.compose_run([*chosen(group, name), *NEEDS.get(f"{group}/{name}", [])], REGISTRY)
     assert not OmegaConf.missing_keys(cfg)
     assert run_dir.parts[:2] == ("outputs", cfg.task)
     assert run_dir.name.endswith(f"_{cfg.model.name}")
@@ -65,7 +66,7 @@ def test_precedence_is_command_line_experiment_task_default() -> None:
 )
 def test_the_command_line_swaps_choices_and_values(override: str, key: str, expected: object) -> None:
     cfg = config.compose([override])
-    check(cfg)
+    check(cfg, REGISTRY)
     found = OmegaConf.select(cfg, key)
     assert found == expected if expected is not None else found.endswith(".mse")
 
@@ -77,68 +78,36 @@ def test_a_search_path_adds_choices(tmp_path: Path) -> None:
     assert cfg.model.name == "resnet26"
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "task: focus\ntrainer: {max_epoch: 3}\n",
-            r"task/mine.*unknown key 'trainer\.max_epoch'.*'trainer\.max_epochs'",
-        ),
-        ("trainer: {max_epochs: ten}\n", r"task/mine.*trainer\.max_epochs: expected int"),
-        ("defaults: [{override /model: resnet43}]\n", r"model: no choice 'resnet43'\. Did you mean 'resnet34'\?"),
-        ("defaults: [{override /modle: resnet34}]\n", r"task/mine.*modle"),
-        ("task: [\n", r"mine\.yaml, line 3: not YAML"),
-        ("seed: ${sed}\n", r"seed: Interpolation key 'sed' not found"),
-        ("task: mine\nmodule: regressor\n", r"data\._target_: expected a name that begins with"),
-        ("module: regressor\n", r"mode: expected a value, found none"),
-    ],
-)
-def test_mistakes_in_files_name_the_file_or_key(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "task").mkdir()
-    (tmp_path / "task" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-    overrides = [f"hydra.searchpath=[file://{tmp_path}]", "task=mine"]
-    if "task: mine" in text:
-        overrides += ["monitor=val/loss", "mode=min"]
-    with pytest.raises(ConfigError, match=message):
-        config.compose_run(overrides)
-
-
 def test_a_run_folders_configuration_is_checked_as_well() -> None:
     cfg = OmegaConf.create(OmegaConf.to_yaml(config.compose(["experiment=focus_resnet34_l1"])))
     assert isinstance(cfg, DictConfig)
-    check(cfg)
+    check(cfg, REGISTRY)
     cfg.optimizer._target_ = "visionlab.samples.write"
     with pytest.raises(ConfigError, match=r"optimizer\._target_: expected a name that begins with 'visionlab\.modules"):
-        check(cfg)
+        check(cfg, REGISTRY)
 
 
 def test_a_network_must_fit_module_and_image_size(monkeypatch: pytest.MonkeyPatch) -> None:
     target = "visionlab.models.image.ImageNetwork"
     monkeypatch.setitem(models.NETWORKS, "net8", models.Entry(target, "image", 8))
     monkeypatch.setitem(models.NETWORKS, "dense", models.Entry(target, "dense"))
-    check(config.compose(["model.name=net8", "data.image_size=120"]))
+    check(config.compose(["model.name=net8", "data.image_size=120"]), REGISTRY)
     with pytest.raises(ConfigError, match=r"data\.image_size: expected sides divisible by 8 .* found 121; .* 128"):
-        check(config.compose(["model.name=net8", "data.image_size=121"]))
+        check(config.compose(["model.name=net8", "data.image_size=121"]), REGISTRY)
     with pytest.raises(ConfigError, match=r"model\.name: expected a network of kind 'image'.*found 'dense' of kind 'd"):
-        check(config.compose(["model.name=dense"]))
+        check(config.compose(["model.name=dense"]), REGISTRY)
     with pytest.raises(ConfigError, match=r"found 'netg8'\. Did you mean 'net8'\?"):
         models.build("netg8", 1, 1)
 
 
-def test_type_names() -> None:
-    keys = ("trainer.max_epochs", "trainer.gradient_clip_val", "trainer.devices", "heads.x.metrics", "callbacks.ema")
-    assert [schema.type_name(key) for key in keys] == ["int", "float or null", "int or str", "a list", "a mapping"]
-    assert schema.type_name("data.root") == schema.type_name("nothing") == schema.type_name("seed.x") == ""
-
-
 def test_build_calls_only_what_is_ours() -> None:
-    loss = config.build(OmegaConf.create({"_target_": "visionlab.losses.elementwise.huber", "delta": 0.5}))
+    loss = build(OmegaConf.create({"_target_": "visionlab.losses.elementwise.huber", "delta": 0.5}))
     assert type(loss).__name__ == "ElementwiseLoss"
     for target in (
         "os.system",
         "visionlab.losses.elementwise.functional",  # torch's, though visible in our module
         "visionlab.files.Path",
-        "visionlab.config.compose._locate",
+        "visionlab.config._locate",
         "visionlab._private.x",
         "visionlab.absent.x",
         "visionlab.losses.elementwise.absent",
@@ -150,9 +119,9 @@ def test_build_calls_only_what_is_ours() -> None:
         3,
     ):
         with pytest.raises(ConfigError, match="_target_"):
-            config.build({"_target_": target})
+            build({"_target_": target})
     with pytest.raises(ConfigError, match="delta can't be configured"):
-        config.build({"_target_": "visionlab.losses.elementwise.huber", "delta": 1.0}, delta=2.0)
+        build({"_target_": "visionlab.losses.elementwise.huber", "delta": 1.0}, delta=2.0)
 
 
 def test_jobs_of_a_sweep() -> None:

@@ -16,6 +16,7 @@ from visionlab.errors import ConfigError
 SCRIPT = """
 import sys
 from visionlab.config.hydra_app import hydra_app
+from visionlab.training.registry import REGISTRY
 from visionlab.errors import DataError
 def task(cfg, run_dir, command):
     print(cfg.seed, run_dir.is_dir(), command)
@@ -23,7 +24,7 @@ def task(cfg, run_dir, command):
     if cfg.seed == 2: raise RuntimeError("a bug")
     if cfg.seed == 3: raise KeyboardInterrupt
     if cfg.seed == 4: cfg.trainer.nothing
-hydra_app(task)
+hydra_app(task, REGISTRY)
 """
 
 
@@ -55,7 +56,7 @@ def test_a_run_gets_its_folder_and_its_own_command(tmp_path: Path) -> None:
         (1, 1, "error: broken image", False),
         (2, 1, "RuntimeError: a bug", True),
         (3, 130, "interrupted", False),
-        (4, 1, "Key 'nothing' not in 'TrainerConfig'", True),
+        (4, 1, "Key 'nothing' is not in struct", True),
     ],
 )
 def test_users_mistakes_are_one_message_and_bugs_keep_their_traceback(

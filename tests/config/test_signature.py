@@ -1,0 +1,230 @@
+"""Reading what a class takes from its source, on small packages written here, and on the real libraries."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from tests.conftest import ROOT
+from visionlab.config import defaults
+from visionlab.config.signature import Sources, annotation_type
+from visionlab.errors import ConfigError, describe, fits
+from visionlab.models import catalog
+
+BASE = """
+from typing import Any, Literal, Sequence
+import a_module_that_does_not_exist
+from .types import Size
+
+Fit = Literal["crop", "pad"]
+
+class Base:
+    targets = {"depth": ("near", "far")}
+    kind: str = "dense"
+    computed = tuple(range(3))
+
+    def __init__(self, seed, augment, *, root: str, fit: Fit = "crop", size: Size = 8, other: Unknown = None):
+        raise RuntimeError("never called")
+
+class Plain(Base):
+    targets = {"mask": ("mask",)}
+
+class More(Base):
+    def __init__(self, *args, root: str = "here", extra: list[int] = (), **kwargs): ...
+
+class Closed(Base):
+    def __init__(self, seed, *, only: float): ...
+
+class _Private: ...
+
+def function(x, *, rate: float, name: str | None = None): ...
+
+value = 3
+"""
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    package = tmp_path / "toy"
+    (package / "sub").mkdir(parents=True)
+    (package / "__init__.py").write_text("from toy.base import Plain as Renamed\n")
+    (package / "types.py").write_text("Size = int | tuple[int, int]\n")
+    (package / "base.py").write_text(BASE)
+    (package / "sub" / "__init__.py").write_text("from ..base import function\nfrom .leaf import Leaf\n")
+    (package / "sub" / "leaf.py").write_text("from toy import base\nfrom ..base import Plain\nclass Leaf(Plain): ...\n")
+    return Sources(tmp_path, "toy")
+
+
+def test_keyword_only_arguments_are_the_configuration(sources: Sources) -> None:
+    assert list(sources.arguments("toy.base.Base")[0]) == ["root", "fit", "size", "other"]
+    assert {name: item.required for name, item in sources.arguments("toy.base.function")[0].items()} == {
+        "rate": True,
+        "name": False,
+    }
+
+
+@pytest.mark.parametrize("target", ["toy.base.Plain", "toy.Renamed", "toy.sub.leaf.Leaf", "toy.sub.Leaf"])
+def test_an_initializer_is_found_through_bases_and_reexports(sources: Sources, target: str) -> None:
+    assert list(sources.arguments(target)[0]) == ["root", "fit", "size", "other"]
+
+
+def test_double_star_adds_the_arguments_of_the_base(sources: Sources) -> None:
+    arguments, _ = sources.arguments("toy.base.More")
+    assert set(arguments) == {"root", "fit", "size", "other", "extra"}
+    assert not arguments["root"].required, "the class's own default wins"
+    assert list(sources.arguments("toy.base.Closed")[0]) == ["only"]
+
+
+def test_literals_of_a_class(sources: Sources) -> None:
+    assert sources.literal("toy.base.Plain", "targets") == {"mask": ("mask",)}
+    assert sources.literal("toy.sub.Leaf", "kind") == "dense"
+    assert sources.literal("toy.base.Base", "absent") is None
+    with pytest.raises(ConfigError, match=r"expected a literal value, found tuple\(range\(3\)\)"):
+        sources.literal("toy.base.Base", "computed")
+
+
+@pytest.mark.parametrize(
+    ("target", "given", "message"),
+    [
+        ("toy.base.Base", {"rot": "x"}, r"data\.rot: unknown key\. Did you mean 'root'\? Keys of data .*: root, fit"),
+        ("toy.base.Base", {}, r"data\.root: expected a value, found none"),
+        ("toy.base.Base", {"root": 3}, r"data\.root: expected str, found 3"),
+        ("toy.base.Base", {"root": "x", "fit": "crup"}, r"data\.fit: expected one of crop, pad, found 'crup'.*'crop'"),
+        ("toy.base.Base", {"root": "x", "size": [1, 2, 3]}, r"data\.size: expected int or a list \[int, int\], found"),
+        ("toy.base.Base", {"seed": 1, "root": "x"}, r"data\.seed: unknown key"),
+        ("toy.base.Bsae", {}, r"data\._target_: no 'Bsae' in toy\.base\. Did you mean 'Base'\?"),
+        ("toy.base.value", {}, r"data\._target_: no 'value' in toy\.base"),
+        ("toy.bsae.Base", {}, r"data\._target_: .* no module 'toy\.bsae'"),
+        ("toy.base._Private", {}, r"data\._target_: .* is private"),
+        ("os.system", {}, r"data\._target_: expected a name that begins with 'toy\.', found 'os\.system'"),
+        ("toyota.Base", {}, r"data\._target_: expected a name that begins with 'toy\.'"),
+    ],
+)
+def test_wrong_arguments(sources: Sources, target: str, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        sources.check(target, given, "data")
+
+
+def test_right_arguments(sources: Sources) -> None:
+    sources.check("toy.base.Base", {"root": "x", "fit": "pad", "size": [3, 4], "other": object()}, "data")
+
+
+def of(text: str) -> Any:
+    return annotation_type(ast.parse(text, mode="eval").body)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "right", "wrong", "words"),
+    [
+        ("int", [3, -1], [3.0, True, "3", None], "int"),
+        ("float", [3, 3.5], [True, "3", None, float("nan"), float("inf")], "float"),
+        ("bool", [True], [1, "true"], "bool"),
+        ("str", ["", "x"], [1, None], "str"),
+        ("int | None", [3, None], ["x"], "int or null"),
+        ("Optional[float]", [3, None], ["x"], "float or null"),
+        ("Union[int, str]", [3, "x"], [None, 1.5], "int or str"),
+        ("'int | None'", [3, None], ["x"], "int or null"),
+        ("list[int]", [[], [1]], [1, [1.5], ["x"]], "a list of int"),
+        ("Sequence[float]", [[1, 2.5]], [(), "ab"], "a list of float"),
+        ("tuple[int, int]", [[1, 2]], [[1], [1, 2, 3], [1, "x"], 1], "a list [int, int]"),
+        ("tuple[int, ...]", [[], [1, 2, 3]], [["x"]], "a list of int"),
+        ("dict[str, int]", [{}], [3], "a mapping"),
+        ("Literal['a', 'b']", ["a"], ["c", None], "one of a, b"),
+        ("Literal['a'] | list[float]", ["a", [0.5]], ["b", [None]], "a or a list of float"),
+        ("Annotated[int, 'pixels']", [3], ["x"], "int"),
+        ("Annotated[int, Field(ge=1)]", [1], [0], "int of at least 1"),
+        ("Annotated[float, Field(gt=0, lt=1)]", [0.5], [0, 1], "float above 0 and below 1"),
+        ("Annotated[float, Field(ge=0, le=1)]", [0, 1], [-0.1, 1.1], "float from 0 to 1"),
+        ("list[Annotated[int, Field(ge=1)]]", [[1]], [[1, 0]], "a list of int of at least 1"),
+        ("Annotated[list[int], Field(min_length=1)]", [[1]], [[]], "a list of int with at least 1"),
+        ("Annotated[list[int], Field(min_length=2, max_length=2, description='[y, x]')]", [[1, 2]], [[1]], "[y, x]"),
+        ("typing.Any", [3, None, []], [], "Any"),
+        ("torch.Tensor", [3, None], [], "Any"),
+    ],
+)
+def test_types_and_bounds(annotation: str, right: list[Any], wrong: list[Any], words: str) -> None:
+    assert all(fits(of(annotation), value) for value in right)
+    assert not any(fits(of(annotation), value) for value in wrong)
+    assert describe(of(annotation)) == words
+
+
+def loaded(path: Path) -> Any:
+    """The data of a task, or what a choice is called with."""
+    node: Any = OmegaConf.to_container(OmegaConf.load(path))
+    return node["data"] if path.parent.name == "task" else node
+
+
+# Every class and function that conf/ names.
+NAMED = sorted(
+    (path, node["_target_"])
+    for path in (ROOT / "conf").glob("*/*.yaml")
+    for node in [loaded(path) if path.parent.name not in ("augment", "experiment", "model") else {}]
+    if "_target_" in node
+)
+
+
+def bounds_of(annotation: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield each annotation of a number and a value just outside of its bounds."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        for limit in [limit for item in annotation.__metadata__ for limit in getattr(item, "metadata", ())]:
+            for name, step in (("ge", -1), ("gt", 0), ("le", 1), ("lt", 0)):
+                if (bound := getattr(limit, name, None)) is not None:
+                    yield annotation, bound + step
+    for inner in typing.get_args(annotation):
+        yield from bounds_of(inner)
+
+
+@pytest.mark.parametrize(("path", "target"), NAMED, ids=lambda item: getattr(item, "stem", "").replace("_", " "))
+def test_every_argument_takes_its_default_and_refuses_what_is_out_of_bounds(path: Path, target: str) -> None:
+    arguments, more = Sources(ROOT / "src", "visionlab").arguments(target)
+    given = defaults(path.stem)["data"] if path.parent.name == "task" else loaded(path)
+    assert not more
+    assert set(given) - {"_target_"} <= set(arguments)
+    for name, argument in arguments.items():
+        if given.get(name, "???") != "???":
+            assert fits(argument.annotation, given[name]), name
+        for number, outside in bounds_of(argument.annotation):
+            assert not fits(number, outside), f"{name}={outside}"
+            assert not fits(argument.annotation, [outside] if "list" in str(argument.annotation) else outside)
+
+
+def test_arguments_of_transforms_are_understood() -> None:
+    unknown = [
+        f"{name}.{argument}"
+        for name in catalog.transforms()
+        for argument, (annotation, _) in catalog.transform_arguments(name).items()
+        if annotation is not None and annotation_type(annotation) is Any
+    ]
+    assert len(unknown) < 20, unknown
+
+
+def test_catalogues_agree_with_the_libraries() -> None:
+    import inspect
+
+    import albumentations
+    import timm
+
+    assert set(timm.list_models()) <= catalog.timm_names()
+    assert "a1_in1k" in catalog.timm_tags("resnet50")
+    assert catalog.timm_tags("resnet50_") == ()
+    for name in catalog.transforms() - {"ToTensorV2", "ToTensor3D"}:
+        real = inspect.signature(getattr(albumentations, name).__init__).parameters
+        assert set(catalog.transform_arguments(name)) == set(real) - {"self"}, name
+
+
+def test_catalogues_import_neither_torch_nor_the_libraries() -> None:
+    code = (
+        "import sys; from visionlab import models; from visionlab.models import catalog\n"
+        "models.lookup('resnet34'), catalog.transforms(), catalog.transform_arguments('D4')\n"
+        "print([name for name in ('torch', 'timm', 'albumentations') if name in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
