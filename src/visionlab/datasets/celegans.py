@@ -217,7 +217,7 @@ class CElegansDataModule(ImageDataModule):
             DataError: a file cannot be read.
         """
         points = self._known()
-        instances = bool((self.stored_maps[self.target].facts["objects"] > 1).any())
+        instances = self._numbered()
         chosen = self.table.iloc[self.rows[split]]
         for name, rows in chosen.reset_index().groupby("frame", sort=False):
             if only is not None and name not in only:
@@ -241,6 +241,17 @@ class CElegansDataModule(ImageDataModule):
                 point.volume,
                 instances,
             )
+
+    def _numbered(self) -> bool:
+        """Return whether the labels tell objects apart: a volume, or the images of the set, have several numbers.
+
+        Of a young embryo no two objects may lie in one slice, and of walls all slices have the same number.
+        """
+        facts, points = self.stored_maps[self.target].facts, self._known()
+        of = np.array([name if points[name].volume else "" for name in self.table["frame"]])
+        labelled = (facts["objects"] > 0).to_numpy()
+        numbers = facts[labelled].groupby(of[labelled])
+        return bool((facts["objects"] > 1).any() or (numbers["highest"].max() > numbers["lowest"].min()).any())
 
     def _voxel(self, point: Point) -> tuple[float, float, float] | None:
         told = self.voxel_size or (None, None, None)

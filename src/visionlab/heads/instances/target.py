@@ -25,16 +25,18 @@ from visionlab.io.volumes import read_labels
 class InstanceReader:
     """Labels of instances, a number for each and 0 between them, kept as such.
 
+    The facts hold how many there are and the lowest and highest of their numbers, 0 where there are none.
+
     Args:
         like: of each label's image, the size on disk and as it is kept.
     """
 
     like: Like
 
-    facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "share", "objects", "hash")
+    facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "share", "objects", "lowest", "highest", "hash")
 
     def spec(self) -> dict[str, Any]:
-        return {"like": digest_like(self.like), "instances": 1}
+        return {"like": digest_like(self.like), "instances": 2}
 
     def header(self, path: Path) -> Header:
         return plane_header(path, labels=True)
@@ -52,7 +54,8 @@ class InstanceReader:
         refuse_other_view(path, ids.shape, original)
         there = np.unique(ids)
         there = there[there > 0]
-        if there.size and there[-1] > np.iinfo(np.uint16).max:
+        lowest, highest = (int(there[0]), int(there[-1])) if there.size else (0, 0)
+        if highest > np.iinfo(np.uint16).max:
             if there.size > np.iinfo(np.uint16).max:
                 raise DataError(f"{path}: {there.size} objects in a plane; at most 65535 are read, so cut it in parts")
             # Within a plane they need only be different.
@@ -61,6 +64,7 @@ class InstanceReader:
         if kept.shape != size:
             kept = np.asarray(cv2.resize(kept, (size[1], size[0]), interpolation=cv2.INTER_NEAREST_EXACT))
         about = {"height": ids.shape[0], "width": ids.shape[1], "dtype": "uint16", "objects": int(there.size)}
+        about |= {"lowest": lowest, "highest": highest}
         content = hashlib.blake2b(np.ascontiguousarray(kept).data, digest_size=16).hexdigest()
         return kept[:, :, None], {**about, "share": float((ids > 0).mean()), "hash": content}
 
