@@ -15,8 +15,9 @@ import pytest
 
 import visionlab
 from tests import dense, shell
+from tests.entries import summarise
 from visionlab.data.stored import joined
-from visionlab.metrics import METRICS, summarise
+from visionlab.metrics import METRICS
 from visionlab.reports.curves import read_scalars
 from visionlab.training.measurement import describe_heads, measure_split
 

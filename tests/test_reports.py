@@ -22,12 +22,13 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from tests.entries import summarise
 from visionlab.drawing.images import best_worst, captioned, examples, pick_best_worst, stretch
 from visionlab.drawing.style import save
 from visionlab.drawing.text import digits, duration, interval, measure, size, value
 from visionlab.errors import DataError
 from visionlab.files import write_json
-from visionlab.metrics import METRICS, summarise
+from visionlab.metrics import METRICS
 from visionlab.report import main
 from visionlab.reports import compare, write_report
 from visionlab.reports.comparison import differing_settings

@@ -17,6 +17,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from tests.entries import summarise
 from tests.test_reports import requests, titles
 from visionlab.drawing.maps import FALSE, FOUND, MISSED
 from visionlab.drawing.outlines import bar_length, edges, limits, partners, rim, shade
@@ -24,7 +25,7 @@ from visionlab.drawing.style import save
 from visionlab.drawing.text import metric_label
 from visionlab.files import write_json
 from visionlab.heads.map_sums import histogram_rows
-from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums, summarise
+from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums
 from visionlab.reports import compare, write_report
 from visionlab.reports.caveats import caveats
 from visionlab.reports.cell_figures import sizes

@@ -15,13 +15,14 @@ import torch
 import yaml
 from matplotlib.colors import to_rgb
 
+from tests.entries import summarise
 from tests.test_reports import requests, titles, write_events
 from visionlab.drawing.maps import FALSE, FOUND, MISSED, MapShown, Shown, best_worst_maps, map_examples, map_grid
 from visionlab.drawing.style import save
 from visionlab.drawing.text import metric_label
 from visionlab.files import write_json
 from visionlab.heads.map_sums import depth_rows, mask_rows
-from visionlab.metrics import METRICS, per_image, shares, summarise
+from visionlab.metrics import METRICS, per_image, shares
 from visionlab.reports import compare, write_report
 from visionlab.reports.caveats import caveats
 from visionlab.reports.data import write_data_report

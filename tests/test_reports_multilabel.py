@@ -16,11 +16,12 @@ import yaml
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from tests.entries import summarise
 from tests.test_reports import EVIL, requests, titles, write_events
 from visionlab.drawing.stains import composite
 from visionlab.drawing.style import save
 from visionlab.files import write_json
-from visionlab.metrics import METRICS, summarise
+from visionlab.metrics import METRICS
 from visionlab.metrics.multilabel import class_table
 from visionlab.metrics.thresholds import f1_thresholds
 from visionlab.reports import write_report

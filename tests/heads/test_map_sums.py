@@ -15,7 +15,7 @@ from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 
 from visionlab.heads.map_sums import depth_rows, mask_rows
 from visionlab.losses import SSIMLoss
-from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS, METRICS, measure, per_image, shares
+from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS, METRICS, per_image, shares
 
 NAN, INF = math.nan, math.inf
 COLUMNS = {"mask": MASK_COLUMNS, "depth": DEPTH_COLUMNS}
@@ -30,7 +30,11 @@ def rows_of(kind: str) -> Rows:
 
 
 def values(kind: str, pred: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
-    return measure(kind, list(METRICS[kind]), rows_of(kind)(pred, target).numpy(), {})
+    return measured(kind, rows_of(kind)(pred, target).numpy())
+
+
+def measured(kind: str, rows: np.ndarray) -> dict[str, float]:
+    return {name: metric(rows) for name, metric in METRICS[kind].items()}
 
 
 def image(*lines: list[float]) -> torch.Tensor:
@@ -111,7 +115,7 @@ def test_pixels_without_positive_true_depth_have_an_error_but_no_ratio() -> None
 
 def test_predictions_below_the_floor_are_raised_for_ratios() -> None:
     rows = depth_rows(image([0.0, -3.0, 2.0]), image([1.0, 1.0, 2.0]), data_range=4.0, floor=0.1)
-    found = measure("depth", list(METRICS["depth"]), rows.numpy(), {})
+    found = measured("depth", rows.numpy())
     assert found["mae"] == pytest.approx((1 + 4 + 0) / 3)  # errors aren't hidden
     assert found["abs_rel"] == pytest.approx((1 + 4 + 0) / 3)
     assert found["log10"] == pytest.approx(2 / 3)
@@ -307,7 +311,7 @@ def test_batches_of_any_size_give_the_same(kind: str) -> None:
         parts = [rows_of(kind)(p, t) for p, t in zip(pred.split(size), target.split(size), strict=True)]
         rows = torch.cat(parts).numpy()
         assert rows == pytest.approx(whole, rel=1e-6, abs=1e-6)
-        for name, value in measure(kind, list(METRICS[kind]), rows, {}).items():
+        for name, value in measured(kind, rows).items():
             assert value == pytest.approx(METRICS[kind][name](whole), rel=1e-6)
 
 

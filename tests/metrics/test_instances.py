@@ -21,8 +21,6 @@ from visionlab.metrics import (
     at_threshold,
     best_threshold,
     frame_sums,
-    measure,
-    summarise,
 )
 from visionlab.metrics.instances import BINS, WHILE_TRAINING, pixel_areas
 from visionlab.metrics.matching import OBJECT_COLUMNS, PIXEL_COLUMNS
@@ -50,7 +48,7 @@ def frame_rows(true: Labels, pred: Labels, *, objects: bool = True) -> Rows:
 
 
 def values(rows: Rows) -> dict[str, float]:
-    return measure("instances", list(METRICS["instances"]), rows, {})
+    return {name: metric(rows) for name, metric in METRICS["instances"].items()}
 
 
 # The definitions, voxel by voxel ------------------------------------------------------------------------------------
@@ -326,17 +324,6 @@ def test_areas_are_those_of_slices() -> None:
     true, pred = pixel_areas(np.concatenate([frame_rows(*frame) for frame in frames]))
     assert true.tolist() == [(plane > 0).sum() for volume, _ in frames for plane in volume]
     assert pred.tolist() == [(p[t >= 0] > 0).sum() for both in frames for t, p in zip(*both, strict=True)]
-
-
-def test_they_become_metrics_json() -> None:
-    rows = example_rows()
-    spec = {"kind": "instances", "columns": ["nuclei"], "unit": "", "metrics": list(METRICS["instances"])}
-    entries = summarise({"nuclei": (rows, rows)}, {"nuclei": spec}, np.arange(len(rows)) // 4, "test", "somewhere")
-    assert set(entries) == {f"test/nuclei/{name}" for name in METRICS["instances"]}
-    first = INSTANCE_COLUMNS.index("frames")
-    assert entries["test/nuclei/count_error"]["n"] == int(rows[:, first].sum())
-    assert entries["test/nuclei/seg"]["better"] == "max" and entries["test/nuclei/count_error"]["better"] == "min"
-    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in entries.values())
 
 
 # Histograms ---------------------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 import tracemalloc
@@ -15,8 +14,7 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from visionlab.drawing.text import key_metric
-from visionlab.errors import DataError
-from visionlab.metrics import METRICS, class_table, confusion, cooccurrence, group_interval, measure, summarise
+from visionlab.metrics import METRICS, class_table, confusion, cooccurrence, group_interval
 from visionlab.metrics.calibration import BINS
 from visionlab.metrics.multilabel import counted_classes
 from visionlab.reports.facts import verdict
@@ -37,6 +35,10 @@ def example(n: int = 80, k: int = 6, seed: int = 0) -> np.ndarray:
     true[:, -1] = False
     scores = np.round(np.clip(0.3 * true + 0.7 * rng.random((n, k)), 0, 1), 1)
     return np.concatenate([true, scores, scores >= 0.6], axis=1)
+
+
+def values(rows: np.ndarray) -> dict[str, float]:
+    return {name: metric(rows) for name, metric in LABELS.items()}
 
 
 def undecided(true: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -70,7 +72,7 @@ def test_values_by_hand() -> None:
         # Class 0 by bins: 0.9 and 1, 0.4 and 1, 0.7 and 0, 0.2 and 0; class 1: 0.4 and 0, 0.8 and 1, 0.6 and 1 of two.
         "ece": ((0.1 + 0.6 + 0.7 + 0.2) / 4 + (0.4 + 0.2 + 0.4) / 4) / 2,
     }
-    assert measure("multilabel", list(LABELS), ROWS, spec(3)) == pytest.approx(expected, rel=1e-12)
+    assert values(ROWS) == pytest.approx(expected, rel=1e-12)
     assert list(expected) == list(LABELS)
     assert {name for name, metric in LABELS.items() if metric.better == "min"} == {"hamming", "ece"}
 
@@ -135,7 +137,7 @@ def test_a_class_without_negatives_has_no_area() -> None:
 def test_no_class_no_value() -> None:
     nothing = ROWS.copy()
     nothing[:, :3] = 0
-    found = measure("multilabel", list(LABELS), nothing, spec(3))
+    found = values(nothing)
     assert {name for name, value in found.items() if not math.isnan(value)} == {"f1_micro", "hamming", "exact_match"}
     assert (found["f1_micro"], found["exact_match"]) == (0, 1 / 4)
     assert found["hamming"] == pytest.approx(5 / 12)
@@ -152,7 +154,7 @@ def test_a_class_that_is_never_predicted_has_no_precision_to_gain() -> None:
 
 def test_the_baseline_decides_as_suits_each_metric() -> None:
     true = np.array([[1, 0], [1, 0], [1, 1], [0, 0]])
-    found = measure("multilabel", list(LABELS), undecided(true, np.full((4, 2), [0.7, 0.1])), spec(2))
+    found = values(undecided(true, np.full((4, 2), [0.7, 0.1])))
     assert found == pytest.approx(
         {
             "f1_macro": (6 / 7 + 2 / 5) / 2,  # always predicted
@@ -227,28 +229,6 @@ def test_28_classes_of_4000_images_take_seconds() -> None:
     tracemalloc.stop()
     assert taken < 8
     assert peak < 120e6
-
-
-# Entries of metrics.json --------------------------------------------------------------------------------------------
-
-
-def test_entries_say_how_many_classes_they_count() -> None:
-    base = undecided(TRUE, np.full((4, 3), [0.3, 0.2, 0.1]))
-    found = summarise({"labels": (ROWS, base)}, {"labels": spec(3)}, list("aabb"), "test", "cells")
-    assert list(found) == [f"test/labels/{name}" for name in LABELS]
-    entry = found["test/labels/f1_macro"]
-    assert (entry["value"], entry["baseline"]) == (0.75, (2 * 2 / 6 + 2 * 2 / 6) / 2)
-    # Images without any label count as well.
-    assert (entry["n"], entry["groups"], entry["classes"], entry["of"]) == (4, 2, 2, 3)
-    assert (entry["unit"], entry["better"]) == ("", "max")
-    assert found["test/labels/hamming"]["classes"] == 3
-    assert found["test/labels/map"]["n"] == 4
-    assert (found["test/labels/ece"]["low"], found["test/labels/ece"]["n"]) == (None, 4)
-    json.dumps(found, allow_nan=False)
-    missing = ROWS.copy()
-    missing[1, 2] = np.nan
-    with pytest.raises(DataError, match="labels: 1 of 4 samples have no true value, the first is number 2"):
-        summarise({"labels": (missing, base)}, {"labels": spec(3)}, list("aabb"), "test", "cells")
 
 
 def test_a_report_compares_with_predicting_every_label() -> None:

@@ -25,13 +25,11 @@ _EXPORTS = {
     "fit_thresholds": "thresholds",
     "frame_sums": "matching",
     "group_interval": "bootstrap",
-    "measure": "summary",
     "per_image": "dense",
     "ratio_thresholds": "thresholds",
     "reliability": "calibration",
     "shares": "dense",
     "shrunken_thresholds": "thresholds",
-    "summarise": "summary",
     "wilson": "calibration",
 }
 
