@@ -15,7 +15,8 @@ from visionlab.data.cache import Cache, build, fingerprint
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import ImageReader
 from visionlab.errors import DataError
-from visionlab.io.images import read
+from visionlab.files import temporary
+from visionlab.io import read_image
 
 Write = Callable[[Path, object], None]
 PREPROCESS = Preprocess(1, 16, 16, "crop", "uint8")
@@ -34,7 +35,7 @@ def test_arrays_equal_the_files(tmp_path: Path, write_png: Write) -> None:
     cache = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert len(cache) == 5
     for i, path in enumerate(paths):
-        assert np.array_equal(cache[i], read(tmp_path / "data" / path))
+        assert np.array_equal(cache[i], read_image(tmp_path / "data" / path))
     assert cache.facts["width"].tolist() == [16, 20, 24, 28, 32]
     assert cache.facts["hash"].nunique() == 5
 
@@ -48,7 +49,7 @@ def test_second_build_reuses_the_files_of_the_first(
     def forbidden(*_: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr(readers, "read", forbidden)
+    monkeypatch.setattr(readers, "read_image", forbidden)
     second = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert second.folder == first.folder
     assert np.array_equal(second[4], first[4])
@@ -112,9 +113,9 @@ def test_builders_at_the_same_time_decode_once(
 
     def count(path: Path) -> Any:
         decoded.append(path)
-        return read(path)
+        return read_image(path)
 
-    monkeypatch.setattr(readers, "read", count)
+    monkeypatch.setattr(readers, "read_image", count)
     results: list[Cache] = []
     threads = [
         threading.Thread(
@@ -146,7 +147,7 @@ def test_disk_too_small(tmp_path: Path, write_png: Write, monkeypatch: pytest.Mo
 def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path, write_png: Write) -> None:
     paths = some(tmp_path / "data", write_png)
     key = fingerprint(paths, tmp_path / "data", PREPROCESS, ImageReader())
-    left = tmp_path / "cache" / f".t-{key}.0123.part"
+    left = temporary(tmp_path / "cache" / f"t-{key}")
     left.mkdir(parents=True)
     build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert not left.exists()

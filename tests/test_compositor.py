@@ -31,8 +31,8 @@ from visionlab.datasets.compositor import Compositor
 from visionlab.datasets.layouts import find_folders, is_nested, nested
 from visionlab.datasets.pasting import paste, read_background, read_cutout, resize
 from visionlab.errors import ConfigError, DataError, UsageError
+from visionlab.io import read_image
 from visionlab.io.encoding import to_light, to_srgb
-from visionlab.io.images import read
 
 SETTINGS: dict[str, Any] = {
     "per_pair": 2,
@@ -95,7 +95,7 @@ def test_layout(sources: Path, tmp_path: Path) -> None:
     expected = {f"fgbg/{s}.jpg" for s in stems} | {f"fgbgmask/{s}.png" for s in stems}
     assert set(digest(root)) == expected | {f"bg/bg_{b:03d}.jpg" for b in (1, 2, 3)} | {"composite.json"}
     for stem in stems:
-        image, mask = read(root / f"fgbg/{stem}.jpg"), read(root / f"fgbgmask/{stem}.png")
+        image, mask = read_image(root / f"fgbg/{stem}.jpg"), read_image(root / f"fgbgmask/{stem}.png")
         assert image.shape == (40, 48, 3) and mask.shape == (40, 48, 1)
         assert set(np.unique(mask)) == {0, 255}
     about = json.loads((root / "composite.json").read_text())
@@ -137,7 +137,7 @@ def test_sizes_and_places(sources: Path, tmp_path: Path) -> None:
     root = make(tmp_path / "set", sources, per_pair=60, flips=False, mask_threshold=128, scale=[0.4, 0.7]).run()
     shares, centres = [], []
     for path in sorted((root / "fgbgmask").rglob("*.png")):
-        rows, columns = (np.flatnonzero((read(path)[..., 0] > 0).any(axis)) for axis in (1, 0))
+        rows, columns = (np.flatnonzero((read_image(path)[..., 0] > 0).any(axis)) for axis in (1, 0))
         shares.append(max((np.ptp(rows) + 1) / 40, (np.ptp(columns) + 1) / 48))
         centres.append(((rows[0] + rows[-1]) / 80, (columns[0] + columns[-1]) / 96))
     # The edge pixels of a soft outline may stay below the threshold.
@@ -162,14 +162,14 @@ def test_mask_at_the_original_size_is_where_alpha_reaches_the_threshold(tmp_path
             image_format="png",
             mask_threshold=threshold,
         ).run()
-        plain, mirrored = (read(root / f"fgbgmask/bg_001/001/{k}.png")[..., 0] for k in ("001", "002"))
+        plain, mirrored = (read_image(root / f"fgbgmask/bg_001/001/{k}.png")[..., 0] for k in ("001", "002"))
         assert (plain == 255 * (cutout[..., 3] >= threshold)).all()
         assert (mirrored == plain[:, ::-1]).all(), "the second image is not the mirror image"
-    image = read(root / "fgbg/bg_001/001/001.png")
+    image = read_image(root / "fgbg/bg_001/001/001.png")
     clear, full = cutout[..., 3] == 0, cutout[..., 3] == 255
     assert clear.any() and full.any()
     assert (image[clear] == background[clear]).all() and (image[full] == cutout[full][:, :3]).all()
-    assert (read(root / "bg/bg_001.png") == background).all()
+    assert (read_image(root / "bg/bg_001.png") == background).all()
 
 
 def test_image_size_cuts_the_middle(tmp_path: Path) -> None:
@@ -178,8 +178,8 @@ def test_image_size_cuts_the_middle(tmp_path: Path) -> None:
     write(tmp_path / "bg" / "b.png", background)
     write(tmp_path / "cut" / "a.png", disk(20, 20, (0, 0, 255)))
     root = make(tmp_path / "set", tmp_path, image_size=32).run()
-    assert (read(root / "bg/bg_001.jpg") == 255).all() and read(root / "bg/bg_001.jpg").shape == (32, 32, 3)
-    assert read(root / "fgbg/bg_001/001/001.jpg").shape == (32, 32, 3)
+    assert (read_image(root / "bg/bg_001.jpg") == 255).all() and read_image(root / "bg/bg_001.jpg").shape == (32, 32, 3)
+    assert read_image(root / "fgbg/bg_001/001/001.jpg").shape == (32, 32, 3)
 
 
 # Blending -------------------------------------------------------------------------------------------------------------
@@ -518,9 +518,9 @@ def test_real_photographs(tmp_path: Path) -> None:
     root = make(tmp_path / "set", tmp_path, per_pair=1).run()
     for path in sorted((root / "fgbg").rglob("*.jpg")):
         part = path.relative_to(root / "fgbg")
-        mask = read((root / "fgbgmask" / part).with_suffix(".png"))[..., 0] > 0
-        before = read(root / "bg" / f"{part.parts[0]}.jpg").astype(int)
-        change = np.abs(read(path).astype(int) - before).max(2)
+        mask = read_image((root / "fgbgmask" / part).with_suffix(".png"))[..., 0] > 0
+        before = read_image(root / "bg" / f"{part.parts[0]}.jpg").astype(int)
+        change = np.abs(read_image(path).astype(int) - before).max(2)
         assert 0.01 < mask.mean() < 0.6
         assert np.median(change[mask]) > 20
         assert np.median(change[~mask]) < 4

@@ -22,7 +22,7 @@ from visionlab.heads.mask.head import MaskHead
 from visionlab.inference.files import output_names, pair, write_predictions
 from visionlab.inference.maps import MapWriter
 from visionlab.inference.prediction import Prediction
-from visionlab.io.images import read
+from visionlab.io import read_image
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def test_overlays_tint_the_foreground_only(kind: str, images: Path, tmp_path: Pa
     from visionlab.drawing.images import stretch
 
     path = images / f"{kind}.png"
-    shown = stretch(read(path))
+    shown = stretch(read_image(path))
     shown = shown if shown.ndim == 3 else np.repeat(shown[:, :, None], 3, axis=2)
     probability = np.zeros(shown.shape[:2], np.float32)
     probability[5:20, 10:30] = 0.5
@@ -157,7 +157,7 @@ def test_overlays_tint_the_foreground_only(kind: str, images: Path, tmp_path: Pa
 
 def test_arrays_and_files_are_the_same(images: Path, predictor: Any) -> None:
     path = images / "deep" / "grey.png"
-    from_file, from_array = predictor.predict(path), predictor.predict(read(path)[:, :, 0])
+    from_file, from_array = predictor.predict(path), predictor.predict(read_image(path)[:, :, 0])
     assert np.array_equal(from_file.depth, from_array.depth)
     assert from_array.path is None
     several = predictor.predict([path, images / "photo.jpg"])
@@ -274,7 +274,7 @@ def test_two_inputs_in_the_shell_and_in_python(two: Any, two_input_run: Path, pa
         np.testing.assert_allclose(counts[kind], np.clip(found.depth * 1000, 1, 65535), atol=0.6)
         assert found.path == str(image)
     assert not np.array_equal(counts["folder"], counts["file"]), "the background matters"
-    several = two.predict([image, image], background=[one, read(other)])
+    several = two.predict([image, image], background=[one, read_image(other)])
     np.testing.assert_allclose(several[1].depth, two.predict(image, background=other).depth, rtol=1e-5)
     np.testing.assert_allclose(
         two.predict([image, image], background=one)[1].depth, two.predict(image, background=one).depth, rtol=1e-5

@@ -14,7 +14,7 @@ from tests.conftest import SHARED
 from visionlab.datasets.depth_mask import index
 from visionlab.datasets.pairs import check_maps
 from visionlab.files import Problem
-from visionlab.io.images import read
+from visionlab.io import read_image
 
 RNG = np.random.default_rng(0)
 SIZE = (24, 32)
@@ -214,9 +214,9 @@ def test_each_background_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
 
     def counted(path: Path) -> np.ndarray:
         seen.append(path.name)
-        return read(path)
+        return read_image(path)
 
-    monkeypatch.setattr("visionlab.datasets.pairs.read", counted)
+    monkeypatch.setattr("visionlab.datasets.pairs.read_image", counted)
     table = index(tmp_path, layout="auto", table=None, per_background=1, group_pattern=None)
     table = table.assign(background_path="bg.png")
     assert check_maps(table, tmp_path, mask_threshold=None, invalid="auto") == []

@@ -1,4 +1,4 @@
-"""Planes of volumes as samples: their names, windows at their own scale, limits of time points, neighbours."""
+"""Planes of volumes as samples: windows at their own scale, limits of time points, neighbours."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from visionlab.data.plane_readers import PlaneReader
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.stored import Stored, store_column
 from visionlab.heads.instances.target import InstanceReader
-from visionlab.io.planes import plane, split_plane
 
 NATIVE = Preprocess(1, 8, 8, "native", "uint16", "percentile")
 
@@ -34,18 +33,6 @@ def folder(tmp_path: Path) -> Path:
     ids[1, 10:12, 3:9] = 900
     volume(tmp_path / "s.tif", ids)
     return tmp_path
-
-
-def test_a_plane_has_a_name_that_gives_back_the_file_and_its_number() -> None:
-    assert plane("01/t000.tif", 5) == "01/t000.tif#5"
-    assert split_plane("01/t000.tif#5") == (Path("01/t000.tif"), 5)
-    assert split_plane("01/t000.tif") == (Path("01/t000.tif"), None)
-    assert split_plane("a#b.tif") == (Path("a#b.tif"), None)
-
-
-def test_a_file_whose_name_ends_like_that_of_a_plane_is_taken_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "well#3").write_bytes(b"x")
-    assert split_plane(tmp_path / "well#3") == (tmp_path / "well#3", None)
 
 
 def test_native_images_keep_their_scale_and_give_windows() -> None:

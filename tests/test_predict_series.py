@@ -26,8 +26,7 @@ from visionlab.inference.series import (
     parse_axes,
     parse_voxel,
 )
-from visionlab.io.planes import read_image
-from visionlab.io.volumes import open_volume
+from visionlab.io import open_volume, read_image
 
 
 def stack(path: Path, values: Array, **about: Any) -> Path:
@@ -139,9 +138,9 @@ def test_voxels_are_filled_in_where_a_file_does_not_tell(tmp_path: Path, monkeyp
         ((2.0, None, None), (2.0, 0.5, 0.25)),
         ((2.0, 1.0, 1.0), (2.0, 1.0, 1.0)),
     ):
-        told = replace(volume, voxel=own)
+        told = replace(volume, voxel_size=own)
         monkeypatch.setattr("visionlab.inference.series.open_volume", lambda *_, told=told, **__: told)
-        assert open_scaled("a.tif", voxel=(7.0, 0.5, 0.25)).voxel == expected
+        assert open_scaled("a.tif", voxel=(7.0, 0.5, 0.25)).voxel_size == expected
 
 
 # Planes as images ---------------------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from visionlab.inference import objects, stacks
 from visionlab.inference.ensemble import Ensemble
 from visionlab.inference.label_files import LabelWriter
 from visionlab.inference.tta import Views
-from visionlab.io.volumes import open_volume, read_labels
+from visionlab.io import open_volume, read_labels
 
 VOXEL = (1.5, 0.25, 0.5)
 
@@ -129,7 +129,7 @@ def test_labels_are_like_their_file_and_objects_where_they_are(
     labels = open_volume(tmp_path / "out" / "nuclei" / f"{Path(name).stem}.tif")
     assert (volume.axes, volume.shape) == (labels.axes, labels.shape) == (axes, values.shape)
     assert volume.interval == labels.interval
-    for mine, other in zip(labels.voxel, volume.voxel, strict=True):
+    for mine, other in zip(labels.voxel_size, volume.voxel_size, strict=True):
         assert mine == (pytest.approx(other) if other else None)
     assert labels.dtype == "uint8"
     expected = [sorted(centre if "Z" in axes else centre[1:] for centre in frame) for frame in CENTRES]
@@ -138,7 +138,7 @@ def test_labels_are_like_their_file_and_objects_where_they_are(
     assert np.allclose(np.concatenate([np.array(frame) for frame in places(rows, axes)]), np.concatenate(expected))
     size, pixels = ("volume", 105) if "Z" in axes else ("area", 35)
     assert set(rows[f"{size}_px"]) == {pixels}
-    if volume.voxel[1]:
+    if volume.voxel_size[1]:
         assert rows["y_um"].tolist() == pytest.approx((rows["y"] * 0.25).tolist())
     # Each label is the object of its row.
     for _, row in rows.assign(z=rows["z"] if "Z" in axes else 0)[["time", "object", "z", "y", "x"]].iterrows():
@@ -245,7 +245,7 @@ def test_options_tell_what_files_do_not(predict: Any, tmp_path: Path, caplog: py
     tifffile.imwrite(pages, known.series().max(axis=1), photometric="minisblack", metadata=None)
     assert predict(pages, "--axes", "tyx", "--voxel-size", "0.5,0.25") == 0
     labels = open_volume(tmp_path / "out" / "nuclei" / "a.tif")
-    assert (labels.axes, labels.voxel) == ("TYX", (None, 0.5, 0.25))
+    assert (labels.axes, labels.voxel_size) == ("TYX", (None, 0.5, 0.25))
     assert table(tmp_path / "out")["y_um"].iloc[0] == 5.0
     assert len(table(tmp_path / "out", "population")) == 2
     shutil.rmtree(tmp_path / "out")

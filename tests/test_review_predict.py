@@ -19,8 +19,7 @@ from visionlab.drawing.animation import Animation, through_z
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.finished import DONE
 from visionlab.inference.series import as_planes, only_images
-from visionlab.io.planes import read_image
-from visionlab.io.volumes import open_volume, read_plane
+from visionlab.io import open_volume, read_image
 
 
 @pytest.fixture
@@ -104,12 +103,12 @@ def test_reading_a_plane_does_not_contradict_axes_that_were_given(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[Any] = []
-    monkeypatch.setattr("visionlab.io.axes._tell_once", said.append)
+    monkeypatch.setattr("visionlab.io.volume._tell_once", said.append)
     values = np.arange(5 * 8 * 9, dtype=np.uint16).reshape(5, 8, 9)
     tifffile.imwrite(tmp_path / "a.tif", values, metadata=None)
     with caplog.at_level(logging.INFO):
         assert open_volume(tmp_path / "a.tif", axes="TYX").frames == 5
-        np.testing.assert_array_equal(read_plane(tmp_path / "a.tif", 3)[..., 0], values[3])
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif#3")[..., 0], values[3])
         assert not said
         assert open_volume(tmp_path / "a.tif").planes == 5
     assert said == ["Z"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -194,10 +195,24 @@ def cache_dir(configured: str | os.PathLike[str] | None = None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "visionlab"
 
 
+def temporary(path: Path) -> Path:
+    """Return an unused name beside ``path`` that is short: one made of its own could be longer than names may be."""
+    return path.with_name(f"{_mark(path)}.{uuid.uuid4().hex[:8]}.part")
+
+
+def left_behind(path: Path) -> Iterator[Path]:
+    """Yield what :func:`temporary` named for ``path``, which a process that was killed has left."""
+    return path.parent.glob(f"{_mark(path)}.*.part")
+
+
+def _mark(path: Path) -> str:
+    return f".{hashlib.blake2b(os.fsencode(path.name), digest_size=6).hexdigest()}"
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically: a temporary file beside it, flushed to disk, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    part = temporary(path)
     try:
         with part.open("wb") as file:
             file.write(content)
@@ -222,7 +237,7 @@ def write_json(path: Path, content: Any) -> None:
 def new_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder beside ``path``; it becomes ``path`` if the block ends well, else it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    part = temporary(path)
     part.mkdir()
     try:
         yield part

@@ -20,9 +20,8 @@ from visionlab.data.parallel import in_parallel
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Reader
 from visionlab.errors import DataError
-from visionlab.files import listed, new_folder
-from visionlab.io.planes import split_plane
-from visionlab.io.volumes import stored_file
+from visionlab.files import left_behind, listed, new_folder
+from visionlab.io import split_plane, stored_file
 
 # Part of the fingerprint: raise it when decoding, resizing or the layout below changes, and old caches are left alone.
 LAYOUT = 2
@@ -115,7 +114,7 @@ def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path
     with FileLock(folder / f"{name}-{key}.lock"):
         if not (target / "cache.json").is_file():
             # With the lock in hand nobody else is writing: what lies here was left by a process that was killed.
-            for left in (target, *folder.glob(f".{target.name}.*.part")):
+            for left in (target, *left_behind(target)):
                 shutil.rmtree(left, ignore_errors=True)
             _write(paths, root, preprocess, target, key, reader)
     return Cache(target)

@@ -5,21 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from visionlab.console import progress
-from visionlab.data.channels import SUFFIXES, Channels, read_plane, unlike
+from visionlab.data.channels import Channels, read_plane, unlike
 from visionlab.data.checks import facts
 from visionlab.data.parallel import in_parallel
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import ImageReader, Result
 from visionlab.errors import DataError
 from visionlab.files import Problem, list_files, problem_of, suffix
-from visionlab.io.images import Header, header
+from visionlab.io import LOSSLESS_SUFFIXES, Volume, open_volume
 
 
 class StainFiles:
@@ -37,7 +37,7 @@ class StainFiles:
     """
 
     def __init__(self, root: Path, folder: Path, channels: Channels) -> None:
-        listing = list_files(folder, SUFFIXES)
+        listing = list_files(folder, LOSSLESS_SUFFIXES)
         self.folder, self.others = folder, listing.describe_others()
         self.samples: dict[str, dict[str, str]] = {}
         self._channels = channels
@@ -100,13 +100,13 @@ class ChannelReader:
                 digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
         return {"channels": self.channels.spec, "files": digest.hexdigest()}
 
-    def header(self, path: Path) -> Header:
-        return replace(header(path), channels=len(self.channels))
+    def header(self, path: Path) -> Volume:
+        return open_volume(path)
 
     def dtype(self, found: Mapping[str, str]) -> str:
         return ImageReader().dtype(found)
 
-    def size(self, head: Header, number: int, preprocess: Preprocess) -> tuple[int, int]:
+    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
         return preprocess.size(head.height, head.width)
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
@@ -141,9 +141,9 @@ def check_stains(table: pd.DataFrame, root: Path, channels: Channels) -> list[Pr
 
 def _check(root: Path, files: tuple[str, ...]) -> list[Problem]:
     problems: list[Problem] = []
-    first: Header | None = None
+    first: Volume | None = None
     try:
-        first = header(root / files[0])
+        first = open_volume(root / files[0])
     except DataError:
         pass
     else:
@@ -154,7 +154,7 @@ def _check(root: Path, files: tuple[str, ...]) -> list[Problem]:
     return problems
 
 
-def _gray(root: Path, path: str, first: Header | None = None, name: str = "") -> list[Problem]:
+def _gray(root: Path, path: str, first: Volume | None = None, name: str = "") -> list[Problem]:
     """Return what is wrong with a stain's file, given the header and name of the sample's first one."""
     try:
         plane = read_plane(root / path)

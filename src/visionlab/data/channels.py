@@ -14,9 +14,7 @@ import numpy as np
 
 from visionlab.errors import ConfigError, DataError, nearest
 from visionlab.files import suffix
-from visionlab.io.images import Image, read
-
-SUFFIXES = ("png", "tif", "tiff")
+from visionlab.io import LOSSLESS_SUFFIXES, Image, read_image
 
 STAINS = ("red", "green", "blue", "yellow")
 """Stains of the Human Protein Atlas; their files are known as parts of a sample also where the network sees others."""
@@ -57,7 +55,7 @@ class Channels:
         """
         name = os.path.basename(path)  # noqa: PTH119 - a third of the time, for hundreds of thousands of files
         sample, _, stain = name.rpartition(".")[0].rpartition("_")
-        if sample and (stain in self.names or stain in STAINS) and suffix(name) in SUFFIXES:
+        if sample and (stain in self.names or stain in STAINS) and suffix(name) in LOSSLESS_SUFFIXES:
             return sample, stain
         return None
 
@@ -101,7 +99,7 @@ class Channels:
             return self.read_files(list(self.files(path).values()))
         if len(self.names) == 1:
             return self.compose(read_plane(path))
-        image = read(path)
+        image = read_image(path)
         if image.shape[2] != len(self.names):
             raise DataError(
                 f"{path}: expected {len(self.names)} channels ({', '.join(self.names)}) in it, found {image.shape[2]}; "
@@ -190,7 +188,7 @@ def read_plane(path: str | Path) -> Image:
     Raises:
         DataError: the file cannot be read, or is not gray.
     """
-    image = read(path)
+    image = read_image(path)
     channels = image.shape[2]
     if channels == 3 and (image[:, :, 1:] == image[:, :, :1]).all():
         return np.ascontiguousarray(image[:, :, :1])
@@ -226,7 +224,7 @@ def _listed(folder: str, changed: int, when: int) -> dict[str, tuple[str, ...]]:
     stems: dict[str, tuple[str, ...]] = {}
     with os.scandir(folder) as entries:
         for name in sorted(entry.name for entry in entries):
-            if suffix(name) in SUFFIXES and not name.startswith("."):
+            if suffix(name) in LOSSLESS_SUFFIXES and not name.startswith("."):
                 stem = name.rpartition(".")[0]
                 stems[stem] = (*stems.get(stem, ()), name)
     return stems

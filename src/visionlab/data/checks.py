@@ -16,8 +16,7 @@ from visionlab.console import progress as show_progress
 from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 from visionlab.files import Problem, problem_of
-from visionlab.io.images import Image, header
-from visionlab.io.planes import read_image, split_plane
+from visionlab.io import Image, open_volume, read_image, split_plane
 
 _FACTS = ("height", "width", "channels", "dtype", "stored", "min", "max", "mean", "std", "hash")
 
@@ -91,7 +90,7 @@ def _check(folder: Path, path: str) -> dict[str, Any] | Problem:
     try:
         image = read_image(folder / path)
         # Planes are told the type that they are read as only.
-        stored = image.dtype.name if split_plane(folder / path)[1] is not None else header(folder / path).stored
+        stored = image.dtype.name if split_plane(folder / path)[1] is not None else open_volume(folder / path).stored
     except DataError as error:
         return problem_of(error, path, folder / path)
     height, width, channels = image.shape

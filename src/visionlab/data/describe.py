@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 
 from visionlab.data.module import ImageDataModule
-from visionlab.io.planes import split_plane
-from visionlab.io.volumes import stored_file
+from visionlab.io import split_plane, stored_file
 
 _FACTS = ["height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"]
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from visionlab import io
 from visionlab.errors import DataError
-from visionlab.io.planes import split_plane
-from visionlab.io.volumes import read_labels, read_plane
+from visionlab.io import read_labels, split_plane
 
 Labels = npt.NDArray[np.int32]
 
@@ -56,8 +56,7 @@ def read_image(planes: list[str], root: Path) -> npt.NDArray[Any]:
     """
     found: list[npt.NDArray[Any]] = []
     for name in planes:
-        path, index = split_plane(root / name)
-        image = read_plane(path, index or 0)
+        image = io.read_image(root / name)
         if found and (image.shape, image.dtype) != (found[0].shape, found[0].dtype):
             raise DataError(
                 f"{root / name}: {_describe(image)}, but {planes[0]}, of the same time point, is {_describe(found[0])};"

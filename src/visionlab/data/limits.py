@@ -15,8 +15,7 @@ from visionlab.console import progress
 from visionlab.data.parallel import in_parallel
 from visionlab.data.preprocess import Preprocess
 from visionlab.files import write_json
-from visionlab.io.planes import read_image, split_plane
-from visionlab.io.volumes import stored_file
+from visionlab.io import read_image, split_plane, stored_file
 
 # Part of the fingerprint: raise it when what :meth:`visionlab.data.preprocess.Preprocess.limits` returns changes.
 _LAYOUT = 2

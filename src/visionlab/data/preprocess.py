@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from visionlab.errors import DataError
-from visionlab.io.images import MAX_VALUES, dtype_range, to_channels
+from visionlab.io import MAX_VALUES, dtype_range, to_channels
 
 Fit = Literal["crop", "pad", "stretch", "native"]
 Scale = Literal["dtype", "percentile"]
@@ -31,7 +31,7 @@ class Preprocess:
     """How an image of any size and depth becomes the network's input.
 
     Attributes:
-        channels: channels of the result; see :func:`visionlab.io.images.to_channels`.
+        channels: channels of the result; see :func:`visionlab.io.to_channels`.
         height, width: size of the result in pixels.
         fit: ``crop``, ``pad``, ``stretch`` or ``native``.
         dtype: depth of the training set: ``uint8``, ``uint16`` or ``float32``.

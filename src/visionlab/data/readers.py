@@ -14,8 +14,7 @@ from visionlab.console import LOG
 from visionlab.data.checks import facts
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError
-from visionlab.io.images import Header, header, read
-from visionlab.io.maps import same_view
+from visionlab.io import Volume, open_volume, read_image, same_view
 
 Like = Sequence[tuple[tuple[int, int], tuple[int, int]]]
 Result = tuple[np.ndarray[Any, Any], dict[str, Any]]
@@ -33,13 +32,13 @@ class Reader(Protocol):
     def spec(self) -> dict[str, Any]:
         """Return, as plain data, what shapes the arrays beside the :class:`Preprocess`: a part of the fingerprint."""
 
-    def header(self, path: Path) -> Header:
+    def header(self, path: Path) -> Volume:
         """Return size and type of a file without decoding it."""
 
     def dtype(self, found: Mapping[str, str]) -> str:
         """Return the type that all files are kept in; ``found`` maps each type to a file that has it."""
 
-    def size(self, head: Header, number: int, preprocess: Preprocess) -> tuple[int, int]:
+    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
         """Return the height and width that file ``number`` is kept in."""
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
@@ -64,17 +63,17 @@ class ImageReader:
     def spec(self) -> dict[str, Any]:
         return {} if self.like is None else {"like": digest_like(self.like)}
 
-    def header(self, path: Path) -> Header:
-        return header(path)
+    def header(self, path: Path) -> Volume:
+        return open_volume(path)
 
     def dtype(self, found: Mapping[str, str]) -> str:
         return common_depth(found)
 
-    def size(self, head: Header, number: int, preprocess: Preprocess) -> tuple[int, int]:
+    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
         return self.like[number][1] if self.like is not None else preprocess.size(head.height, head.width)
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
-        image = read(path)
+        image = read_image(path)
         size = None
         if self.like is not None:
             original, size = self.like[number]

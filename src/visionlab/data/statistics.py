@@ -13,7 +13,7 @@ from visionlab.console import progress
 from visionlab.data.cache import Cache
 from visionlab.data.stored import Stored
 from visionlab.errors import DataError
-from visionlab.io.images import dtype_range
+from visionlab.io import dtype_range
 
 
 def image_statistics(cache: Cache, rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[list[float], list[float]]:

@@ -22,8 +22,7 @@ from visionlab.datasets.celegans_layouts import Found, Sources, refuse, scan
 from visionlab.datasets.time_points import Point
 from visionlab.errors import ConfigError, DataError
 from visionlab.files import Problem, Scan, problem_of
-from visionlab.io.planes import split_plane
-from visionlab.io.volumes import read_labels
+from visionlab.io import read_labels, split_plane
 
 VoxelSize = Annotated[
     list[Annotated[float, Field(gt=0)]],

@@ -12,8 +12,8 @@ from visionlab.data.parallel import in_parallel
 from visionlab.datasets.pasting import fitted, foreground, read_background, read_cutout, resize
 from visionlab.errors import DataError
 from visionlab.files import check_folder, list_files
+from visionlab.io import IMAGE_SUFFIXES
 
-SUFFIXES = frozenset({"png", "jpg", "jpeg", "tif", "tiff"})
 SMALLEST = 16
 """Least side of a background in pixels."""
 
@@ -83,7 +83,7 @@ def find_cutouts(folder: Path, backgrounds: list[Source], smallest: float, thres
 
 def _find(folder: Path, key: str, check: Callable[[Path, str], Source]) -> list[Source]:
     root = check_folder(folder, f"the images of make.{key}")
-    listing = list_files(root, SUFFIXES)
+    listing = list_files(root, IMAGE_SUFFIXES)
     others = listing.describe_others()
     if not listing.paths:
         found = f"found other types: {others}" if others else "found none"

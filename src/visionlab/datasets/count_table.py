@@ -11,10 +11,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from visionlab.datasets.layouts import IMAGE_FILES
 from visionlab.errors import DataError, nearest
 from visionlab.files import Problem, Scan, csv_lines, suffix
-from visionlab.io.planes import plane, split_plane
+from visionlab.io import IMAGE_SUFFIXES, plane, split_plane
 
 IMAGE, SEQUENCE, TIME, GROUP = "image", "sequence", "time", "group"
 ABOUT = (IMAGE, SEQUENCE, TIME, GROUP)
@@ -134,9 +133,9 @@ class _Rows:
                 advice = f"set data.root ({self.root}) to a folder that holds all files"
                 raise _WrongRowError(f"the image '{cell}' lies outside of data.root", advice)
             # Of files of several planes there are more kinds than of images.
-            if index is None and suffix(cell) not in IMAGE_FILES:
+            if index is None and suffix(cell) not in IMAGE_SUFFIXES:
                 raise _WrongRowError(
-                    f"the image '{cell}' is of no type that is read ({', '.join(IMAGE_FILES)})", "convert it"
+                    f"the image '{cell}' is of no type that is read ({', '.join(IMAGE_SUFFIXES)})", "convert it"
                 )
             return relative
         raise _WrongRowError(f"the image '{cell}' does not exist", "mend the path; it begins at the table's folder")

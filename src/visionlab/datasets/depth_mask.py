@@ -132,8 +132,8 @@ class DepthMaskDataModule(ImageDataModule):
         seed, augment, common: see :class:`visionlab.data.module.ImageDataModule`.
         inputs: what the network sees: ``[image]``, or ``[image, background]``.
         layout, table, per_background, group_pattern: see :func:`scan`.
-        mask_threshold: see :func:`visionlab.io.maps.read_mask`.
-        depth_invalid: see :func:`visionlab.io.maps.read_depth`.
+        mask_threshold: see :func:`visionlab.io.read_mask`.
+        depth_invalid: see :func:`visionlab.io.read_depth`.
         depth_scale: what the numbers in depth files are multiplied with to have the unit of the head. ``auto``: 8 bits
             are relative, 0 to 1 without a unit; 16 bits are millimetres and float is metres, both given in m.
         split_by: ``[background]``, or ``[background, foreground]``: then no foreground is in two splits either, and

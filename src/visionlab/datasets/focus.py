@@ -15,8 +15,8 @@ from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import DataError
 from visionlab.files import Problem, Scan, check_folder, list_files, listed
+from visionlab.io import LOSSLESS_SUFFIXES
 
-SUFFIXES = ("png", "tif", "tiff")
 PATTERN = "<unique_image_name>_<absolute_focus_height>_<relative_focus_distance>"
 EXAMPLE = "well_A3_1250.50_-4.25.png"
 
@@ -60,9 +60,9 @@ def scan(root: str | Path) -> Scan:
     Returns the table of ``index`` without the files that have a problem. Raises ``DataError`` if the folder is missing,
     cannot be read or holds no images.
     """
-    kinds = ", ".join(f".{suffix}" for suffix in SUFFIXES)
+    kinds = ", ".join(f".{suffix}" for suffix in LOSSLESS_SUFFIXES)
     folder = check_folder(root, f"{kinds} images named {PATTERN}")
-    listing = list_files(folder, SUFFIXES)
+    listing = list_files(folder, LOSSLESS_SUFFIXES)
     others = listing.describe_others()
     if not listing.paths:
         found = f"found images of other types ({others}): convert them to PNG or TIFF" if others else "found none"

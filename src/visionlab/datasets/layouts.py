@@ -16,9 +16,14 @@ from pathlib import Path
 from visionlab.console import LOG
 from visionlab.errors import DataError
 from visionlab.files import Problem, list_files, suffix
+from visionlab.io import IMAGE_SUFFIXES
 
-IMAGE_FILES = ("png", "jpg", "jpeg", "tif", "tiff")
-SUFFIXES = {"image": IMAGE_FILES, "mask": IMAGE_FILES, "depth": (*IMAGE_FILES, "npy"), "background": IMAGE_FILES}
+SUFFIXES = {
+    "image": IMAGE_SUFFIXES,
+    "mask": IMAGE_SUFFIXES,
+    "depth": (*IMAGE_SUFFIXES, "npy"),
+    "background": IMAGE_SUFFIXES,
+}
 FOLDERS = {
     "image": ("images", "image", "fgbg", "fg_bg"),
     "mask": ("masks", "mask", "fgbgmask", "fg_bg_mask"),

@@ -11,7 +11,7 @@ from visionlab.data.parallel import in_parallel
 from visionlab.datasets.time_points import IMAGE_VARIABLE, LABEL_VARIABLE, Pair
 from visionlab.errors import DataError
 from visionlab.files import Problem, list_files, problem_of
-from visionlab.io.volumes import open_volume
+from visionlab.io import open_volume
 
 _VARIABLES = (IMAGE_VARIABLE, LABEL_VARIABLE)
 _WORDS = re.compile("|".join(_VARIABLES), re.IGNORECASE)

@@ -15,8 +15,8 @@ from visionlab.console import progress
 from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 from visionlab.files import Problem, problem_of
-from visionlab.io.images import header, read
-from visionlab.io.maps import Mask, Size, read_depth, read_mask, same_view
+from visionlab.io import open_volume, read_depth, read_image, read_mask, same_view
+from visionlab.io.maps import Mask, Size
 
 SSIM_WINDOW = 11
 """Least side of an image, in pixels: SSIM compares windows of 11 x 11."""
@@ -39,7 +39,7 @@ def check_maps(
 ) -> list[Problem]:
     """Read every mask, depth map and background of an index on all cores, and return what is wrong, sorted by path.
 
-    Errors: a file that cannot be used (see :func:`visionlab.io.maps.read_mask` and ``read_depth``), is of another
+    Errors: a file that cannot be used (see :func:`visionlab.io.read_mask` and ``read_depth``), is of another
     view than its image, has a side of less than 11 pixels, or a depth map of another type than most. Warnings: masks
     that are empty, or full, were cut from grey values (once a folder), or are equal in two groups (once).
 
@@ -83,7 +83,7 @@ def _check(
     row = _Row()
     image: Size | None
     try:
-        head = header(folder / files["path"])
+        head = open_volume(folder / files["path"])
         image = (head.height, head.width)
         row.problems += _too_small(files["path"], image)
     except DataError:
@@ -120,7 +120,7 @@ def _check(
 
 def _background(folder: Path, path: str) -> Size | Problem:
     try:
-        image = read(folder / path)
+        image = read_image(folder / path)
     except DataError as error:
         return problem_of(error, path, folder / path)
     return image.shape[0], image.shape[1]

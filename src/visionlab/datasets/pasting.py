@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visionlab.errors import DataError
+from visionlab.io import Image, dtype_range, read_image, to_channels
 from visionlab.io.encoding import Array, eight_bits, to_light, to_srgb
-from visionlab.io.images import Image, dtype_range, read, to_channels
 
 # Light of 8-bit values, and 8-bit values of light in 65536 steps: fine enough that the one undoes the other exactly.
 _LIGHT = to_light(np.arange(256) / 255)
@@ -23,7 +23,7 @@ def read_background(path: Path, size: int | None) -> NDArray[np.uint8]:
     Raises:
         DataError: the file cannot be read, is not grey or colour, is partly transparent, or holds values beyond 0..1.
     """
-    image = _unit(to_channels(read(path), 3, path), path)
+    image = _unit(to_channels(read_image(path), 3, path), path)
     height, width = image.shape[:2]
     if size is not None:
         factor = size / min(height, width)
@@ -40,7 +40,7 @@ def read_cutout(path: Path, threshold: int) -> Array:
         DataError: the file cannot be read, has no alpha, is opaque everywhere, or nowhere reaches the mask's
             ``threshold`` (of 255).
     """
-    image = read(path)
+    image = read_image(path)
     if image.shape[2] not in (2, 4):
         kind = {1: "grey", 3: "red, green and blue"}.get(image.shape[2], f"{image.shape[2]} channels")
         raise DataError(

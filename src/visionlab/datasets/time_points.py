@@ -6,7 +6,6 @@ headers of both are read, on all cores, and each is checked against the other.
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,8 @@ from visionlab.console import progress
 from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 from visionlab.files import Problem, problem_of
-from visionlab.io.maps import same_view
-from visionlab.io.planes import plane
-from visionlab.io.volumes import Volume, open_volume
+from visionlab.io import Volume, VoxelSize, open_labels, open_volume, plane, same_view
 
-Voxel = tuple[float | None, float | None, float | None]
 Headers = Mapping[str, Volume | Problem]
 
 IMAGE_VARIABLE, LABEL_VARIABLE = "embryo", "membSeg"
@@ -85,7 +81,7 @@ class Point:
     ids: list[str]
     size: tuple[int, int, int]
     volume: bool
-    voxel: Voxel
+    voxel: VoxelSize
     truth: dict[int, str] = field(default_factory=dict)
     gold: dict[int, str] = field(default_factory=dict)
     where: str = ""
@@ -98,12 +94,11 @@ def read_headers(root: Path, images: Iterable[str], labels: Iterable[str]) -> tu
     def read(item: tuple[str, bool]) -> Volume | Problem:
         path, label = item
         try:
-            head = _open_labels(root / path) if label else open_volume(root / path)
+            head = open_labels(root / path) if label else open_volume(root / path)
         except DataError as error:
             return problem_of(error, path, root / path)
-        lossy = head.source.lossy if label and head.source else ""
-        if lossy:
-            what = f"labels compressed as {lossy}, which changes the numbers of objects at their edges"
+        if label and head.lossy:
+            what = f"labels compressed as {head.lossy}, which changes the numbers of objects at their edges"
             return Problem(path, what, "export them again as PNG or TIFF: converting this file does not mend them")
         return head
 
@@ -113,14 +108,6 @@ def read_headers(root: Path, images: Iterable[str], labels: Iterable[str]) -> tu
     for (path, label), head in zip(names, found, strict=True):
         heads[label][path] = head
     return heads
-
-
-def _open_labels(path: Path) -> Volume:
-    """Open a file as :func:`visionlab.io.volumes.read_labels` does."""
-    if path.suffix.lower() == ".mat":
-        with contextlib.suppress(DataError):
-            return open_volume(path, variable=LABEL_VARIABLE)
-    return open_volume(path)
 
 
 def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[Point], list[Problem]]:
@@ -169,7 +156,7 @@ def _point(pair: Pair, image: Volume, t: int, digits: int) -> Point:
         [f"{name}_z{z:0{digits}d}" for z in range(planes)] if volume else [name],
         (image.height, image.width, image.channels),
         volume,
-        image.voxel,
+        image.voxel_size,
         where=pair.where,
     )
 

@@ -15,7 +15,7 @@ from visionlab.errors import ConfigError, DataError, UserError
 from visionlab.files import IMAGE
 from visionlab.heads import KINDS, head_class
 from visionlab.heads.head import expect
-from visionlab.io.images import MAX_VALUES
+from visionlab.io import MAX_VALUES
 from visionlab.modules.task_model import TaskModel
 
 # Raised when what a checkpoint holds changes so that older code cannot read it.

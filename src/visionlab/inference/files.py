@@ -17,13 +17,11 @@ from typing import TYPE_CHECKING
 from visionlab.console import LOG
 from visionlab.errors import DataError, UsageError, UserError, nearest
 from visionlab.files import IMAGE, list_files, write_text
-from visionlab.io.planes import split_plane
+from visionlab.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_plane
 
 if TYPE_CHECKING:
     from visionlab.inference.prediction import Prediction
 
-SUFFIXES = ("png", "tif", "tiff", "jpg", "jpeg")
-VOLUMES = ("mat", "mp4", "avi", "mov", "mkv")
 """Further suffixes that folders are searched for where volumes and series are predicted."""
 
 
@@ -123,16 +121,16 @@ def _matching(pattern: str, volumes: bool) -> Iterator[Path]:
 
 
 def _images_in(folder: Path, volumes: bool = False) -> list[Path]:
-    suffixes = (*SUFFIXES, *VOLUMES) if volumes else SUFFIXES
+    suffixes = (*IMAGE_SUFFIXES, *VOLUME_SUFFIXES) if volumes else IMAGE_SUFFIXES
     return [folder / path for path in sorted(list_files(folder, suffixes).paths)]
 
 
 def _kinds() -> str:
-    return ", ".join(f".{suffix}" for suffix in SUFFIXES)
+    return ", ".join(f".{suffix}" for suffix in IMAGE_SUFFIXES)
 
 
 def _others(folder: Path) -> str:
-    others = list_files(folder, SUFFIXES).describe_others()
+    others = list_files(folder, IMAGE_SUFFIXES).describe_others()
     return f" but other kinds ({others}): convert them" if others else ""
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from visionlab.errors import DataError, UsageError
 from visionlab.files import write_json
-from visionlab.io.volumes import stored_file
+from visionlab.io import stored_file
 
 DONE, ABOUT = ".done", "about.json"
 _WORDS = {"tta": "--tta", "axes": "--axes", "voxel_size": "--voxel-size", "threshold": "--threshold"}

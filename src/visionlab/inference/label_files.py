@@ -11,7 +11,7 @@ from typing import IO
 import numpy as np
 
 from visionlab.inference.prediction import Array
-from visionlab.io.volumes import StackWriter, Volume
+from visionlab.io import StackWriter, Volume
 
 
 class LabelWriter:

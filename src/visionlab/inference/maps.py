@@ -14,8 +14,8 @@ from visionlab.errors import UsageError
 from visionlab.files import write_bytes, write_json
 from visionlab.heads.head import Head
 from visionlab.inference.prediction import Prediction
+from visionlab.io import read_image
 from visionlab.io.encoding import eight_bits, png
-from visionlab.io.planes import read_image
 
 _ABOUT = "maps.json"
 

@@ -17,7 +17,7 @@ from visionlab.inference.labels import say_warnings
 from visionlab.inference.prediction import Array
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.stacks import predict_planes
-from visionlab.io.volumes import Volume
+from visionlab.io import Volume
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def table_of(heads: Sequence[Head], found: Found, image: Array, volume: Volume) 
     """Return a row for each object of a time point: ``head``, and what that says of it."""
     tables = []
     for head in heads:
-        table = head.objects(found.labels[head.name], image, volume.voxel, volume="Z" in volume.axes)
+        table = head.objects(found.labels[head.name], image, volume.voxel_size, volume="Z" in volume.axes)
         table.insert(0, "head", head.name)
         tables.append(table)
     return pd.concat(tables, ignore_index=True)

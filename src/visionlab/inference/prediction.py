@@ -15,8 +15,7 @@ from visionlab.data.channels import STAINS, Channels, read_plane, unlike
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import IMAGE, suffix
-from visionlab.inference.files import SUFFIXES
-from visionlab.io.planes import read_image
+from visionlab.io import IMAGE_SUFFIXES, read_image
 
 Array = np.ndarray[Any, Any]
 Source = str | os.PathLike[str] | Array
@@ -131,7 +130,7 @@ def prepare(sources: Sources, intakes: Sequence[Intake], stains: Sequence[str]) 
 
 def _fitted(opened: Mapping[str, Opened], intake: Intake) -> Ready:
     from visionlab.data.stored import joined
-    from visionlab.io.maps import same_view
+    from visionlab.io import same_view
 
     preprocess = intake.preprocess
     (first, path), *_ = opened.values()
@@ -176,7 +175,7 @@ def _open_stained(source: Any, channels: Channels, stains: Sequence[str]) -> Ope
             raise DataError(f"array: expected {wanted}, found shape {source.shape}")
     elif isinstance(source, str | os.PathLike):
         path = os.fspath(source)
-        if channels.split(path) is None and not Path(path).is_file() and suffix(path) not in SUFFIXES:
+        if channels.split(path) is None and not Path(path).is_file() and suffix(path) not in IMAGE_SUFFIXES:
             # The path without the stain: as good as that of a file.
             path = f"{path}_{channels.names[0]}.png"
         if channels.split(path) is not None:

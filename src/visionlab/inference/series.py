@@ -19,11 +19,7 @@ from visionlab.errors import DataError, UsageError
 from visionlab.files import IMAGE, suffix
 from visionlab.inference.files import output_names
 from visionlab.inference.finished import ABOUT, DONE, written
-from visionlab.io.axes import check_axes
-from visionlab.io.planes import plane
-from visionlab.io.volumes import AxesError, Volume, open_volume
-
-Voxel = tuple[float | None, float | None, float | None]
+from visionlab.io import AxesError, Volume, VoxelSize, check_axes, open_volume, plane
 
 # Folders of labels, results and errors beside the images, as the Cell Tracking Challenge names them.
 _LABELS = re.compile(r"\d+_(GT|ST|RES|ERR_SEG)")
@@ -134,7 +130,7 @@ def parse_axes(text: str | None) -> str | None:
         raise UsageError(f"--axes {text}: {str(error).partition(': ')[2]}") from None
 
 
-def parse_voxel(text: str | None) -> Voxel | None:
+def parse_voxel(text: str | None) -> VoxelSize | None:
     """Return micrometres along z, y and x of ``1.0,0.25,0.25``; of ``0.25,0.25`` those of y and x.
 
     Raises:
@@ -149,7 +145,7 @@ def parse_voxel(text: str | None) -> Voxel | None:
     return voxel_of(sizes, "--voxel-size")
 
 
-def voxel_of(sizes: Sequence[float], what: str) -> Voxel:
+def voxel_of(sizes: Sequence[float], what: str) -> VoxelSize:
     """Return micrometres along z, y and x of three sizes, or of two: those of y and x.
 
     Raises:
@@ -161,22 +157,22 @@ def voxel_of(sizes: Sequence[float], what: str) -> Voxel:
     return (float(sizes[0]) if len(sizes) == 3 else None, float(sizes[-2]), float(sizes[-1]))
 
 
-def open_scaled(path: str | Path, *, axes: str | None = None, voxel: Voxel | None = None) -> Volume:
+def open_scaled(path: str | Path, *, axes: str | None = None, voxel: VoxelSize | None = None) -> Volume:
     """Open a file, the sizes of whose voxels are ``voxel`` along the axes of which it does not tell.
 
     Raises:
-        DataError: see :func:`visionlab.io.volumes.open_volume`.
+        DataError: see :func:`visionlab.io.open_volume`.
     """
     volume = open_volume(path, axes=axes)
     if voxel is None:
         return volume
-    _say_if_unlike(volume.voxel, voxel)
-    own, given = volume.voxel, voxel
-    return replace(volume, voxel=(own[0] or given[0], own[1] or given[1], own[2] or given[2]))
+    _say_if_unlike(volume.voxel_size, voxel)
+    own, given = volume.voxel_size, voxel
+    return replace(volume, voxel_size=(own[0] or given[0], own[1] or given[1], own[2] or given[2]))
 
 
 @cache
-def _say_if_unlike(own: Voxel, given: Voxel) -> None:
+def _say_if_unlike(own: VoxelSize, given: VoxelSize) -> None:
     if any(one and other and not math.isclose(one, other, rel_tol=0.01) for one, other in zip(own, given, strict=True)):
         told = ", ".join(f"{size:g}" if size else "unknown" for size in own)
         LOG.warning("files that tell the size of their voxels (%s um along z, y, x) are taken at their word", told)

@@ -17,11 +17,11 @@ from visionlab.inference.finished import Ledger, ledger, state_of
 from visionlab.inference.label_files import LabelWriter
 from visionlab.inference.objects import find_objects, object_heads, settings_of, summaries, table_of
 from visionlab.inference.prediction import Prediction
-from visionlab.inference.series import Item, Voxel, arrange, open_scaled
+from visionlab.inference.series import Item, arrange, open_scaled
 from visionlab.inference.volume_pictures import FOLDER as OVERLAY
 from visionlab.inference.volume_pictures import Pictures, draw_series
 from visionlab.inference.volume_tables import predictions, write_curves, write_objects
-from visionlab.io.volumes import StackWriter, Volume
+from visionlab.io import StackWriter, Volume, VoxelSize
 
 PROBABILITY = "probability"
 
@@ -40,7 +40,7 @@ class Options:
     """
 
     axes: str | None = None
-    voxel: Voxel | None = None
+    voxel: VoxelSize | None = None
     threshold: float | None = None
     probabilities: bool = False
     gif: bool = False

@@ -16,8 +16,8 @@ from visionlab.drawing.style import rgb
 from visionlab.files import write_bytes
 from visionlab.inference.prediction import Array
 from visionlab.inference.series import Item
+from visionlab.io import Volume, open_volume, read_labels
 from visionlab.io.encoding import eight_bits
-from visionlab.io.volumes import Volume, open_volume, read_labels
 
 FOLDER = "overlay"
 
@@ -50,7 +50,7 @@ class Pictures:
 
     def __init__(self, volume: Volume, heads: Sequence[str], path: Path, *, gif: bool) -> None:
         self._volume, self._path = volume, path
-        self._animation = Animation(colours(heads), pixel=volume.voxel[2]) if gif else None
+        self._animation = Animation(colours(heads), pixel=volume.voxel_size[2]) if gif else None
 
     def add(self, t: int, image: Array, labels: Mapping[str, Array]) -> None:
         """Add a time point: Z x H x W x C, and Z x H x W ids of each head."""
@@ -94,7 +94,7 @@ def draw_series(items: Sequence[Item], heads: Sequence[str], out: Path, axes: st
             LOG.warning("%s: time points of several sizes, so there is no animation of them", item.series)
             return
         size = (volume.height, volume.width)
-        animation = animation or Animation(colours(heads), pixel=volume.voxel[2] or pixel)
+        animation = animation or Animation(colours(heads), pixel=volume.voxel_size[2] or pixel)
         labels = {name: read_labels(out / name / f"{item.name}.tif") for name in heads}
         animation.add(volume.frame(0), labels, f"t {item.time}")
     if animation is not None:

@@ -15,9 +15,8 @@ from visionlab.console import progress
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.objects import find_objects, object_heads, settings_of, table_of
 from visionlab.inference.prediction import Array
-from visionlab.inference.series import Voxel, open_scaled, voxel_of
-from visionlab.io.axes import check_axes
-from visionlab.io.volumes import Volume
+from visionlab.inference.series import open_scaled, voxel_of
+from visionlab.io import Volume, VoxelSize, check_axes
 
 if TYPE_CHECKING:
     from visionlab.inference.base import BasePredictor
@@ -44,7 +43,7 @@ class VolumePrediction:
     maps: Mapping[str, Array]
     objects: pd.DataFrame
     axes: str
-    voxel: Voxel
+    voxel: VoxelSize
     interval: float | None
 
 
@@ -104,7 +103,7 @@ def predict_volume(
         {name: values.reshape(form) for name, values in maps.items()},
         pd.concat(tables, ignore_index=True),
         plain,
-        volume.voxel,
+        volume.voxel_size,
         volume.interval,
     )
 
@@ -120,7 +119,7 @@ class _ArraySource:
         return np.asarray(self.planes[index])
 
 
-def _of_array(array: Array, axes: str | None, voxel: Voxel) -> Volume:
+def _of_array(array: Array, axes: str | None, voxel: VoxelSize) -> Volume:
     colour = axes is not None and axes.upper().endswith("C")
     plain = check_axes(axes) or _AXES.get(array.ndim, "TZYX")
     if array.ndim != len(plain) + colour or 0 in array.shape:
@@ -133,4 +132,4 @@ def _of_array(array: Array, axes: str | None, voxel: Voxel) -> Volume:
     channels = array.shape[-1] if colour else 1
     planes = array.reshape(-1, *array.shape[len(plain) - 2 : len(plain)], channels)
     name = plain + "C" * colour
-    return Volume(Path("array"), name, array.shape, str(array.dtype), voxel, None, "image", _ArraySource(planes))
+    return Volume(Path("array"), name, array.shape, str(array.dtype), voxel, None, "array", _ArraySource(planes))

@@ -13,7 +13,7 @@ from visionlab.inference.finished import DONE, Ledger
 from visionlab.inference.population import merged_columns, write_population
 from visionlab.inference.prediction import Prediction
 from visionlab.inference.series import Item
-from visionlab.io.planes import plane
+from visionlab.io import plane
 
 Records = Mapping[Item, Mapping[str, Any]]
 """File -> ``planes``, ``interval`` and ``moments``: of each time point ``t`` and the summaries of its ``heads``."""

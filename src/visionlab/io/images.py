@@ -1,158 +1,166 @@
-"""Read one image file, exactly or not at all: PNG, TIFF or JPEG, never filled in or cut to 8 bits.
+"""Single images in PNG, JPEG and NumPy files, headers first, so that a broken file is refused and never filled in.
 
-What a file is follows from its first bytes, not from its suffix.
+OpenCV is not used: it fills the missing part of a truncated image with an earlier one. Pillow reads JPEG only: it cuts
+16-bit RGB PNG to 8 bits.
 """
 
 from __future__ import annotations
 
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
+import imagecodecs
 import numpy as np
+from PIL import Image as Pillow
 
 from visionlab.errors import DataError
-from visionlab.io.formats import HEADERS, MAX_PIXELS, MAX_VALUES, READ_AS, READERS, Header, Image, decoding, kind_of
+from visionlab.io.pixels import ORIENTATION, READ_AS, Image, check_size, decoding, swaps_sides, upright
+from visionlab.io.volume import UNKNOWN_VOXEL, Source, Volume
 
-__all__ = [
-    "MAX_PIXELS",
-    "MAX_VALUES",
-    "Header",
-    "Image",
-    "decode",
-    "dtype_range",
-    "header",
-    "read",
-    "supported",
-    "to_channels",
-]
-
-_RANGES = {"uint8": 255.0, "uint16": 65535.0, "float32": 1.0}
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette becomes RGB
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def header(path: str | Path) -> Header:
-    """Return an image file's size and type without decoding its pixels.
-
-    Raises ``DataError`` as ``read`` does, except for what only the pixels or further pages show.
-    """
-    kind = kind_of(path)
-    with decoding(path, kind):
-        head = HEADERS[kind](path)
-    return head  # noqa: RET504 - mypy does not know that nothing is swallowed
+def _image(path: Path, shape: tuple[int, int, int], stored: str, source: Source, orientation: int = 1) -> Volume:
+    """Return an image of this shape (height, width, channels) as it is stored."""
+    height, width, channels = shape
+    check_size(*shape, path)
+    sides = (width, height) if swaps_sides(orientation) else (height, width)
+    axes, lengths = ("YXC", (*sides, channels)) if channels > 1 else ("YX", sides)
+    return Volume(path, axes, lengths, READ_AS[stored], UNKNOWN_VOXEL, None, "image", source, stored)
 
 
-def decode(path: str | Path) -> Image:
-    """Return the pixels of an image file as they are stored: height x width x channels, NaN and infinity among them.
-
-    Raises ``DataError`` as ``read`` does, except for what the values are.
-    """
-    kind = kind_of(path)
-    with decoding(path, kind):
-        image, head = READERS[kind](path)
-    image = image.reshape(image.shape[0], image.shape[1], -1)
-    if image.shape != (head.height, head.width, head.channels):
-        raise DataError(
-            f"{path}: the header promises {head.height} x {head.width} x {head.channels}, found {image.shape}"
-        )
-    return image
+# PNG ------------------------------------------------------------------------------------------------------------------
 
 
-def read(path: str | Path) -> Image:
-    """Return the pixels of an image file: height x width x channels, ``uint8``, ``uint16`` or ``float32``.
+@dataclass(frozen=True)
+class PngSource:
+    """The only plane of a PNG file."""
 
-    1, 2 and 4-bit PNG is scaled to 0..255, a palette becomes RGB, 16 bits stay 16 bits. Channels are as in the file: 1,
-    2 (gray and alpha), 3, 4 or more. JPEG is turned upright as its Exif data say. From TIFF, bool becomes 0 and 255;
-    int8, float16 and, where every value fits, int16 to uint64 (as uint16) and float64 (as float32) are converted.
+    path: Path
+    orientation: int
+    lossy: str = ""
 
-    Raises ``DataError``, naming the file and what is wrong, if it is missing, empty, not an image of these kinds,
-    truncated or damaged, has a side of 0, more than ``MAX_PIXELS`` pixels, several pages or frames, holds NaN or
-    infinity, or if its values do not fit the types above.
-    """
-    return supported(decode(path), path)
+    def plane(self, index: int) -> Image:
+        with decoding(self.path, "PNG"):
+            image = imagecodecs.png_decode(self.path.read_bytes())
+        return upright(image.reshape(*image.shape[:2], -1), self.orientation)
 
 
-def supported(image: Image, path: str | Path, where: str = "") -> Image:
-    """Return a decoded image in the type that ``read`` gives.
-
-    Args:
-        image: as the file stores it, of a type in ``READ_AS``.
-        path: named in messages.
-        where: is added to it for a part of a file, e.g. `` of plane 3``.
+def open_png(path: Path) -> Volume:
+    """Return what a PNG file of any colour type and depth holds; transparency of single colours becomes alpha.
 
     Raises:
-        DataError: it holds NaN or infinity, or values that the type cannot hold exactly.
+        DataError: it is truncated, damaged or an animation.
     """
-    image = _converted(image, path)
-    if image.dtype == np.float32 and not np.isfinite(image).all():
-        nans, infinite = int(np.isnan(image).sum()), int(np.isinf(image).sum())
-        raise DataError(
-            f"{path}: {nans} values are NaN and {infinite} infinite, of {image.size}{where}; mend or remove the image"
-            " (nothing is filled in)"
-        )
+    with decoding(path, "PNG"), path.open("rb") as file:
+        file.seek(8)
+        chunks = _png_chunks(file, path)
+        name, start = next(chunks)
+        if name != b"IHDR" or len(start) != 13 or start[9] not in _PNG_CHANNELS:
+            raise DataError(f"{path}: damaged PNG file (its header is not valid); copy it again")
+        width, height, bits, colour = struct.unpack(">IIBB", start[:10])
+        channels, orientation = _PNG_CHANNELS[colour], 1
+        check_size(height, width, channels, path)  # before the rest is looked at: it may be missing
+        for name, content in chunks:
+            if name == b"acTL" and (frames := struct.unpack(">I", content[:4])[0]) > 1:
+                raise DataError(f"{path}: an animation of {frames} frames; save it as a TIFF stack or a video")
+            if name == b"tRNS" and colour in (0, 2, 3):
+                channels += 1
+            if name == b"eXIf":
+                exif = Pillow.Exif()
+                exif.load(content)
+                orientation = int(exif.get(ORIENTATION, 1))
+    stored = "uint16" if bits == 16 else "uint8"
+    return _image(path, (height, width, channels), stored, PngSource(path, orientation), orientation)
+
+
+def _png_chunks(file: IO[bytes], path: Path) -> Iterator[tuple[bytes, bytes]]:
+    """Yield names and contents of the chunks up to the end mark; contents of those that matter here, checked."""
+    name, size = b"", path.stat().st_size
+    while name != b"IEND":
+        start = file.read(8)
+        length, name = struct.unpack(">I4s", start) if len(start) == 8 else (size, b"")
+        if file.tell() + length + 4 > size:
+            raise DataError(f"{path}: truncated PNG file: {size} bytes found, and its end is missing; copy it again")
+        if name not in (b"IHDR", b"acTL", b"tRNS", b"eXIf"):
+            file.seek(length + 4, 1)
+            yield name, b""
+            continue
+        content = file.read(length)
+        if struct.unpack(">I", file.read(4))[0] != zlib.crc32(name + content):
+            raise DataError(f"{path}: damaged PNG file (its part {name.decode()} is not valid); copy it again")
+        yield name, content
+
+
+# JPEG -----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class JpegSource:
+    """The only plane of a JPEG file."""
+
+    path: Path
+    orientation: int
+    lossy: str = "JPEG"
+
+    def plane(self, index: int) -> Image:
+        with decoding(self.path, "JPEG"), Pillow.open(self.path, formats=["JPEG"]) as image:
+            pixels = np.array(image)
+        return upright(pixels.reshape(*pixels.shape[:2], -1), self.orientation)
+
+
+def open_jpeg(path: Path) -> Volume:
+    """Return what a JPEG file holds; raise ``DataError`` for what is neither gray nor RGB."""
+    with decoding(path, "JPEG"), Pillow.open(path, formats=["JPEG"]) as image:
+        if image.mode not in ("L", "RGB"):
+            raise DataError(f"{path}: a JPEG of colour kind {image.mode}; save it as gray or RGB")
+        width, height = image.size
+        orientation = int(image.getexif().get(ORIENTATION, 1))
+        channels = len(image.getbands())
+    return _image(path, (height, width, channels), "uint8", JpegSource(path, orientation), orientation)
+
+
+# NumPy ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class NumpySource:
+    """The only plane of a NumPy file."""
+
+    path: Path
+    lossy: str = ""
+
+    def plane(self, index: int) -> Image:
+        with decoding(self.path, "NumPy"):
+            values: Image = np.load(self.path, allow_pickle=False)
+        return values.reshape(*values.shape[:2], 1).astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def open_numpy(path: Path) -> Volume:
+    """Return what a NumPy file holds: one plane, H x W or H x W x 1.
+
+    Raises:
+        DataError: it has another shape, holds something other than numbers, claims more pixels than are read, or is
+            longer or shorter than it says.
+    """
+    with decoding(path, "NumPy"), path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        if version not in _NPY_HEADERS:
+            raise DataError(f"{path}: a NumPy file of version {version}; expected 1.0 or 2.0, as plain numbers have")
+        shape, _, dtype = _NPY_HEADERS[version](file)
+        start = file.tell()
+    if dtype.name not in READ_AS:
+        raise DataError(f"{path}: holds {dtype.name or dtype}, not real numbers; save it as float32 or uint16")
+    if len(shape) not in (2, 3) or shape[2:] not in ((), (1,)):
+        raise DataError(f"{path}: has the shape {shape}; expected height x width, or height x width x 1")
+    image = _image(path, (shape[0], shape[1], 1), dtype.name, NumpySource(path))
+    expected, size = start + shape[0] * shape[1] * dtype.itemsize, path.stat().st_size
+    if size != expected:
+        what = "truncated NumPy file" if size < expected else "NumPy file with something behind its array"
+        raise DataError(f"{path}: {what}: expected {expected} bytes, found {size}; save it again")
     return image
-
-
-def to_channels(image: Image, channels: int, path: str | Path = "") -> Image:
-    """Bring an H x W x C image to ``channels``, where that needs no guess; the type and range stay.
-
-    Gray to RGB repeats the plane. RGB to gray takes one plane if the three are equal, else the Rec. 601 luma
-    0.299 R + 0.587 G + 0.114 B, rounded for integers. The last of 2 or 4 channels is taken as alpha when 1 or 3 are
-    wanted, and dropped if it is the same everywhere. All else raises ``DataError``; ``path`` is named in it.
-    """
-    found = image.shape[2]
-    if found == channels:
-        return image
-    name = path or "image"
-    if found in (2, 4) and channels in (1, 3):
-        alpha = image[..., -1]
-        if (alpha != alpha.flat[0]).any():
-            raise DataError(
-                f"{name}: {found} channels found, {channels} wanted, and the last (alpha) varies from {alpha.min()} to"
-                f" {alpha.max()}: what lies behind it is unknown; save the image without transparency"
-            )
-        return to_channels(image[..., :-1], channels, path)
-    if found == 1 and channels == 3:
-        return np.repeat(image, 3, axis=2)
-    if found == 3 and channels == 1:
-        return _luma(image)
-    raise DataError(
-        f"{name}: {found} channels found, {channels} wanted; only gray to RGB, RGB to gray and dropping a constant"
-        f" alpha are possible, so set data.channels={found} or convert the images"
-    )
-
-
-def dtype_range(dtype: Any) -> float:
-    """Return the value that counts as white: 255 (uint8), 65535 (uint16) or 1.0 (float32)."""
-    name = np.dtype(dtype).name
-    if name not in _RANGES:
-        raise DataError(f"expected images of type {', '.join(_RANGES)}, found {name}")
-    return _RANGES[name]
-
-
-def _luma(image: Image) -> Image:
-    red, green, blue = (image[..., i : i + 1] for i in range(3))
-    if np.array_equal(red, green) and np.array_equal(red, blue):
-        return np.ascontiguousarray(red)
-    gray = sum(
-        np.float32(weight) * plane.astype(np.float32) for weight, plane in zip(_LUMA, (red, green, blue), strict=True)
-    )
-    if image.dtype == np.float32:
-        return np.asarray(gray)
-    return np.clip(np.rint(gray), 0, dtype_range(image.dtype)).astype(image.dtype)
-
-
-def _converted(image: Image, path: str | Path) -> Image:
-    stored = image.dtype.name
-    if stored in _RANGES:
-        return np.ascontiguousarray(image, dtype=stored)  # also brings the bytes into this machine's order
-    if stored == "bool":
-        return image.astype(np.uint8) * np.uint8(255)
-    target = READ_AS[stored]
-    with np.errstate(over="ignore", invalid="ignore"):
-        converted = image.astype(target)
-    if not np.array_equal(converted, image, equal_nan=target == "float32"):
-        raise DataError(
-            f"{path}: holds {stored} values from {image.min()} to {image.max()}, which {target} cannot hold exactly;"
-            " save it as uint8, uint16 or float32"
-        )
-    return converted

@@ -1,6 +1,7 @@
-"""Read masks and depth maps, one value a pixel, exactly or not at all; and bring them to another size.
+"""Read masks, depth maps and labels, one value a pixel, exactly or not at all; and bring them to another size.
 
 A mask is H x W uint8 of 0 and 1. A depth map is H x W float32 in the numbers of its file, NaN where nothing is known.
+Labels are int32, 0 or the id of an instance, of one plane or a volume.
 """
 
 from __future__ import annotations
@@ -14,24 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from visionlab.errors import DataError
-from visionlab.io.arrays import is_npy, npy_header, read_npy
-from visionlab.io.formats import READ_AS, Header, Image, kind_of
-from visionlab.io.images import decode, header, to_channels
+from visionlab.io.formats import open_labels, plane_of, split_plane
+from visionlab.io.pixels import READ_AS, Image, one_channel
+from visionlab.io.volume import Volume
 
 Mask = npt.NDArray[np.uint8]
 Depth = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int32]
 Size = tuple[int, int]
 
 _HALF = {"uint8": 128, "uint16": 32768}
 _EXACT = 2**24  # whole numbers up to here are exact in float32
-
-
-def map_header(path: str | Path) -> Header:
-    """Return size and type of a mask or depth map without decoding it; ``.npy`` files included.
-
-    Raises ``DataError`` as :func:`visionlab.io.images.header` does.
-    """
-    return npy_header(path) if is_npy(path) else header(path)
 
 
 def read_mask(path: str | Path, threshold: int | None) -> tuple[Mask, dict[str, Any]]:
@@ -49,8 +43,8 @@ def read_mask(path: str | Path, threshold: int | None) -> tuple[Mask, dict[str, 
         DataError: the file cannot be read, its channels differ, it holds NaN or infinity, or, without ``threshold``,
             grey values in a file that is not JPEG, or two values of which none is 0.
     """
-    jpeg = kind_of(path) == "JPEG"
-    plane = _one_plane(decode(path), path, "mask", "save the mask in gray")
+    volume, plane = _read(path, "a mask of one value a pixel", "save the mask in gray")
+    jpeg = volume.form == "image" and volume.lossy == "JPEG"
     if not np.isfinite(plane).all():
         raise DataError(f"{path}: a mask with NaN or infinity; save it with 0 as background and 255 as foreground")
     low, high = (0, 255) if jpeg else (plane.min(), plane.max())
@@ -98,9 +92,8 @@ def read_depth(path: str | Path, invalid: str | float) -> tuple[Depth, dict[str,
         DataError: the file cannot be read, its channels differ, a known value is negative, or it has no known value or
             only one, which teaches nothing.
     """
-    image = read_npy(path) if is_npy(path) else decode(path)
     advice = "a coloured picture of depth cannot be turned back into numbers, so export the numbers themselves"
-    plane = _one_plane(image, path, "depth map", advice)
+    _, plane = _read(path, "a depth map of one value a pixel", advice)
     dtype = READ_AS[plane.dtype.name]
     depth = _to_float(plane, path)
     unknown = ~np.isfinite(depth)
@@ -124,6 +117,56 @@ def read_depth(path: str | Path, invalid: str | float) -> tuple[Depth, dict[str,
         )
     share = known.size / depth.size
     return depth, {"min": low, "max": high, "known": share, "dtype": dtype, "hash": _digest(depth)}
+
+
+def read_labels(path: str | Path, index: int | None = None) -> Labels:
+    """Return instance ids, 0 for none: H x W of one plane or of a file without z, else Z x H x W.
+
+    Bool and 0/255 are taken as they are. Of several variables in a MATLAB file ``membSeg`` is taken.
+
+    Args:
+        path: of the file.
+        index: of the plane, time * planes + z, from 0.
+
+    Raises:
+        DataError: as :func:`visionlab.io.formats.open_volume` does; or it is stored as JPEG or video, which change ids,
+            its channels differ, or it holds fractions, NaN, negative numbers or more than int32 holds.
+    """
+    volume = open_labels(path)
+    if volume.lossy:
+        raise DataError(
+            f"{path}: labels stored as {volume.lossy}, which changes ids; save them as PNG or TIFF without it"
+        )
+    if index is not None:
+        return _ids(volume.as_stored(*divmod(index, volume.planes)), volume.path)
+    if volume.frames > 1:
+        raise DataError(
+            f"{path}: holds {volume.frames} time points ({volume.axes}); expected labels of one; save them apart"
+        )
+    if "Z" not in volume.axes:
+        return _ids(volume.as_stored(), volume.path)
+    labels = np.empty((volume.planes, volume.height, volume.width), np.int32)
+    for z in range(volume.planes):
+        labels[z] = _ids(volume.as_stored(0, z), volume.path)
+    return labels
+
+
+def _ids(image: Image, path: Path) -> Labels:
+    """Return H x W ids of an H x W x C image as it is stored."""
+    plane = one_channel(image, path, "labels with one id a pixel", "save the ids themselves in gray")
+    if plane.dtype.kind == "f" and not (np.isfinite(plane) & (plane == np.round(plane))).all():
+        wrong = plane[~(np.isfinite(plane) & (plane == np.round(plane)))]
+        raise DataError(
+            f"{path}: expected labels with whole numbers, found {wrong.size} others, e.g. {wrong[0]:g}; save ids, not"
+            " probabilities or resized labels"
+        )
+    low, high = (int(plane.min()), int(plane.max()))
+    if low < 0 or high > np.iinfo(np.int32).max:
+        raise DataError(
+            f"{path}: expected ids from 0 (background) to {np.iinfo(np.int32).max}, found {low} to {high}; set what is"
+            " not labelled to 0 and number the instances from 1"
+        )
+    return plane.astype(np.int32)
 
 
 def resize_mask(mask: Mask, size: Size) -> Mask:
@@ -168,21 +211,11 @@ def same_view(image: Size, other: Size) -> bool:
     return low < high
 
 
-def _one_plane(image: Image, path: str | Path, what: str, advice: str) -> Image:
-    """Return H x W of an H x W x C image whose channels, but for a constant alpha, are equal."""
-    if image.shape[2] in (2, 4):
-        image = to_channels(image, image.shape[2] - 1, path)
-    plane = image[..., 0]
-    for channel in range(1, image.shape[2]):
-        other = image[..., channel]
-        same = (other == plane) | (np.isnan(other) & np.isnan(plane))
-        if not same.all():
-            row, column = (int(place[0]) for place in np.nonzero(~same))
-            raise DataError(
-                f"{path}: expected a {what} of one value a pixel, found {image.shape[2]} channels that differ, e.g."
-                f" {image[row, column].tolist()} in row {row}, column {column}; {advice}"
-            )
-    return plane
+def _read(path: str | Path, what: str, advice: str) -> tuple[Volume, Image]:
+    """Return a file, and its only plane as it is stored, H x W."""
+    file, index = split_plane(path)
+    volume = open_labels(file)
+    return volume, one_channel(volume.as_stored(*plane_of(volume, index)), path, what, advice)
 
 
 def _to_float(plane: Image, path: str | Path) -> Depth:

@@ -17,11 +17,12 @@ import numpy.typing as npt
 import scipy.io
 
 from visionlab.errors import DataError
-from visionlab.io.axes import UNKNOWN, order_pages
-from visionlab.io.formats import MAX_VALUES, READ_AS, Header, Image, checked, decoding
-from visionlab.io.volume import UNKNOWN_VOXEL, Array, Volume
+from visionlab.io.pixels import MAX_VALUES, READ_AS, Image, check_size, decoding
+from visionlab.io.volume import UNKNOWN, UNKNOWN_VOXEL, Volume, order_pages
 
-_HDF5 = b"\x89HDF\r\n\x1a\n"
+VOLUME, LABELS = "embryo", "membSeg"
+"""Variables of images and of labels, as published volumes of membranes name them."""
+
 _MOST = 4 * MAX_VALUES  # values of a volume, which is loaded as a whole
 # MATLAB's names of numeric types, as both versions write them, and NumPy's.
 _CLASSES = {"double": "float64", "single": "float32", "logical": "bool"}
@@ -30,11 +31,6 @@ _HEADER = 128  # bytes, version 5
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Names of variables with shape (in MATLAB's order) and NumPy type; arrays of numbers only."""
-
-
-def is_matlab(start: bytes) -> bool:
-    """Return whether a file that begins so is one of MATLAB's."""
-    return start.startswith((b"MATLAB 5.0 MAT-file", b"MATLAB 7.3 MAT-file", _HDF5))
 
 
 def split_variable(path: Path) -> tuple[Path, str | None]:
@@ -74,7 +70,7 @@ class MatlabSource:
             volume = _LOADED.get(self, time)
         return np.ascontiguousarray(volume[:, :, z])[:, :, None]
 
-    def load(self, time: int) -> Array:
+    def load(self, time: int) -> Image:
         """Return y x x x pages: of a time point from HDF5, else of all."""
         if not self.hdf5:
             found = scipy.io.loadmat(self.path, appendmat=False, variable_names=[self.variable])
@@ -99,9 +95,9 @@ class _Loaded:
 
     def clear(self) -> None:
         self._lock = Lock()
-        self._volumes: OrderedDict[tuple[object, ...], Array] = OrderedDict()
+        self._volumes: OrderedDict[tuple[object, ...], Image] = OrderedDict()
 
-    def get(self, source: MatlabSource, time: int) -> Array:
+    def get(self, source: MatlabSource, time: int) -> Image:
         state = source.path.stat()
         key = (source.path, state.st_size, state.st_mtime_ns, source.variable, time)
         with self._lock:
@@ -119,7 +115,7 @@ os.register_at_fork(after_in_child=_LOADED.clear)
 
 
 def open_matlab(path: Path, variable: str | None, axes: str | None, preferred: str) -> Volume:
-    """Return what a variable of a MATLAB file holds; see :func:`visionlab.io.volumes.open_volume`.
+    """Return what a variable of a MATLAB file holds; see :func:`visionlab.io.formats.open_volume`.
 
     ``preferred`` is the variable that is taken where several could be and none is named.
     """
@@ -136,13 +132,13 @@ def open_matlab(path: Path, variable: str | None, axes: str | None, preferred: s
         )
     if min(shape) < 1:
         raise DataError(f"{path}: {name} is empty ({_product(shape)}); expected a volume y x x x z with planes")
-    head = checked(Header(shape[0], shape[1], 1, READ_AS[stored], whole[2] * whole[3], stored), path)
+    check_size(shape[0], shape[1], 1, path)
     if math.prod(shape[:3] if hdf5 else shape) > _MOST:
         raise DataError(f"{path}: {name} claims {_product(shape)} values; at most {_MOST} are read; save it in parts")
     outer = shape[:1:-1]  # time, z
-    order = order_pages(UNKNOWN * len(outer), outer, (head.height, head.width, 1), axes, path)
+    order = order_pages(UNKNOWN * len(outer), outer, (shape[0], shape[1], 1), axes, path)
     source = MatlabSource(path, name, shape, order.pages, stored, hdf5)
-    return Volume(path, order.axes, order.shape, head.dtype, UNKNOWN_VOXEL, None, "matlab", source)
+    return Volume(path, order.axes, order.shape, READ_AS[stored], UNKNOWN_VOXEL, None, "matlab", source, stored)
 
 
 def _choose(shapes: Shapes, others: list[str], variable: str | None, preferred: str, path: Path) -> str:

@@ -1,30 +1,75 @@
-"""Volumes and series in TIFF files: OME, ImageJ hyperstacks, and plain pages with or without tifffile's metadata."""
+"""Images, volumes and series in TIFF files: OME, ImageJ, plain; each page exactly or not at all.
+
+tifffile reads them under a guard, since it fills in what is missing and ends quietly where the chain of pages is cut:
+any warning of it is an error, all strips and tiles lie inside the file, every page belongs to the one series.
+"""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import logging
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 import tifffile
 
 from visionlab.errors import DataError
-from visionlab.io.axes import UNKNOWN, AxesError, advice, order_pages
-from visionlab.io.formats import Header, Image, decoding
-from visionlab.io.images import header
-from visionlab.io.ome import parse_ome
-from visionlab.io.tiff_pages import page_offsets
-from visionlab.io.volume import UNKNOWN_VOXEL, Volume, Voxel
-from visionlab.io.voxel_size import seconds, tiff_voxel
+from visionlab.io.pixels import MAX_VALUES, ORIENTATION, READ_AS, Image, check_size, decoding, swaps_sides, upright
+from visionlab.io.volume import UNKNOWN, UNKNOWN_VOXEL, AxesError, Volume, VoxelSize, advice, order_pages
 
-# Formats on top of TIFF whose pages mean something else than they seem to.
-_OTHERS = ("lsm", "stk", "nih", "fluoview", "ndpi", "svs", "scn", "qpi", "bif")
+_KINDS = {"ome": "ome", "imagej": "imagej", "shaped": "tiff", "uniform": "tiff", "generic": "tiff"}
+# Formats on top of TIFF that are read as what they are beside that: OME or plain.
+_NOT_READ_AS: dict[str, Any] = {f"is_{name}": False for name in ("mmstack", "ndtiff", "scanimage", "philips", "eer")}
 _LOSSY = ("OJPEG", "JPEG", "ALT_JPEG", "JPEG_LOSSY", "JPEGXR", "JPEGXR_NDPI", "WEBP")
+_ALPHA = (1, 2)  # extra samples that are transparency, TIFF 6.0
+_MOST_PLANES = 2**24
+
+
+class _Warnings(logging.Filter):
+    """Collects what tifffile warns of while a file is read in this thread, in place of printing it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._here = threading.local()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        found: list[str] | None = getattr(self._here, "found", None)
+        if found is None:
+            return True
+        if record.levelno >= logging.WARNING:
+            found.append(record.getMessage())
+        return False
+
+    @contextlib.contextmanager
+    def refused(self) -> Iterator[None]:
+        """Raise ``ValueError`` at the end for the first warning."""
+        found: list[str] = []
+        self._here.found = found
+        try:
+            yield
+        finally:
+            self._here.found = None
+        if found:
+            raise ValueError(re.sub(r"<tifffile\.\S+ .*?> ", "", found[0]))
+
+
+_WARNINGS = _Warnings()
+logging.getLogger("tifffile").addFilter(_WARNINGS)
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[tifffile.TiffFile]:
+    with decoding(path, "TIFF"), _WARNINGS.refused(), tifffile.TiffFile(path, _multifile=False, **_NOT_READ_AS) as tif:
+        yield tif
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,177 +80,363 @@ class TiffSource:
         path: of the file.
         offsets: where each page begins, or with ``bare`` where its pixels do.
         pages: planes x pages of a plane.
-        bare: type and height x width (x samples) of pages without a description of their own.
+        bare: type, with the order of bytes, of pages whose pixels lie in the file as they are; else empty.
+        axes: of a page: YX, YXS or SYX.
+        shape: of a page.
+        orientation: of all pages.
         lossy: the compression that changes values, or empty.
+        samples: which of a page are taken; None: all.
     """
 
     path: Path
     offsets: npt.NDArray[np.int64]
     pages: npt.NDArray[np.int64]
-    bare: tuple[str, tuple[int, ...]] | None
+    bare: str
+    axes: str
+    shape: tuple[int, ...]
+    orientation: int
     lossy: str
+    samples: tuple[int, ...] | None = None
 
     def plane(self, index: int) -> Image:
-        with decoding(self.path, "TIFF"):
-            read = self._bare if self.bare else self._described
-            parts = read([int(self.offsets[page]) for page in self.pages[index]])
-        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+        offsets = [int(self.offsets[page]) for page in self.pages[index]]
+        parts = self._bare(offsets) if self.bare else self._decoded(offsets)
+        image = np.concatenate([self._last(part) for part in parts], axis=2) if len(parts) > 1 else self._last(parts[0])
+        return upright(image if self.samples is None else image[..., self.samples], self.orientation)
 
-    def _described(self, offsets: list[int]) -> list[Image]:
+    def choose(self, channels: Sequence[int]) -> TiffSource:
+        if self.pages.shape[1] == 1:
+            return replace(self, samples=tuple(channels))
+        return replace(self, pages=self.pages[:, list(channels)])
+
+    def _last(self, page: Image) -> Image:
+        """Return a page with its samples last."""
+        if self.axes == "YX":
+            return page[..., None]
+        return np.moveaxis(page, 0, -1) if self.axes == "SYX" else page
+
+    def _decoded(self, offsets: list[int]) -> list[Image]:
         images = []
-        with tifffile.TiffFile(self.path) as tif:
+        with _reading(self.path) as tif:
             for offset in offsets:
                 tif.filehandle.seek(offset)
                 page = tifffile.TiffPage(tif, 0)
-                image = page.asarray(maxworkers=1)
-                image = np.moveaxis(image, 0, -1) if page.axes == "SYX" else image
-                images.append(image.reshape(*image.shape[:2], -1))
+                if page.shape != self.shape or _orientation(page, self.orientation) != self.orientation:
+                    raise ValueError(f"the page at {offset} is of another size or orientation than the first")
+                image = page.asarray(maxworkers=1)  # files are read in parallel already
+                if image.shape != self.shape:
+                    raise ValueError(f"the page at {offset} decodes to {image.shape}, not {self.shape}")
+                images.append(image)
         return images
 
     def _bare(self, offsets: list[int]) -> list[Image]:
-        assert self.bare is not None
-        dtype, shape = self.bare
-        images = []
-        with self.path.open("rb") as file:
+        dtype, images = np.dtype(self.bare), []
+        with decoding(self.path, "TIFF"), self.path.open("rb") as file:
             for offset in offsets:
                 file.seek(offset)
-                data = file.read(math.prod(shape) * np.dtype(dtype).itemsize)
-                image = np.frombuffer(data, dtype).reshape(shape)
-                images.append(image.astype(image.dtype.newbyteorder("=")).reshape(*shape[:2], -1))
+                data = file.read(math.prod(self.shape) * dtype.itemsize)
+                images.append(np.frombuffer(data, dtype).astype(dtype.newbyteorder("=")).reshape(self.shape))
         return images
 
 
-@dataclass(frozen=True, eq=False)
-class _Pages:
-    """Names and lengths of the axes from page to page, and the page of each place, as a file describes them."""
-
-    form: str
-    names: str
-    sizes: tuple[int, ...]
-    places: npt.NDArray[np.int64]
-    voxel: Voxel
-    interval: float | None
-    bare: bool = False
-
-
 def open_tiff(path: Path, axes: str | None) -> Volume:
-    """Return what a TIFF file holds; see :func:`visionlab.io.volumes.open_volume`."""
-    head = header(path)
-    with decoding(path, "TIFF"):
-        offsets = page_offsets(path)
-        with tifffile.TiffFile(path) as tif:
-            page = tif.pages.first
-            _check_kind(tif, page, path)
-            found = _describe(tif, page, head, len(offsets), path)
-            lossy = tifffile.COMPRESSION(page.compression).name
-            bare = None
-            if found.bare:
-                bare = (np.dtype(tif.byteorder + np.dtype(page.dtype).char).str, page.shape)
-                offsets = _spread(page, math.prod(found.sizes), path)
-    order = order_pages(found.names, found.sizes, (head.height, head.width, head.channels), axes, path)
-    source = TiffSource(path, offsets, found.places[order.pages], bare, lossy if lossy in _LOSSY else "")
-    return Volume(path, order.axes, order.shape, head.dtype, found.voxel, found.interval, found.form, source)
+    """Return what a TIFF file holds; see :func:`visionlab.io.formats.open_volume`."""
+    with _reading(path) as tif:
+        page = tif.pages.first
+        _check_page(page, path)
+        ome = _parse_ome(page, len(tif.pages), path) if page.is_ome else None
+        series = _one_series(tif, path)
+        names, sizes = _outer_axes(series, tif, path)
+        offsets, bare = _find_pages(tif, series, math.prod(sizes), path)
+        said = tif.imagej_metadata or _shaped(page)
+        voxel_size, interval = _ome_scale(ome.pixels) if ome else _scale(page, said, imagej=series.kind == "imagej")
+        lossy = tifffile.COMPRESSION(page.compression).name
+    orientation, samples = _orientation(page), page.samplesperpixel
+    height, width = page.imagelength, page.imagewidth
+    if swaps_sides(orientation):
+        height, width = width, height
+        voxel_size = (voxel_size[0], voxel_size[2], voxel_size[1])
+    order = order_pages(names, sizes, (height, width, samples), axes, path)
+    count = order.pages.shape[1] if order.pages.shape[1] > 1 else samples if _is_stained(page) else 1
+    stains = tuple((ome.stains[i] if ome and i < len(ome.stains) else "") or str(i) for i in range(count))
+    source = TiffSource(
+        path, offsets, order.pages, bare, page.axes, page.shape, orientation, lossy if lossy in _LOSSY else ""
+    )
+    stored = np.dtype(page.dtype).name
+    form = _KINDS[series.kind]
+    return Volume(
+        path,
+        order.axes,
+        order.shape,
+        READ_AS[stored],
+        voxel_size,
+        interval,
+        form,
+        source,
+        stored,
+        stains if count > 1 else (),
+    )
 
 
-def _check_kind(tif: tifffile.TiffFile, page: tifffile.TiffPage, path: Path) -> None:
-    other = next((name for name in _OTHERS if getattr(page, f"is_{name}", False)), None)
-    if other:
-        raise DataError(f"{path}: a TIFF of the kind {other.upper()}; expected OME, ImageJ or plain TIFF, so export it")
+def _check_page(page: tifffile.TiffPage, path: Path) -> None:
+    """Refuse what is not read, from the description of the first page alone."""
+    stored = page.dtype.name if page.dtype is not None else "unknown"
+    bits = page.bitspersample
+    if stored not in READ_AS or 1 < bits < 8:
+        raise DataError(f"{path}: stores {bits}-bit values ({stored}); save it as uint8, uint16 or float32")
+    photometric = tifffile.PHOTOMETRIC(page.photometric).name
+    if photometric == "MINISWHITE":
+        raise DataError(f"{path}: stores white as 0, which programs read in opposite ways; save it with black as 0")
+    rgb_from_jpeg = photometric == "YCBCR" and page.compression == tifffile.COMPRESSION.JPEG
+    if photometric not in ("MINISBLACK", "RGB") and not rgb_from_jpeg:
+        raise DataError(f"{path}: a TIFF of colour kind {photometric}; save it as gray or RGB")
     if page.imagedepth > 1:
         raise DataError(f"{path}: its pages are volumes of {page.imagedepth} planes (SGI); save a plane a page")
+    check_size(page.imagelength, page.imagewidth, page.samplesperpixel, path)
+    if page.axes not in ("YX", "YXS", "SYX"):
+        raise DataError(f"{path}: expected pages with axes YX, YXS or SYX, found {page.axes} {page.shape}")
+    if math.prod(page.chunks) > MAX_VALUES:
+        raise DataError(f"{path}: its tiles are {page.chunks} values each; at most {MAX_VALUES} are read")
 
 
-def _describe(tif: tifffile.TiffFile, page: tifffile.TiffPage, head: Header, count: int, path: Path) -> _Pages:
-    if page.is_ome:
-        ome = parse_ome(page.description, count, head.channels, path)
-        return _Pages("ome", ome.names, ome.sizes, ome.pages, ome.voxel, ome.interval)
-    imagej = tif.imagej_metadata
-    said = imagej or _shaped(page, path)
-    voxel, interval = _scale(page, said, imagej=bool(imagej))
-    if imagej:
-        form, (names, sizes) = "imagej", _imagej_axes(imagej, head, path)
-    else:
-        form, (names, sizes) = "tiff", _shaped_axes(said, page, count, path)
-    # What is beyond the first page of a big stack stands in the file without a page of its own.
-    total = math.prod(sizes)
-    bare = total > count == 1 and page.is_contiguous and page.axes != "SYX" and page.predictor == page.fillorder == 1
-    if total != count and not bare:
+def _is_stained(page: tifffile.TiffPage) -> bool:
+    """Return whether the samples of a page are neither colours nor transparency."""
+    gray = page.photometric == tifffile.PHOTOMETRIC.MINISBLACK
+    return bool(gray and page.samplesperpixel > 1 and not set(page.extrasamples) & set(_ALPHA))
+
+
+def _orientation(page: tifffile.TiffPage, first: int = 1) -> int:
+    """Return a page's orientation, which may be said in the first page alone."""
+    return int(page.tags.valueof(ORIENTATION, default=first))
+
+
+# Pages ----------------------------------------------------------------------------------------------------------------
+
+
+def _one_series(tif: tifffile.TiffFile, path: Path) -> tifffile.TiffPageSeries:
+    found = tif.series
+    if tif.pages.first.is_ome and [series.kind for series in found] != ["ome"] * len(found):
         raise DataError(
-            f"{path}: says that it holds {' x '.join(map(str, sizes)) or 1} planes, found {count} pages: truncated or"
-            " damaged, so copy or save it again"
+            f"{path}: its OME-XML is not of the pages in this file: is one of several files, or damaged; save it as one"
         )
-    return _Pages(form, names, sizes, np.arange(total), voxel, interval, bare)
+    page = tif.pages.first
+    alike = {(series.kind, series.shape, series.dtype, series.keyframe.axes) for series in found}
+    if len(found) > 1 and alike == {("shaped", page.shape, page.dtype, page.axes)}:
+        # Pages that were written one after the other by tifffile, each with a description of its own.
+        pages = [series.keyframe for series in found]
+        return tifffile.TiffPageSeries(
+            pages, (len(pages), *page.shape), page.dtype, UNKNOWN + page.axes, kind="uniform", squeeze=False
+        )
+    other = next((series.kind for series in found if series.kind not in _KINDS), None)
+    if other:
+        raise DataError(f"{path}: a TIFF of the kind {other.upper()}; expected OME, ImageJ or plain TIFF, so export it")
+    if len(found) != 1:
+        sizes = ", ".join(" x ".join(map(str, series.keyframe.shape)) + f" {series.dtype}" for series in found[:3])
+        raise DataError(
+            f"{path}: holds {len(found)} images or series of other sizes or types ({sizes}); expected the planes of one"
+            " volume or series, so save others (previews too) apart"
+        )
+    return found[0]
 
 
-def _scale(page: tifffile.TiffPage, said: Mapping[str, Any], *, imagej: bool) -> tuple[Voxel, float | None]:
-    tags = [page.tags.get(name) for name in ("YResolution", "XResolution")]
-    resolution = tuple(tag.value if tag is not None else None for tag in tags)
-    unit = page.tags.get("ResolutionUnit")
-    voxel = tiff_voxel(said, (resolution[0], resolution[1]), int(unit.value) if unit is not None else 2, imagej=imagej)
-    interval = seconds(said.get("finterval"), said.get("tunit", "s")) if said else None
-    return voxel if any(voxel) else UNKNOWN_VOXEL, interval
-
-
-def _imagej_axes(said: Mapping[str, Any], head: Header, path: Path) -> tuple[str, tuple[int, ...]]:
-    """Return the axes of an ImageJ stack, whose pages run through channels first, then z, then time."""
-    numbers = [said.get(key, 1) for key in ("frames", "slices", "channels", "images")]
-    if any(not isinstance(number, int) or number < 1 for number in numbers):
-        raise DataError(f"{path}: its ImageJ description is not valid (frames, slices, channels, images: {numbers})")
-    frames, slices, channels, images = numbers
-    if str(said.get("order", "czt")).lower() not in ("czt", "default", "xyczt"):
-        raise DataError(f"{path}: an ImageJ stack in the order {said['order']}; save it from ImageJ as a TIFF again")
-    if channels == head.channels > 1:
-        channels = 1  # the samples of a page were counted
-    if frames * slices * channels == 1 < images:
-        return UNKNOWN, (images,)
-    kept = [(name, size) for name, size in (("T", frames), ("Z", slices), ("C", channels)) if size > 1]
-    if [name for name, _ in kept] == ["Z"] and not said.get("hyperstack"):
-        kept = [(UNKNOWN, slices)]  # ImageJ calls the images of any stack slices, those of a movie too
-    return "".join(name for name, _ in kept), tuple(size for _, size in kept)
-
-
-def _shaped(page: tifffile.TiffPage, path: Path) -> Mapping[str, Any]:
-    """Return the metadata that tifffile writes into the first page of files without another format."""
-    if not page.is_shaped:
-        return {}
-    try:
-        said = tifffile.tifffile.shaped_description_metadata(page.shaped_description or "")
-        if min(int(size) for size in said["shape"]) < 0 or len(said.get("axes", said["shape"])) != len(said["shape"]):
-            raise ValueError("axes and shape disagree")
-    except (ValueError, TypeError, KeyError, json.JSONDecodeError) as error:
-        raise DataError(f"{path}: its description of axes and shape is damaged ({error}); save it again") from None
-    return dict(said)
-
-
-def _shaped_axes(
-    said: Mapping[str, Any], page: tifffile.TiffPage, count: int, path: Path
-) -> tuple[str, tuple[int, ...]]:
-    """Return the axes from page to page of a plain file."""
-    plain = (UNKNOWN if count > 1 else "", (count,) if count > 1 else ())
-    if not said:
-        return plain
-    shape = tuple(int(size) for size in said["shape"])
-    axes = str(said.get("axes", "")).upper().replace("I", UNKNOWN)
-    if axes and shape[-1:] == (1,) and axes[-1] in "SC":
-        axes, shape = axes[:-1], shape[:-1]
+def _outer_axes(series: tifffile.TiffPageSeries, tif: tifffile.TiffFile, path: Path) -> tuple[str, tuple[int, ...]]:
+    """Return names and lengths of the axes from page to page."""
+    page = series.keyframe
+    axes, shape = series.axes.upper().replace("I", UNKNOWN), series.shape
+    if shape[-1:] == (1,) and axes[:-1].endswith("YX") and page.axes == "YX":
+        axes, shape = axes[:-1], shape[:-1]  # a gray image written as height x width x 1
     inner = len(page.shape)
-    tail = axes[-inner:].replace("C", "S") if axes else page.axes
+    tail = axes[-inner:].replace("C", "S") if inner > 2 else axes[-inner:]
     if shape[-inner:] != page.shape or tail != page.axes:
-        found = f"axes {axes} ({' x '.join(map(str, shape))})" if axes else f"a shape of {' x '.join(map(str, shape))}"
+        found = f"axes {axes} ({' x '.join(map(str, shape))})"
         raise AxesError(f"{path}: has {found}, its pages are {page.axes} {page.shape}: {advice()}")
-    outer = shape[:-inner]
-    if not outer:
-        return plain  # each page was written on its own
-    return (axes[:-inner] or UNKNOWN * len(outer)), outer
+    names = axes[:-inner]
+    if series.kind == "imagej" and names == "Z" and not (tif.imagej_metadata or {}).get("hyperstack"):
+        names = UNKNOWN  # ImageJ calls the images of any stack slices, those of a movie too
+    return names, tuple(shape[:-inner])
 
 
-def _spread(page: tifffile.TiffPage, count: int, path: Path) -> npt.NDArray[np.int64]:
-    """Return where the pixels of each of ``count`` planes begin that follow those of the first page."""
-    offsets = int(page.dataoffsets[0]) + np.arange(count, dtype=np.int64) * int(page.nbytes)
-    size = path.stat().st_size
-    if int(offsets[-1]) + int(page.nbytes) > size:
-        whole = max(0, (size - int(offsets[0])) // int(page.nbytes))
+def _find_pages(
+    tif: tifffile.TiffFile, series: tifffile.TiffPageSeries, count: int, path: Path
+) -> tuple[npt.NDArray[np.int64], str]:
+    """Return where each page, or its pixels, begins, and the type of pixels that lie there as they are.
+
+    Raises:
+        DataError: there are more or fewer pages than ``count``, or one is not wholly in the file.
+    """
+    first, size = series.keyframe, tif.filehandle.size
+    dtype = np.dtype(tif.byteorder + np.dtype(first.dtype).char).str
+    if len(tif.pages) == 1 < count and first.is_final:
+        # What is beyond the first page of a big stack stands in the file without a page of its own.
+        start = _parts(first, first, 0, size, path)[0]
+        offsets = start + np.arange(count, dtype=np.int64) * first.nbytes
+        if offsets[-1] + first.nbytes > size:
+            whole = max(0, (size - start) // first.nbytes)
+            raise DataError(
+                f"{path}: truncated TIFF file: {whole} of {count} planes are whole ({size} bytes found); copy it again"
+            )
+        return offsets, dtype
+    pages = [page for page in series.pages if page is not None]
+    if not count == len(pages) == len(tif.pages):
         raise DataError(
-            f"{path}: truncated TIFF file: {whole} of {count} planes are whole ({size} bytes found); copy it again"
+            f"{path}: says that it holds {count} planes, {len(pages)} are there in {len(tif.pages)} pages: truncated,"
+            " damaged, one of several files or with previews, so copy it again or save its planes alone as one file"
         )
-    return offsets
+    # Of tags only some were read; the file may end within the others of its last page.
+    tif.filehandle.seek(max(page.offset for page in pages))
+    tags = list(tifffile.TiffPage(tif, count - 1).tags)
+    ends = [tag.valueoffset + tag.valuebytecount for tag in tags]
+    ends.append(max(tag.offset for tag in tags) + tif.tiff.tagsize + tif.tiff.offsetsize)
+    if max(ends) > size:
+        raise DataError(f"{path}: truncated TIFF file: its last tags are cut ({size} bytes found); copy it again")
+    starts = [_parts(page, first, number, size, path) for number, page in enumerate(pages)]
+    bare = first.is_final and all(whole for _, whole in starts)
+    offsets = np.array([start if bare else page.offset for (start, _), page in zip(starts, pages, strict=True)])
+    return offsets.astype(np.int64), dtype if bare else ""
+
+
+def _parts(page: Any, first: tifffile.TiffPage, number: int, size: int, path: Path) -> tuple[int, bool]:
+    """Return where the pixels of a page begin, and whether they lie one behind the other.
+
+    Raises:
+        DataError: strips or tiles are not all in the file.
+    """
+    expected = math.prod(first.chunked)
+    offsets, counts = (np.array(values[:expected], np.int64) for values in (page.dataoffsets, page.databytecounts))
+    there = min(len(offsets), len(counts))
+    ends = offsets[:there] + counts[:there]
+    missing = int(np.sum((counts[:there] <= 0) | (offsets[:there] <= 0) | (ends > size))) + expected - there
+    if missing or not expected:
+        raise DataError(
+            f"{path}: truncated TIFF file: {missing} of {expected} strips or tiles of page {number} are missing or cut"
+            f" ({size} bytes found); copy it again"
+        )
+    return int(offsets[0]), bool((ends[:-1] == offsets[1:]).all() and counts.sum() == first.nbytes)
+
+
+def _shaped(page: tifffile.TiffPage) -> Mapping[str, Any]:
+    """Return the metadata that tifffile writes into the first page of files without another format."""
+    text = page.shaped_description if page.is_shaped else None
+    return dict(tifffile.tifffile.shaped_description_metadata(text)) if text else {}
+
+
+# OME ------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Ome:
+    """Attributes of the pixels, and the names of the channels, empty where they have none."""
+
+    pixels: Mapping[str, str]
+    stains: tuple[str, ...]
+
+
+def _parse_ome(page: tifffile.TiffPage, count: int, path: Path) -> _Ome:
+    """Return what OME-XML says of the image, checked before tifffile makes room for the planes that it claims."""
+    text = page.description
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise DataError(f"{path}: its OME-XML defines entities, which are not read; save it again")
+    root = ElementTree.fromstring(text)
+    found = root.findall("{*}Image/{*}Pixels")
+    if len(found) != 1:
+        held = f"{len(found)} images (scenes or positions)" if found else "metadata that are kept in another file"
+        raise DataError(f"{path}: its OME-XML holds {held}; expected one image a file, so save it as such")
+    (pixels,) = found
+    sizes = [int(pixels.get(f"Size{axis}", "1")) for axis in "TZC"]
+    if min(sizes) < 1:
+        raise DataError(f"{path}: holds no planes (OME-XML says T, Z, C {sizes}); save it again")
+    claimed = [math.prod(sizes), *(int(data.get("PlaneCount", "1")) for data in pixels.findall("{*}TiffData"))]
+    if max(claimed) > _MOST_PLANES:
+        raise DataError(f"{path}: claims {max(claimed)} planes, {count} are there; copy it again")
+    return _Ome(pixels.attrib, tuple(channel.get("Name", "") for channel in pixels.findall("{*}Channel")))
+
+
+def _ome_scale(pixels: Mapping[str, str]) -> tuple[VoxelSize, float | None]:
+    z, y, x = (
+        _scaled(pixels.get(f"PhysicalSize{axis}"), _LENGTHS.get(_plain(pixels.get(f"PhysicalSize{axis}Unit", "µm"))))
+        for axis in "ZYX"
+    )
+    unit = _TIMES.get(_plain(pixels.get("TimeIncrementUnit", "s")))
+    return (z, y, x), _scaled(pixels.get("TimeIncrement"), unit)
+
+
+# Sizes ----------------------------------------------------------------------------------------------------------------
+
+_LENGTHS = {
+    "pm": Fraction(1, 10**6),
+    "å": Fraction(1, 10**4),
+    "nm": Fraction(1, 10**3),
+    **dict.fromkeys(("µm", "um", "micron", "microns", "micrometer", "micrometre"), Fraction(1)),
+    "mm": Fraction(10**3),
+    "cm": Fraction(10**4),
+    "m": Fraction(10**6),
+}
+_TIMES = {
+    **dict.fromkeys(("µs", "us"), Fraction(1, 10**6)),
+    "ms": Fraction(1, 10**3),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), Fraction(1)),
+    **dict.fromkeys(("min", "minute", "minutes"), Fraction(60)),
+    **dict.fromkeys(("h", "hour", "hours"), Fraction(3600)),
+    "d": Fraction(86400),
+}
+_RESOLUTION_UNITS = {2: Fraction(25400), 3: Fraction(10**4)}  # inch and centimetre, TIFF 6.0
+# Micrometres from which on the resolution of a plain TIFF is taken as one of printing (600 dpi is 42) and not used.
+_PRINTED = 20.0
+
+
+def _scale(page: tifffile.TiffPage, said: Mapping[str, Any], *, imagej: bool) -> tuple[VoxelSize, float | None]:
+    """Return voxel size and interval of an ImageJ or plain TIFF file.
+
+    Args:
+        page: with the resolution: pixels a unit.
+        said: its description: ``unit`` of all, ``spacing`` in z, and ``yunit`` and ``zunit`` where they differ.
+        imagej: the resolution is in the description's unit whatever the tag says, as ImageJ writes it.
+    """
+    unit = said.get("unit")
+    tagged = None if imagej else _RESOLUTION_UNITS.get(int(page.tags.valueof("ResolutionUnit", default=2)))
+    sides = []
+    for tag, name in (("YResolution", said.get("yunit", unit)), ("XResolution", unit)):
+        side = _inverse(page.tags.valueof(tag), tagged or _LENGTHS.get(_plain(name)))
+        printed = not imagej and unit is None and side is not None and side >= _PRINTED
+        sides.append(None if printed else side)
+    # ImageJ notes the direction of a stack in the sign.
+    spacing = said.get("spacing")
+    depth = abs(spacing) if isinstance(spacing, int | float) else None
+    voxel_size = (_scaled(depth, _LENGTHS.get(_plain(said.get("zunit", unit)))), sides[0], sides[1])
+    interval = _scaled(said.get("finterval"), _TIMES.get(_plain(said.get("tunit", "s"))))
+    return voxel_size if any(voxel_size) else UNKNOWN_VOXEL, interval
+
+
+def _plain(unit: object) -> str:
+    """Return a unit's name in one of its spellings."""
+    if not isinstance(unit, str):
+        return ""
+    text = re.sub(r"\\u00[bB]5|\u03bc|\ufffd(?=m$)", "µ", unit.strip())
+    return text if text == "m" else text.lower()
+
+
+def _scaled(value: object, factor: Fraction | None) -> float | None:
+    """Return a number in another unit, exactly rounded; None if it or the unit (pixel, for instance) is no size."""
+    try:
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    if factor is None or isinstance(value, bool) or not math.isfinite(number) or number <= 0:
+        return None
+    return _float(Fraction(repr(number)) * factor)
+
+
+def _inverse(rational: object, factor: Fraction | None) -> float | None:
+    """Return ``factor`` over a rational, exactly rounded."""
+    if factor is None or not isinstance(rational, tuple) or len(rational) != 2:
+        return None
+    numerator, denominator = (int(part) for part in rational)
+    return _float(Fraction(denominator, numerator) * factor) if min(numerator, denominator) > 0 else None
+
+
+def _float(value: Fraction) -> float | None:
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if number > 0 else None

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 
 from visionlab.errors import DataError
-from visionlab.io.formats import Header, Image, checked
-from visionlab.io.images import to_channels
+from visionlab.io.pixels import Image, check_size, to_channels
 from visionlab.io.volume import UNKNOWN_VOXEL, Volume
 
 _NEARLY_GRAY = 4  # levels of 255 by which codecs let the channels of gray differ
@@ -51,7 +50,7 @@ def is_video(start: bytes) -> bool:
 
 
 def open_video(path: Path) -> Volume:
-    """Return what a video holds, TYX or TYXC of uint8; see :func:`visionlab.io.volumes.open_volume`.
+    """Return what a video holds, TYX or TYXC of uint8; see :func:`visionlab.io.formats.open_volume`.
 
     It is gray if its first, middle and last frame are. The interval stays unknown: a video says how fast it is played,
     not how it was taken.
@@ -59,7 +58,7 @@ def open_video(path: Path) -> Volume:
     capture = _capture(path)
     width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
     frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    checked(Header(height, width, 3, "uint8", max(frames, 0)), path)
+    check_size(height, width, 3, path)
     layout = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT))
     # The names of deeper formats hold their depth as a number: last, or first if the high byte of a value is.
     if {layout & 255, layout >> 24 & 255} & {9, 10, 12, 14, 16}:
@@ -74,7 +73,7 @@ def open_video(path: Path) -> Volume:
         spreads.append(_spread(image))
     gray = max(spreads) <= _NEARLY_GRAY
     axes, shape = ("TYX", (frames, height, width)) if gray else ("TYXC", (frames, height, width, 3))
-    return Volume(path, axes, shape, "uint8", UNKNOWN_VOXEL, None, "video", VideoSource(path, frames, gray))
+    return Volume(path, axes, shape, "uint8", UNKNOWN_VOXEL, None, "video", VideoSource(path, frames, gray), "uint8")
 
 
 class _Reader:

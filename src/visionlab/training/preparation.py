@@ -20,8 +20,7 @@ from visionlab.data.module import ImageDataModule
 from visionlab.drawing.style import save
 from visionlab.errors import DataError, UsageError
 from visionlab.files import Problem, write_json, write_text
-from visionlab.io.images import to_channels
-from visionlab.io.planes import read_image
+from visionlab.io import read_image, to_channels
 from visionlab.reports.data import write_data_report
 from visionlab.reports.run import Run
 from visionlab.training import assembly

@@ -14,8 +14,7 @@ from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Like, Result, common_depth, digest_like, refuse_other_view
 from visionlab.data.target import Target
 from visionlab.errors import DataError
-from visionlab.io.images import Header
-from visionlab.io.maps import map_header, read_depth, resize_depth
+from visionlab.io import Volume, open_labels, read_depth, resize_depth
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class DepthReader:
 
     Args:
         like: of each map's image, the size on disk and as it is kept.
-        invalid: see :func:`visionlab.io.maps.read_depth`.
+        invalid: see :func:`visionlab.io.read_depth`.
     """
 
     like: Like
@@ -35,8 +34,8 @@ class DepthReader:
     def spec(self) -> dict[str, Any]:
         return {"like": digest_like(self.like), "invalid": self.invalid}
 
-    def header(self, path: Path) -> Header:
-        return map_header(path)
+    def header(self, path: Path) -> Volume:
+        return open_labels(path)
 
     def dtype(self, found: Mapping[str, str]) -> str:
         common_depth({dtype: path for dtype, path in found.items() if dtype != "uint8"})
@@ -49,7 +48,7 @@ class DepthReader:
         # A quarter of the space, where no value can be unknown.
         return "uint8" if set(found) == {"uint8"} and isinstance(self.invalid, str) else "float32"
 
-    def size(self, head: Header, number: int, preprocess: Preprocess) -> tuple[int, int]:
+    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
         return self.like[number][1]
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:

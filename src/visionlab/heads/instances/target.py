@@ -11,14 +11,11 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
-from visionlab.data.plane_readers import plane_header
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Like, Result, digest_like, refuse_other_view
 from visionlab.data.target import Target
 from visionlab.errors import DataError
-from visionlab.io.images import Header
-from visionlab.io.planes import split_plane
-from visionlab.io.volumes import read_labels
+from visionlab.io import Volume, open_labels, read_labels, split_plane
 
 
 @dataclass(frozen=True)
@@ -38,13 +35,13 @@ class InstanceReader:
     def spec(self) -> dict[str, Any]:
         return {"like": digest_like(self.like), "instances": 2}
 
-    def header(self, path: Path) -> Header:
-        return plane_header(path, labels=True)
+    def header(self, path: Path) -> Volume:
+        return open_labels(split_plane(path)[0])
 
     def dtype(self, found: Mapping[str, str]) -> str:
         return "uint16"
 
-    def size(self, head: Header, number: int, preprocess: Preprocess) -> tuple[int, int]:
+    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
         return self.like[number][1]
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:

@@ -11,8 +11,7 @@ from visionlab.console import LOG
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import Like, Result, digest_like, refuse_other_view
 from visionlab.data.target import Target
-from visionlab.io.images import Header
-from visionlab.io.maps import map_header, read_mask, resize_mask
+from visionlab.io import Volume, open_labels, read_mask, resize_mask
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,13 @@ class MaskReader:
     def spec(self) -> dict[str, Any]:
         return {"like": digest_like(self.like), "threshold": self.threshold}
 
-    def header(self, path: Path) -> Header:
-        return map_header(path)
+    def header(self, path: Path) -> Volume:
+        return open_labels(path)
 
     def dtype(self, found: Mapping[str, str]) -> str:
         return "uint8"
 
-    def size(self, head: Header, number: int, preprocess: Preprocess) -> tuple[int, int]:
+    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
         return self.like[number][1]
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:

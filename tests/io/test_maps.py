@@ -2,44 +2,30 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
-import imagecodecs
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image as Pillow
 
 from tests.conftest import SHARED
+from tests.io.written import MOVIE, SERIES, jpeg, npy, png, tiff, video
 from visionlab.errors import DataError
-from visionlab.io.images import read
-from visionlab.io.maps import map_header, read_depth, read_mask, resize_depth, resize_mask, same_view
+from visionlab.io import (
+    open_volume,
+    read_depth,
+    read_image,
+    read_labels,
+    read_mask,
+    resize_depth,
+    resize_mask,
+    same_view,
+)
 
 RNG = np.random.default_rng(0)
 DISC = (np.hypot(*np.mgrid[-12:12, -16:16]) < 9).astype(np.uint8)
 RAMP = np.arange(20 * 12, dtype=np.uint16).reshape(20, 12)
-
-
-def png(path: Path, values: np.ndarray) -> Path:
-    path.write_bytes(imagecodecs.png_encode(values))
-    return path
-
-
-def tiff(path: Path, values: np.ndarray, **tags: Any) -> Path:
-    tifffile.imwrite(path, values, **tags)
-    return path
-
-
-def npy(path: Path, values: np.ndarray) -> Path:
-    np.save(path, values)
-    return path
-
-
-def jpeg(path: Path, values: np.ndarray, quality: int = 75) -> Path:
-    Pillow.fromarray(values).save(path, "JPEG", quality=quality)
-    return path
 
 
 def colour(values: np.ndarray, channels: int = 3) -> np.ndarray:
@@ -85,7 +71,7 @@ def test_masks_of_one_value(tmp_path: Path, value: int, expected: int) -> None:
 def test_jpeg_masks_are_cut_at_half_and_counted(tmp_path: Path, channels: int) -> None:
     values = DISC * np.uint8(255)
     path = jpeg(tmp_path / "m.jpg", values if channels == 1 else colour(values))
-    stored = read(path)[..., 0]
+    stored = read_image(path)[..., 0]
     grey = int(((stored > 0) & (stored < 255)).sum())
     assert grey > 20
     mask, facts = read_mask(path, None)
@@ -100,7 +86,7 @@ def test_an_empty_jpeg_mask_stays_empty(tmp_path: Path) -> None:
     """Two values, 0 and 2 say, are noise in JPEG and no foreground."""
     values = np.zeros((16, 16), np.uint8)
     values[3, 4] = 9
-    mask, facts = read_mask(jpeg(tmp_path / "m.jpg", values, 95), None)
+    mask, facts = read_mask(jpeg(tmp_path / "m.jpg", values, quality=95), None)
     assert mask.sum() == 0
     assert facts["grey"] > 0
 
@@ -163,7 +149,7 @@ def test_masks_with_nan_are_refused(tmp_path: Path) -> None:
 
 def test_the_hash_of_a_mask_is_of_what_it_means(tmp_path: Path) -> None:
     one = read_mask(png(tmp_path / "a.png", DISC), None)[1]["hash"]
-    same = read_mask(tiff(tmp_path / "b.tif", colour(DISC * np.uint8(255))), None)[1]["hash"]
+    same = read_mask(tiff(tmp_path / "b.tif", colour(DISC * np.uint8(255)), photometric="rgb"), None)[1]["hash"]
     other = read_mask(png(tmp_path / "c.png", DISC[::-1]), None)[1]["hash"]
     assert one == same != other
 
@@ -199,14 +185,14 @@ def test_depth_of_every_type_is_exact(tmp_path: Path) -> None:
         np.testing.assert_array_equal(depth, numbers.astype(np.float32), err_msg=name)
         assert (facts["dtype"], facts["known"]) == (dtype, 1.0), name
         assert (facts["min"], facts["max"]) == (depth.min(), depth.max()), name
-        head = map_header(path)
+        head = open_volume(path)
         assert (head.height, head.width, head.dtype) == (20, 12, dtype), name
 
 
 def test_jpeg_depth_is_read_as_it_is(tmp_path: Path) -> None:
     path = jpeg(tmp_path / "d.jpg", colour(RAMP.astype(np.uint8)))
     depth, facts = read_depth(path, "auto")
-    np.testing.assert_array_equal(depth, read(path)[..., 0])
+    np.testing.assert_array_equal(depth, read_image(path)[..., 0])
     assert (facts["dtype"], facts["known"]) == ("uint8", 1.0)
 
 
@@ -244,11 +230,6 @@ def test_nan_and_infinity_are_never_known(tmp_path: Path, suffix: str, invalid: 
     assert np.isnan(depth[0]).all()
     assert depth[1].tolist() == [1, 2, 3, 4]
     assert (facts["min"], facts["max"], facts["known"]) == (1, 4, 0.5)
-
-
-def test_images_still_refuse_nan(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="NaN"):
-        read(tiff(tmp_path / "d.tif", np.array([[1, np.nan]], np.float32)))
 
 
 def test_a_negative_mark_may_be_given(tmp_path: Path) -> None:
@@ -294,73 +275,62 @@ def test_the_hash_of_a_map_depends_on_what_is_known(tmp_path: Path) -> None:
     assert read_depth(path, "auto")[1]["hash"] != read_depth(path, "none")[1]["hash"]
 
 
-# NumPy files --------------------------------------------------------------------------------------------------------
+# Labels --------------------------------------------------------------------------------------------------------------
+
+LABELS = RNG.integers(0, 400, (4, 12, 20)).astype(np.uint16)
 
 
-def header_only(shape: tuple[int, ...], descr: str = "<f4", body: bytes = b"") -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": descr, "fortran_order": False, "shape": shape})
-    return file.getvalue() + body
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64])
+def test_labels_of_any_type_keep_their_ids(tmp_path: Path, dtype: Any) -> None:
+    ids = LABELS.astype(dtype) + dtype(0 if dtype == np.uint16 else 100_000)
+    path = tiff(tmp_path / "a.tif", ids, compression="zlib")
+    for found, expected in ((read_labels(path), ids), (read_labels(path, 2), ids[2])):
+        assert found.dtype == np.int32
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_more_than_65535_labels(tmp_path: Path) -> None:
+    ids = np.arange(300 * 300, dtype=np.uint32).reshape(300, 300)
+    np.testing.assert_array_equal(read_labels(tiff(tmp_path / "a.tif", ids)), ids)
+
+
+def test_labels_of_two_values_and_of_single_images(tmp_path: Path) -> None:
+    mask = LABELS[0] > 200
+    np.testing.assert_array_equal(read_labels(tiff(tmp_path / "a.tif", mask)), mask)
+    np.testing.assert_array_equal(read_labels(png(tmp_path / "a.png", mask * np.uint8(255))), mask * 255)
+    rgba = np.dstack([colour(mask * np.uint8(255)), np.full(mask.shape, 255, np.uint8)])
+    np.testing.assert_array_equal(read_labels(png(tmp_path / "b.png", rgba), 0), mask * 255)
+    assert read_labels(tiff(tmp_path / "c.tif", LABELS[:1], metadata={"axes": "ZYX"})).shape == (1, 12, 20)
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (header_only((10**6, 10**6)), "at most"),
-        (header_only((0, 5)), "0 x 5 pixels"),
-        (header_only((4, 5), body=bytes(79)), "truncated NumPy file: expected 208 bytes, found 207"),
-        (header_only((4, 5), body=bytes(81)), "something behind its array"),
-        (header_only((4, 5, 3), body=bytes(240)), r"shape \(4, 5, 3\)"),
-        (header_only((20,), body=bytes(80)), r"shape \(20,\)"),
-        (header_only((4, 5), "<c8", bytes(160)), "complex64"),
-        (header_only((4, 5), "|O", bytes(160)), "object"),
-        (b"\x93NUMPY\x01\x00\xff\xff{", "damaged or truncated NumPy file"),
-        (b"\x93NUMPY\x01\x00" + b"\x20\x00" + b"{'descr': print(1)}".ljust(32), "damaged or truncated NumPy file"),
-        (b"\x93NUMPY\x03\x00", "of version"),
-        (b"\x80\x04\x95pickle", "found other content"),
-        (b"", "empty"),
-    ],
+    ("value", "message"), [(0.5, "1 others, e.g. 0.5"), (np.nan, "1 others"), (-2.0, "found -2 to"), (2.0**32, "found")]
 )
-def test_numpy_files_that_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
-    path = tmp_path / "d.npy"
-    path.write_bytes(content)
-    for function in (map_header, lambda path: read_depth(path, "auto")):
-        with pytest.raises(DataError, match=words) as caught:
-            function(path)
-        assert str(path) in str(caught.value)
+def test_labels_that_are_none_are_refused(tmp_path: Path, value: float, message: str) -> None:
+    ids = LABELS.astype(np.float64)
+    ids[1, 2, 3] = value
+    with pytest.raises(DataError, match=rf"a\.tif: expected .*{message}"):
+        read_labels(tiff(tmp_path / "a.tif", ids))
 
 
-def test_random_damage_of_a_numpy_file_never_escapes_as_another_error(tmp_path: Path) -> None:
-    path = npy(tmp_path / "d.npy", RAMP.astype(np.float32))
-    whole = path.read_bytes()
-    refused = 0
-    for place in range(80):
-        for value in RNG.integers(1, 256, 4).tolist():
-            path.write_bytes(whole[:place] + bytes([whole[place] ^ value]) + whole[place + 1 :])
-            try:
-                depth, _ = read_depth(path, "auto")
-                assert depth.size == RAMP.size
-            except DataError:
-                refused += 1
-    assert refused > 100
+def test_labels_in_colour_or_with_loss_are_refused(tmp_path: Path) -> None:
+    picture = RNG.integers(0, 256, (48, 64, 3), dtype=np.uint8)
+    with pytest.raises(DataError, match=r"a\.png: expected labels .* 3 channels that differ, e\.g\. \[\d+, \d+, \d+\]"):
+        read_labels(png(tmp_path / "a.png", picture))
+    jpeg(tmp_path / "a.jpg", picture[..., 0])
+    Pillow.fromarray(picture).save(tmp_path / "b.tif", compression="jpeg")
+    for name in ("a.jpg", "b.tif"):
+        with pytest.raises(DataError, match=rf"{name}: labels stored as JPEG, which changes ids"):
+            read_labels(tmp_path / name)
+    with pytest.raises(DataError, match="labels stored as video"):
+        read_labels(video(tmp_path / "a.mkv", "FFV1", MOVIE))
 
 
-def test_pickled_objects_are_refused(tmp_path: Path) -> None:
-    np.save(tmp_path / "d.npy", np.array([[{}]], dtype=object), allow_pickle=True)
-    with pytest.raises(DataError, match="object"):
-        read_depth(tmp_path / "d.npy", "auto")
-
-
-def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.npy", tmp_path):
-        for function in (map_header, lambda path: read_depth(path, "auto"), lambda path: read_mask(path, None)):
-            with pytest.raises(DataError, match=str(path)):
-                function(path)
-
-
-def test_masks_are_not_read_from_numpy_files(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="expected a PNG, TIFF or JPEG"):
-        read_mask(npy(tmp_path / "m.npy", DISC), None)
+def test_labels_of_a_series_are_asked_for_one_by_one(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "a.tif", SERIES, metadata={"axes": "TZYX"})
+    with pytest.raises(DataError, match=r"a\.tif: holds 3 time points \(TZYX\)"):
+        read_labels(path)
+    np.testing.assert_array_equal(read_labels(path, 5), SERIES[1, 1])
 
 
 # Sizes --------------------------------------------------------------------------------------------------------------
