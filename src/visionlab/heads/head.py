@@ -147,7 +147,7 @@ class Head(nn.Module):
         types: dict[str, Types] = {"columns": list, "unit": str, "metrics": list, "weight": NUMBER, "activation": str}
         for part, wanted in {**types, **cls.own_spec}.items():
             value = spec.get(part)
-            right = isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
+            right = part in spec and isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
             names = " or ".join(k.__name__ for k in (wanted if isinstance(wanted, tuple) else (wanted,)))
             expect(right, f"{key}.{part}", names, value)
         expect_one(spec["activation"], f"{key}.activation", cls.kind.activations)

@@ -117,10 +117,11 @@ class InstanceHead(MapHead):
 
     @classmethod
     def check_spec(cls, name: str, spec: Mapping[str, Any]) -> None:
+        # First, as the channels follow from them.
+        choices = {**{key: option.choices for key, option in cls.kind.options.items()}, "dimensions": (2, 3)}
+        for key, known in choices.items():
+            expect_one(spec.get(key), f"heads.{name}.{key}", known)
         super().check_spec(name, spec)
-        for option, known in cls.kind.options.items():
-            expect_one(spec[option], f"heads.{name}.{option}", known.choices)
-        expect_one(spec["dimensions"], f"heads.{name}.dimensions", (2, 3))
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -72,17 +72,6 @@ def test_what_separates_is_learnt_beside_the_foreground(separate: str, ids: torc
     assert not raw.grad[..., 15].any()
 
 
-@pytest.mark.parametrize("separate", ["none", "boundary", "distance"])
-def test_a_batch_without_instances_or_known_pixels_has_a_finite_loss(separate: str) -> None:
-    raw = torch.zeros(2, head(separate).channels, 16, 16, requires_grad=True)
-    for target in (torch.zeros(2, 1, 16, 16), torch.full((2, 1, 16, 16), float("nan"))):
-        value = head(separate).loss(raw, target, BCEDiceLoss())
-        assert torch.isfinite(value)
-        value.backward()
-        assert raw.grad is not None
-        assert torch.isfinite(raw.grad).all()
-
-
 def test_while_training_pixels_are_measured_at_the_threshold(ids: torch.Tensor) -> None:
     one = head()
     decoded = torch.where(ids > 0, 0.4, 0.1)

@@ -11,8 +11,7 @@ import torch
 from visionlab.errors import UserError
 from visionlab.heads.head import Split
 from visionlab.heads.labels.head import MultilabelHead
-from visionlab.losses import BCELoss, FocalLoss
-from visionlab.losses.mixed import WeightedSum
+from visionlab.losses import BCELoss
 
 NAMES = ("Nucleoplasm", "Cytosol", "Rods & rings")
 
@@ -32,13 +31,6 @@ def some_rows(count: int = 300, seed: int = 0) -> np.ndarray:
 
 def fit(one: MultilabelHead, rows: np.ndarray) -> None:
     one.fit(Split([], rows, rows))
-
-
-def test_loss_is_that_of_logits_and_sums_weighted_terms() -> None:
-    raw, target = torch.randn(8, 3), torch.randint(0, 2, (8, 3)).float()
-    bce, focal = BCELoss(), FocalLoss()
-    found = head().loss(raw, target, WeightedSum([(2.0, bce), (0.5, focal)]))
-    assert torch.allclose(found, 2 * bce(raw, target) + 0.5 * focal(raw, target))
 
 
 def test_losses_learn_the_counts_of_training() -> None:
@@ -135,16 +127,6 @@ def test_calibration_brings_scores_to_frequencies() -> None:
     assert found.calibration[:, 0].tolist() == pytest.approx([1 / 3] * 3, rel=0.15)
     assert np.abs(found.calibrated(confident) - 1 / (1 + np.exp(-logits))).max() < 0.06
     assert np.array_equal(head().calibrated(confident), confident.astype(np.float32)), "none: as they are"
-
-
-def test_it_is_rebuilt_from_plain_data_and_buffers() -> None:
-    found = head(thresholds="f1", calibration="platt", metrics=["map"], weight=2.0)
-    fit(found, some_rows())
-    again = MultilabelHead.from_spec("labels", found.spec())
-    again.load_state_dict(found.state_dict())
-    assert again.spec() == found.spec()
-    assert str(again.describe()) == str(found.describe())
-    assert np.array_equal(again.decided_rows(some_rows(seed=2)), found.decided_rows(some_rows(seed=2)))
 
 
 def test_tables_and_values_name_the_classes() -> None:
