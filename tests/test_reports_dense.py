@@ -90,9 +90,10 @@ def rows_of(samples: list[Shown]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     masks, depths = stacked("mask", "true"), stacked("depth", "true")
     constant = torch.full_like(masks, 0.15), torch.full_like(depths, 3.7)
     predicted = stacked("mask", "pred"), stacked("depth", "pred")
+    depth, base = (depth_rows(p, depths, data_range=4.0, floor=1e-3).numpy() for p in (predicted[1], constant[1]))
     return {
         "mask": (mask_rows(predicted[0], masks).numpy(), mask_rows(constant[0], masks).numpy()),
-        "depth": tuple(depth_rows(p, depths, data_range=4.0, floor=1e-3).numpy() for p in (predicted[1], constant[1])),
+        "depth": (depth, base),
     }
 
 

@@ -17,7 +17,7 @@ from visionlab.data.module import ImageDataModule
 from visionlab.drawing.images import captioned
 from visionlab.drawing.maps import map_grid
 from visionlab.heads.head import Head
-from visionlab.modules.base import TaskModule
+from visionlab.modules.task_module import TaskModule
 from visionlab.reports.figures import validation_figures
 from visionlab.training.cell_windows import window_grid, window_view
 from visionlab.training.sample_pictures import shown, view
