@@ -19,10 +19,11 @@ import importlib
 import os
 from typing import Any
 
+from visionlab.version import __version__
+
 # albumentations asks the network for its newest version when imported; set before anything can import it.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-__version__ = "0.1.0"
 
 _SUBMODULES = ("data", "losses", "metrics", "models", "modules", "reports", "samples", "train")
 

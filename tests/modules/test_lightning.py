@@ -45,7 +45,7 @@ def test_a_plain_trainer_fits_validates_tests_and_predicts(task: str, roots: Roo
     assert {name.removeprefix("test/") for name in tested} == {name.removeprefix("val/") for name in validated}
     batches = own.predict(module, datamodule=data)
     assert batches is not None
-    ids = [name for batch in batches for name in batch["id"]]  # type: ignore[call-overload]
+    ids = [name for batch in batches for name in batch["id"]]
     assert ids == data.table["id"].iloc[data.rows["test"]].tolist()
     for head in module.model.each_head():
         assert all(torch.isfinite(batch[head.name]).all() for batch in batches)  # type: ignore[call-overload]

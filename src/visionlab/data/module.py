@@ -33,6 +33,7 @@ from visionlab.data.transforms import Augment
 from visionlab.errors import DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
+from visionlab.version import __version__
 
 SAMPLE = "sample"
 STAGES = ("train", "val", "test")
@@ -138,7 +139,7 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         """
         if not self.synthetic:
             return check_folder(self._root, f"the images of task {self.task}")
-        from visionlab import __version__, samples
+        from visionlab import samples
 
         if self.task not in samples.SETS:
             raise DataError(f"data.root=sample: there is no generated set for task {self.task}; give data.root=FOLDER")

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from visionlab import __version__, models
+from visionlab import models
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.heads import KINDS, head_class
 from visionlab.heads.head import Head
+from visionlab.version import __version__
 
 # Raised when what a checkpoint holds changes so that older code cannot read it.
 FORMAT = 2
