@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from visionlab.drawing.outlines import PREDICTED, bar_length, limits, rim
+from visionlab.files import temporary
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -126,7 +126,7 @@ class Animation:
         pictures = [self._drawn(frame, ends, strip) for frame in self._frames]
         durations = [round(100 / self.rate) * 10] * len(pictures)
         durations[-1] = max(durations[-1], _HOLD)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part = temporary(path)
         first, *rest = pictures
         try:
             # A list of durations belongs to several frames only.
