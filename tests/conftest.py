@@ -167,7 +167,7 @@ def write_png() -> Callable[[Path, object], None]:
 def train(folder: Path, *overrides: str) -> Path:
     """Train in this process into ``folder`` with the tiny settings and these."""
     from visionlab.config.compose import compose
-    from visionlab.training.runner import run
+    from visionlab.train import run
 
     return run(compose([*TINY, *overrides]), folder, "python -m visionlab.train (a test)")
 
@@ -175,7 +175,7 @@ def train(folder: Path, *overrides: str) -> Path:
 def train_labels(folder: Path, root: Path, *overrides: str) -> Path:
     """Train on a set of labels in this process into ``folder`` with the tiny settings and these."""
     from visionlab.config.compose import compose
-    from visionlab.training.runner import run
+    from visionlab.train import run
 
     settings = [*(text for text in TINY if text != "task=focus"), "task=protein_atlas", "optimizer.lr=5e-3"]
     return run(
@@ -186,7 +186,7 @@ def train_labels(folder: Path, root: Path, *overrides: str) -> Path:
 def train_dense(task: str, folder: Path, root: Path, *overrides: str) -> Path:
     """Train a small network of maps in this process into ``folder`` with the tiny settings and these."""
     from visionlab.config.compose import compose
-    from visionlab.training.runner import run
+    from visionlab.train import run
 
     small = [text for text in TINY if not text.startswith(("task=", "model"))]
     settings = [f"task={task}", "model=atrous_shuffle", *small, f"data.root={root}", *overrides]

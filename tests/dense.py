@@ -30,7 +30,7 @@ def train(folder: Path, root: Path, *overrides: str) -> Path:
     import torch
 
     from visionlab.config.compose import compose
-    from visionlab.training.runner import run
+    from visionlab.train import run
 
     threads = torch.get_num_threads()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
@@ -52,14 +52,15 @@ def data_module(root: Path, *overrides: str) -> Any:
 
 def task_module(root: Path, *overrides: str) -> Any:
     """Return the LightningModule of the small settings and these, untrained, and its data."""
+    import torch
+
     from visionlab.config.compose import compose
     from visionlab.training.assembly import make_module
 
     cfg = compose([*SMALL, f"data.root={root}", *overrides])
     data = data_module(root, *overrides)
-    module = make_module(cfg)
-    module.build(data)
-    return module, data
+    torch.manual_seed(0)
+    return make_module(cfg, data), data
 
 
 def png(path: Path, image: Array) -> None:

@@ -15,10 +15,11 @@ from omegaconf import OmegaConf
 from tests import shell
 from visionlab.config.compose import compose_run
 from visionlab.errors import ConfigError, UsageError
-from visionlab.reports.throughput import COLUMNS, text_table, throughput_figure
+from visionlab.reports.throughput import text_table, throughput_figure
 from visionlab.training import assembly
 from visionlab.training import throughput as benchmarking
 from visionlab.training.registry import REGISTRY
+from visionlab.training.throughput import COLUMNS
 
 QUICK = (
     "model=timm",
@@ -133,7 +134,7 @@ def test_medians_are_of_what_follows_the_warm_up() -> None:
     assert benchmarking._median(lambda: next(values), 0.0) == (2.0, 3)
 
 
-def test_the_text_table_has_a_row_for_each_thing_measured() -> None:
+def test_the_text_table_has_a_row_for_each_thing_measured(tmp_path: Path) -> None:
     step = {"what": "training step", "model": "a", "weights": 1e6}
     rows = [
         {"what": "loading, cached", "model": "", "batch_size": 8, "images_per_second": 1234.4, "note": ""},
@@ -141,7 +142,11 @@ def test_the_text_table_has_a_row_for_each_thing_measured() -> None:
         {**step, "batch_size": 8, "images_per_second": 3.14159, "note": ""},
         {**step, "batch_size": 16, "note": "out of memory"},
     ]
-    assert text_table(pd.DataFrame(rows, columns=list(COLUMNS))).splitlines() == [
+    pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(tmp_path / "throughput.csv", index=False)
+    (tmp_path / "throughput.json").write_text('{"conditions": "CPU"}')
+    assert text_table(tmp_path).splitlines() == [
+        "CPU",
+        "",
         "images/s, by batch size                   8             16",
         "loading, cached                       1,234          1,500",
         "training step, a (1,000,000 weights)   3.14  out of memory",
@@ -156,9 +161,9 @@ def test_the_figure_shows_networks_by_size_where_there_are_several() -> None:
             for i, model in enumerate(models)
             for size in (2, 4)
         ]
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        return pd.DataFrame(rows, columns=list(COLUMNS)).fillna({"model": ""})
 
-    (only,) = throughput_figure(table("a")).axes
+    (only,) = throughput_figure(table("a"), "").axes
     assert [line.get_label() for line in only.get_lines()] == ["step, a"]
     left, right = throughput_figure(table("a", "b", "c"), "somewhere").axes
     assert len(left.get_lines()) == 3

@@ -20,7 +20,7 @@ def test_two_ranks_train_one_run(focus_root: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "outputs").exists(), "the second rank makes no folder of its own"
     assert json.loads((run / "status.json").read_text())["state"] == "finished"
-    from visionlab.reports.curves import read_scalars
+    from visionlab.reports.run import read_scalars
 
     writers = {path.name.split(".")[-2] for path in run.glob("events.out.tfevents.*")}
     assert len(writers) == 1, "one process writes"

@@ -18,7 +18,7 @@ from tests import dense, shell
 from tests.entries import summarise
 from visionlab.data.stored import joined
 from visionlab.metrics import METRICS
-from visionlab.reports.curves import read_scalars
+from visionlab.reports.run import read_scalars
 from visionlab.training.measurement import describe_heads, measure_split
 
 NAMES = {
@@ -145,7 +145,7 @@ def test_metrics_do_not_depend_on_the_batch_size(
 def test_another_batch_size_in_the_settings_gives_the_same_numbers(
     dense_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("visionlab.training.evaluation.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("visionlab.reports.write_report", lambda folder: folder / "report.html")
     run = tmp_path / "run"
     shutil.copytree(dense_run, run)
     config = (run / "config.yaml").read_text()
@@ -237,10 +237,10 @@ def test_the_graph_is_drawn_without_warnings(depth_mask_root: Path, tmp_path: Pa
     from pytorch_lightning.loggers import TensorBoardLogger
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    from visionlab.training.tensorboard_pictures import Pictures
+    from visionlab.training.pictures import TensorBoardPictures
 
     module, data = dense.task_module(depth_mask_root, "model=unet", "data.inputs=[image,background]")
-    pictures = Pictures(data, count=1, every_n_epochs=1, graph=True, histograms=False)
+    pictures = TensorBoardPictures(data, count=1, every_n_epochs=1, graph=True, histograms=False)
     logger = TensorBoardLogger(str(tmp_path), name="", version="")
     trainer = Trainer(accelerator="cpu", logger=logger, enable_checkpointing=False, default_root_dir=tmp_path)
     with warnings.catch_warnings(record=True) as said:
@@ -259,7 +259,7 @@ def test_the_graph_is_drawn_without_warnings(depth_mask_root: Path, tmp_path: Pa
 
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("visionlab.training.evaluation.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("visionlab.reports.write_report", lambda folder: folder / "report.html")
 
 
 @pytest.mark.usefixtures("no_report")

@@ -41,7 +41,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the report, which takes longer than the rest, where its content is not looked at."""
-    monkeypatch.setattr("visionlab.training.evaluation.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("visionlab.reports.write_report", lambda folder: folder / "report.html")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ from visionlab.data.dealing import nested_folds
 from visionlab.datasets.protein_atlas import NAMES
 from visionlab.metrics.calibration import calibrate, fit_calibration
 from visionlab.metrics.thresholds import f1_thresholds, shrunken_thresholds
-from visionlab.reports.curves import read_scalars
+from visionlab.reports.run import read_scalars
 
 METRICS = [
     *("f1_macro", "f1_macro_half", "f1_macro_gain", "f1_micro", "precision_macro", "recall_macro"),
@@ -92,8 +92,7 @@ def found(run: Path, split: str) -> dict[str, float]:
 
 def draw_nothing(patch: pytest.MonkeyPatch) -> None:
     """Leave out reports and pictures, which take longer than the rest, where nobody looks at them."""
-    for module in ("records", "evaluation"):
-        patch.setattr(f"visionlab.{module}.write_report", lambda folder: folder / "report.html")
+    patch.setattr("visionlab.reports.write_report", lambda folder: folder / "report.html")
     patch.setattr("visionlab.training.records.save_pictures", lambda *_: None)
 
 
@@ -412,9 +411,8 @@ def module(root: Path, *overrides: str) -> tuple[Any, Any]:
     cfg = compose([*LABELS, f"data.root={root}", "data.class_group=2/4", *overrides])
     data = make_data(cfg)
     data.setup()
-    module = make_module(cfg)
-    module.build(data)
-    return module, data
+    torch.manual_seed(0)
+    return make_module(cfg, data), data
 
 
 @pytest.mark.parametrize(

@@ -20,12 +20,6 @@ from visionlab.datasets.count_table import UNKNOWN, count_columns
 from visionlab.datasets.lineage import CElegansLineageDataModule
 from visionlab.errors import ConfigError, DataError
 from visionlab.heads.regression.head import RegressionHead
-from visionlab.reports.figures import FIGURES, validation_figures
-from visionlab.reports.output_pictures import best_worst_outputs
-from visionlab.reports.outputs import Outputs
-from visionlab.reports.over_time import Times, over_time, read_times
-from visionlab.reports.tables import Part
-from visionlab.reports.target_panels import target_panels
 from visionlab.training import assembly
 from visionlab.training.registry import REGISTRY
 
@@ -299,94 +293,8 @@ def test_activations_of_numbers_are_checked() -> None:
         check(compose(["task=celegans_lineage", "heads.counts.activation=relu"]), REGISTRY)
 
 
-# Figures --------------------------------------------------------------------------------------------------------
-
-
-def test_many_columns_are_drawn_together() -> None:
-    true = np.random.default_rng(0).uniform(0, 20, (40, 4))
-    spec = {"name": "counts", "columns": list("AEMP"), "unit": "cells"}
-    drawn = validation_figures("regression", np.hstack([true, true + 1]), spec, "embryos")
-    assert set(drawn) == {"panels"}
-    assert len(drawn["panels"].axes) == 4
-    assert "MAE 1.00 cells over all 4" in drawn["panels"].get_suptitle()
-    assert validation_figures("regression", np.full((3, 8), np.nan), spec, "embryos") == {}
-    assert FIGURES["regression"].parts("counts", list("AEMP")) == {"counts": "counts"}
-    assert FIGURES["regression"].parts("counts", list("AEM")) == {c: f"counts/{c}" for c in "AEM"}
-
-
-def test_values_over_time() -> None:
-    sequence = np.array(["a", "a", "a", "b", "b", "c"])
-    times = Times(sequence, np.array([3, 1, 1, 1, 2, -1]))
-    true, pred = np.arange(12.0).reshape(6, 2), np.arange(12.0).reshape(6, 2) + 1
-    figure = over_time(times, ["A", "E"], true, pred, what="counts", unit="cells", caption="test")
-    first = figure.axes[0]
-    # Two images of one time point are one point; of an unknown time nothing is drawn.
-    curves = [np.asarray(line.get_xydata()).tolist() for line in first.lines]
-    assert curves == [[[1.0, 4.0], [3.0, 1.0]], [[1.0, 7.0], [2.0, 9.0]]]
-    assert figure.get_suptitle() == "Counts over time in each sequence"
-    table = pd.DataFrame({"sequence": sequence, "time": times.time})
-    assert read_times(table) is not None
-    assert read_times(table[2:4]) is None
-    assert read_times(table.drop(columns="time")) is None
-
-
-def test_a_single_count_is_drawn_over_time_as_well() -> None:
-    values = {"A_true": [1.0, 2.0, 4.0], "A_pred": [1.5, 2.0, 3.0]}
-    table = pd.DataFrame({"group": list("aaa"), "sequence": list("aaa"), "time": [0, 1, 2], **values})
-    figures = FIGURES["regression"]
-    spec = {"columns": ["A"], "unit": "cells"}
-    shown = figures.read(Part(table, "counts", "A", spec, "test", {}, synthetic=False))
-    drawing = next(drawing for drawing in figures.of(shown) if drawing.key == "over_time")
-    assert drawing.draw(shown).get_suptitle() == "A over time in a"
-    alone = figures.read(Part(table.drop(columns="time"), "counts", "A", spec, "test", {}, synthetic=False))
-    assert "over_time" not in [drawing.key for drawing in figures.of(alone)]
-
-
-def test_few_of_many_sequences_are_drawn() -> None:
-    names = np.repeat(np.array(list("abcdefg")), 2)
-    times = Times(names, np.tile(np.array([0, 1]), 7))
-    pred = np.repeat(np.array([3.0, 1, 7, 2, 5, 4, 6]), 2)[:, None]
-    figure = over_time(times, ["A"], np.zeros((14, 1)), pred, what="A", unit="", caption="test")
-    assert figure.get_suptitle() == "A over time in 4 of 7 sequences, from the best to the worst"
-    legend = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
-    assert legend[0] == "b"
-    assert legend[3] == "c"
-    assert len(legend) == 5
-
-
-def test_pictures_of_many_numbers() -> None:
-    true = np.arange(20.0).reshape(5, 4)
-    pred = true + np.array([0.5, 0, 3, 1, 2])[:, None]
-    images = np.zeros((5, 8, 8, 1), np.uint8)
-    figure = best_worst_outputs(images, true, pred, list("AEMP"), list("vwxyz"), "cells", k=2, caption="test")
-    titles = [axes.get_title() for strip in figure.subfigs for axes in strip.axes]
-    errors = ("0.00", "0.500", "3.00", "2.00")
-    assert titles == [f"MAE {text} cells\n{name}" for text, name in zip(errors, "wvxz", strict=True)]
-    assert figure.subfigs[0].axes[1].texts[1].get_text().splitlines() == ["0", "1", "2", "3"]
-    assert figure.subfigs[0].axes[1].texts[3].get_text().splitlines() == ["0.5", "1.5", "2.5", "3.5"]
-    drawn = target_panels({c: {"train": true[:, k]} for k, c in enumerate("AEMP")}, "counts", "cells", "test")
-    assert [axes.get_title(loc="left") for axes in drawn.axes] == list("AEMP")
-
-
-def test_rows_that_are_not_finite_are_said() -> None:
-    values = {f"{c}_{what}": np.arange(4.0) for c in "AEMP" for what in ("true", "pred")}
-    table = pd.DataFrame({"group": list("aabb"), **values})
-    spec = {"columns": list("AEMP"), "unit": "cells"}
-    table.loc[1, "E_pred"] = np.nan
-    shown = Outputs.of(Part(table, "counts", "counts", spec, "test", {}, synthetic=False))
-    assert shown.true.shape == (3, 4)
-    assert shown.times is None
-    assert "1 image not finite, not drawn" in shown.caption
-    table["E_pred"] = np.nan
-    with pytest.raises(ValueError, match="no sample has finite"):
-        Outputs.of(Part(table, "counts", "counts", spec, "test", {}, synthetic=False))
-
-
-# A whole run ----------------------------------------------------------------------------------------------------
-
-
 def test_run(root: Path, tmp_path: Path) -> None:
-    from visionlab.training.runner import run as train
+    from visionlab.train import run as train
 
     folder = tmp_path / "run"
     settings = [*SETTINGS, "task=celegans_lineage", f"data.root={root}", "callbacks.images.every_n_epochs=9"]
@@ -407,7 +315,7 @@ def test_run(root: Path, tmp_path: Path) -> None:
     splits = json.loads((folder / "splits.json").read_text())
     assert sum(len(splits[split]) for split in ("train", "val", "test")) == 6
     plots = {path.stem for path in (folder / "plots").iterdir()}
-    assert {f"test_counts_{name}" for name in ("over_time", "panels", "by_output", "by_group")} <= plots
+    assert {f"test_counts_{name}" for name in ("over_time", "scatter", "errors", "by_group")} <= plots
     assert not any(name.startswith("test_A") for name in plots)
     card = json.loads((folder / "data_card.json").read_text())
     assert any("always the same number in training" in note and "P, D" in note for note in card["notes"])

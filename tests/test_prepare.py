@@ -20,7 +20,7 @@ import tifffile
 
 from visionlab.config.compose import compose_run
 from visionlab.errors import DataError, UsageError
-from visionlab.training.preparation import prepare
+from visionlab.prepare import run as prepare
 from visionlab.training.registry import REGISTRY
 
 COMMAND = "python -m visionlab.prepare"

@@ -37,7 +37,7 @@ KILLER = """
     from pathlib import Path
     from visionlab.training.checkpoints import Checkpoints
     from visionlab.config.compose import compose
-    from visionlab.training.runner import run
+    from visionlab.train import run
 
     folder, where, name, *overrides = sys.argv[1:]
     kind, number = where.split("-")
@@ -157,7 +157,7 @@ def test_a_finished_run_trained_longer_equals_a_longer_run(reference: Path, focu
 
 
 def test_curves_are_continuous_after_resuming(reference: Path, focus_root: Path, tmp_path: Path) -> None:
-    from visionlab.reports.curves import read_scalars
+    from visionlab.reports.run import read_scalars
 
     folder = tmp_path / "run"
     killed(folder, "batch-8", "SIGKILL", f"data.root={focus_root}", "trainer.log_every_n_steps=1")

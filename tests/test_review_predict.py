@@ -78,7 +78,7 @@ def test_animations_number_slices_as_tables_do_and_keep_the_number_where_there_i
 ) -> None:
     drawn: list[str] = []
     monkeypatch.setattr(Animation, "add", lambda _, image, labels, caption="": drawn.append(caption))
-    through_z(np.zeros((2, 8, 8, 1)), {}, name="03_t002")
+    through_z(np.zeros((2, 8, 8, 1)), {}, {"true": "#ff0000"}, name="03_t002", pixel=None)
     assert drawn == ["03_t002 z 0", "03_t002 z 1"]
     monkeypatch.undo()
     pictures = []
@@ -103,7 +103,7 @@ def test_reading_a_plane_does_not_contradict_axes_that_were_given(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[Any] = []
-    monkeypatch.setattr("visionlab.io.formats.tell_once", said.append)
+    monkeypatch.setattr("visionlab.io.volume._tell_once", said.append)
     values = np.arange(5 * 8 * 9, dtype=np.uint16).reshape(5, 8, 9)
     tifffile.imwrite(tmp_path / "a.tif", values, metadata=None)
     with caplog.at_level(logging.INFO):

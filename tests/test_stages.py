@@ -18,9 +18,9 @@ from tests.test_resume import KILLER, assert_same, load
 from visionlab.config.compose import compose, compose_run
 from visionlab.config.stages import each_stage, total_epochs
 from visionlab.errors import ConfigError
-from visionlab.reports.curves import read_scalars
+from visionlab.reports.run import read_scalars
+from visionlab.train import run
 from visionlab.training.registry import REGISTRY
-from visionlab.training.runner import run
 
 # The published settings on few and small images; the second stage is where runs are killed.
 SMALL = (

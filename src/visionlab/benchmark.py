@@ -6,11 +6,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from visionlab.console import LOG
+
 
 def _benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
-    from visionlab.training import throughput as benchmarking
+    from visionlab.reports import write_throughput_report
+    from visionlab.reports.throughput import text_table
+    from visionlab.training import throughput
 
-    return benchmarking.benchmark(cfg, folder, command)
+    throughput.benchmark(cfg, folder, command)
+    report = write_throughput_report(folder)
+    print(text_table(folder))
+    LOG.info("report: %s", report)
+    return folder
 
 
 def main() -> None:

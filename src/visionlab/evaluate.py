@@ -49,12 +49,13 @@ def evaluate(
             f"'{overrides[0]}': settings go with --data; a run's own data are read as they were in training"
         )
 
+    from visionlab.reports import write_report
     from visionlab.training.evaluation import evaluate_other, evaluate_own
 
     folder = (
         evaluate_own(run, split, device) if data is None else evaluate_other(run, data, out, device, overrides or [])
     )
-    print(folder / "report.html")
+    print(write_report(folder))
 
 
 def main() -> None:

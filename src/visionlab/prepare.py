@@ -6,11 +6,17 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from visionlab.console import LOG
 
-def _prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
+
+def run(cfg: DictConfig, folder: Path, command: str) -> Path:
+    """Prepare the data of a task and write the report, see :func:`visionlab.training.preparation.prepare`."""
+    from visionlab.reports import write_data_report
     from visionlab.training import preparation
 
-    return preparation.prepare(cfg, folder, command)
+    preparation.prepare(cfg, folder, command)
+    LOG.info("report: %s", write_data_report(folder))
+    return folder
 
 
 def main() -> None:
@@ -18,7 +24,7 @@ def main() -> None:
     from visionlab.config.hydra_app import hydra_app
     from visionlab.training.registry import REGISTRY
 
-    hydra_app(_prepare, REGISTRY, root="prepare")
+    hydra_app(run, REGISTRY, root="prepare")
 
 
 if __name__ == "__main__":

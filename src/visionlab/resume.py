@@ -85,7 +85,7 @@ def resume(
         if not text.startswith(_HARMLESS):
             LOG.info("resuming with %s: the result differs from that of an uninterrupted run", text)
 
-    from visionlab.training.runner import run as train
+    from visionlab.train import run as train
 
     # What is printed goes on in the log of the run, too.
     LOG.addHandler(logging.FileHandler(folder / "train.log"))

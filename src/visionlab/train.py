@@ -12,13 +12,20 @@ from types import ModuleType
 
 from omegaconf import DictConfig
 
+from visionlab.console import LOG
 
-def _train(cfg: DictConfig, run_dir: Path, command: str) -> Path:
+
+def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -> Path:
+    """Train, test and write the report, see :func:`visionlab.training.runner.run`; or print the network's summary."""
+    from visionlab.reports import write_report
     from visionlab.training import runner
 
     if cfg.summary:
         return runner.summary(cfg, run_dir)
-    return runner.run(cfg, run_dir, command)
+    runner.run(cfg, run_dir, command, resume=resume)
+    if runner.first_rank():
+        LOG.info("report: %s", write_report(run_dir))
+    return run_dir
 
 
 def _compare(runs: Sequence[Path]) -> None:
@@ -33,7 +40,7 @@ def main() -> None:
     from visionlab.config.hydra_app import hydra_app
     from visionlab.training.registry import REGISTRY
 
-    hydra_app(_train, REGISTRY, after_sweep=_compare)
+    hydra_app(run, REGISTRY, after_sweep=_compare)
 
 
 class _Callable(ModuleType):
@@ -48,7 +55,7 @@ class _Callable(ModuleType):
         from visionlab.config.hydra_app import call
         from visionlab.training.registry import REGISTRY
 
-        folder: Path = call(_train, overrides, REGISTRY)
+        folder: Path = call(run, overrides, REGISTRY)
         return folder
 
 

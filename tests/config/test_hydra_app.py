@@ -119,12 +119,13 @@ def test_lightning_may_start_the_command_again_for_each_rank(tmp_path: Path) -> 
 def test_the_module_can_be_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
 
-    def fake(cfg: Any, run_dir: Path, command: str) -> Path:
+    def fake(cfg: Any, run_dir: Path, command: str, **_: Any) -> Path:
         calls.append((cfg.model.name, command))
         return run_dir
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("visionlab.training.runner.run", fake)
+    monkeypatch.setattr("visionlab.reports.write_report", lambda folder: folder / "report.html")
     first, second = visionlab.train("model=resnet18"), visionlab.train("model=resnet18")
     assert first.is_dir() and second.is_dir() and first != second
     assert first.parent == Path("outputs/focus")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sklearn_metrics
 
-from visionlab.drawing.text import key_metric
+from visionlab.heads.labels.figures import FIGURES
 from visionlab.metrics import METRICS, class_table, confusion, cooccurrence, group_interval
 from visionlab.metrics.calibration import BINS
 from visionlab.metrics.multilabel import counted_classes
@@ -233,8 +233,8 @@ def test_28_classes_of_4000_images_take_seconds() -> None:
 
 def test_a_report_compares_with_predicting_every_label() -> None:
     entry = {"value": 0.75, "low": 0.7, "high": 0.8, "baseline": 0.2, "better": "max"}
-    assert key_metric({"kind": "multilabel", "metrics": ["map", "f1_macro"]}) == "f1_macro"
-    said = verdict(entry, "multilabel", "macro F1")
+    assert FIGURES.key_metric({"kind": "multilabel", "metrics": ["map", "f1_macro"]}) == "f1_macro"
+    said = verdict(entry, FIGURES, "macro F1")
     assert said["key"] == "good"
     assert said["words"].startswith("Always predicting every label (")
     assert said["words"].endswith(") would give 0.200: the model's macro F1 is higher.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +15,22 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from visionlab.drawing.outlines import PREDICTED, bar_length, limits, rim
-from visionlab.files import temporary
+from visionlab.drawing.style import rgb
 
 Array = npt.NDArray[Any]
-Bytes = npt.NDArray[np.uint8]
 
 WIDTH, MOST, RATE = 480, 60, 8.0
 """Pixels across at most, frames at most, frames a second."""
 
-# A palette of greys and shades of each colour: pictures are drawn in its numbers, so that no colour is guessed. More
+# Pictures are drawn in the numbers of a palette of greys and the outlines' colours, so that no colour is guessed. More
 # greys would hold more noise, which makes large files.
-_GREYS, _SHADES, _COLOURS = 64, 16, 3
+_GREYS, _COLOURS = 64, 3
 _STRIP, _HOLD = 24, 1000  # pixels under the picture, milliseconds that the last frame stays
 _ENLARGE = 4
 
 
 @dataclass
-class _Kept:
+class _Frame:
     """A frame before its intensities are scaled: picture, pixels of each outline, caption."""
 
     image: npt.NDArray[np.float32]
@@ -41,34 +41,26 @@ class _Kept:
 class Animation:
     """An animated GIF, built frame by frame in bounded memory.
 
-    Of more than ``most`` frames every second one is given up, as often as need be, so that any number may be added.
+    Of more than ``MOST`` frames every second one is given up, as often as need be, so that any number may be added.
     All frames share one scale of intensities: black is the median of their 1st percentiles, white the largest of their
     99.8th.
 
     Args:
         outlines: name -> colour (``#RRGGBB``), up to three, the widest and lowest first; one prediction by default.
         pixel: width of a pixel in um for the scale bar; None: there is none.
-        width: of the picture in pixels, at most.
-        most: frames.
-        rate: frames a second.
     """
 
-    def __init__(
-        self,
-        outlines: Mapping[str, str] | None = None,
-        *,
-        pixel: float | None = None,
-        width: int = WIDTH,
-        most: int = MOST,
-        rate: float = RATE,
-    ) -> None:
+    def __init__(self, outlines: Mapping[str, str] | None = None, *, pixel: float | None = None) -> None:
         self.outlines = dict(outlines or {"predicted": PREDICTED})
         if len(self.outlines) > _COLOURS:
             raise ValueError(f"outlines: expected at most {_COLOURS}, found {len(self.outlines)}")
-        self.pixel, self.width, self.most, self.rate = pixel, width, most, rate
-        self._frames: list[_Kept] = []
+        self.pixel = pixel
+        self._frames: list[_Frame] = []
         self._seen, self._every = 0, 1
         self._shape: tuple[int, ...] = ()
+        # Pillow's own font has no µ.
+        font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+        self._font = ImageFont.truetype(str(font), 12)
 
     def __len__(self) -> int:
         """Return how many frames the file will have."""
@@ -89,7 +81,7 @@ class Animation:
         number, self._seen = self._seen, self._seen + 1
         if number % self._every:
             return
-        if len(self._frames) == self.most:
+        if len(self._frames) == MOST:
             self._frames, self._every = self._frames[::2], 2 * self._every
             if number % self._every:
                 return
@@ -97,19 +89,20 @@ class Animation:
         if self._shape and image.shape[:2] != self._shape:
             raise ValueError(f"frame {number}: expected {self._shape} pixels as in the first, found {image.shape[:2]}")
         self._shape = image.shape[:2]
-        factor = self.width / image.shape[1]
+        factor = WIDTH / image.shape[1]
         factor = min(factor, max(1, min(int(factor), _ENLARGE)))  # enlarged by whole numbers
         size = max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor))
         how = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-        grey = cv2.resize(image.mean(axis=2, dtype=np.float32), size, interpolation=how)
+        shown = cv2.resize(image.mean(axis=2, dtype=np.float32), size, interpolation=how)
         rims = []
         for place, name in enumerate(self.outlines):
-            rims.append(np.zeros(grey.shape, bool))
+            rims.append(np.zeros(shown.shape, bool))
             if name in labels:
                 ids = labels[name].max(axis=0) if labels[name].ndim == 3 else labels[name]
                 ids = ids.astype(np.float64)  # OpenCV knows no large integers
-                rims[-1] = rim(cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST), len(self.outlines) - place)
-        self._frames.append(_Kept(np.asarray(grey, np.float32), rims, caption))
+                ids = cv2.resize(ids, size, interpolation=cv2.INTER_NEAREST).astype(np.int64)
+                rims[-1] = rim(ids, len(self.outlines) - place)
+        self._frames.append(_Frame(np.asarray(shown, np.float32), rims, caption))
 
     def save(self, path: Path | str) -> Path:
         """Write the GIF (the folder is made) and return its path.
@@ -122,12 +115,10 @@ class Animation:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         ends = limits(np.stack([frame.image for frame in self._frames])[..., None])
-        strip = _Strip(self._frames[0].image.shape[1], list(self.outlines), self._bar())
-        pictures = [self._drawn(frame, ends, strip) for frame in self._frames]
-        durations = [round(100 / self.rate) * 10] * len(pictures)
+        first, *rest = [self._drawn(frame, ends) for frame in self._frames]
+        durations = [round(100 / RATE) * 10] * (1 + len(rest))
         durations[-1] = max(durations[-1], _HOLD)
-        part = temporary(path)
-        first, *rest = pictures
+        part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             # A list of durations belongs to several frames only.
             many: dict[str, Any] = {"append_images": rest, "duration": durations, "loop": 0} if rest else {}
@@ -137,85 +128,40 @@ class Animation:
             part.unlink(missing_ok=True)
         return path
 
-    def _bar(self) -> tuple[int, str] | None:
-        """Return the scale bar's length in pixels of the picture and in words."""
-        if self.pixel is None:
-            return None
-        across = self._frames[0].image.shape[1]
-        length, words = bar_length(self.pixel * self._shape[1])
-        return round(across * length), words
-
-    def _drawn(self, frame: _Kept, ends: tuple[float, float], strip: _Strip) -> Image.Image:
+    def _drawn(self, frame: _Frame, ends: tuple[float, float]) -> Image.Image:
         low, high = ends
-        shade = np.clip((frame.image - low) / max(high - low, 1e-12), 0, 1)
-        numbers = np.round(shade * (_GREYS - 1)).astype(np.uint8)
+        numbers = np.round(np.clip((frame.image - low) / max(high - low, 1e-12), 0, 1) * (_GREYS - 1)).astype(np.uint8)
         for place, where in enumerate(frame.rims):
-            numbers[where] = _full(place)
-        strip.bar(numbers)
-        picture = Image.fromarray(np.concatenate([numbers, strip.drawn(frame.caption)]), "P")
+            numbers[where] = _GREYS + place
+        height, width = numbers.shape
+        picture = Image.fromarray(np.concatenate([numbers, np.zeros((_STRIP, width), np.uint8)]), "P")
         picture.putpalette(_palette(list(self.outlines.values())))
+        draw = ImageDraw.Draw(picture)
+        named = [(name, _GREYS + place) for place, name in enumerate(self.outlines)]
+        if self.pixel is not None:
+            length, words = bar_length(self.pixel * self._shape[1])
+            start = width - 8 - round(width * length)
+            draw.rectangle((start - 2, height - 12, width - 7, height - 6), fill=0)
+            draw.rectangle((start, height - 10, width - 9, height - 8), fill=_GREYS - 1)
+            named.append((words, _GREYS - 1))
+        right = width - 6.0
+        for words, colour in reversed(named):
+            draw.text((right, height + _STRIP / 2), words, fill=colour, font=self._font, anchor="rm")
+            right -= self._font.getlength(words) + 14
+        caption = frame.caption
+        while caption and self._font.getlength(caption) > right - 8:  # its beginning is cut where there is no room
+            caption = "…" + caption[2:] if len(caption) > 2 else ""
+        draw.text((6, height + _STRIP / 2), caption, fill=_GREYS - 1, font=self._font, anchor="lm")
         return picture
 
 
-class _Strip:
-    """What stands under each picture: caption, names of the outlines in their colours, length of the scale bar."""
-
-    def __init__(self, width: int, names: list[str], bar: tuple[int, str] | None) -> None:
-        self.width, self.names, self.length = width, names, bar
-        # Pillow's own has no µ.
-        self.font = ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), 12)
-
-    def bar(self, numbers: Bytes) -> None:
-        """Draw the scale bar into the lower right corner of a picture: white within black."""
-        if self.length is None:
-            return
-        height, width = numbers.shape
-        end, start = width - 8, max(width - 8 - self.length[0], 0)
-        numbers[max(height - 12, 0) : height - 5, max(start - 2, 0) : end + 2] = 0
-        numbers[max(height - 10, 0) : height - 7, start:end] = _GREYS - 1
-
-    def drawn(self, caption: str) -> Bytes:
-        """Return the strip for a caption, whose beginning is cut where there is no room for it."""
-        numbers = np.zeros((_STRIP, self.width), np.uint8)
-        right = self.width - 6
-        if self.length is not None:
-            right = self._text(numbers, self.length[1], right, None)
-        for place in reversed(range(len(self.names))):
-            right = self._text(numbers, self.names[place], right, place)
-        while caption and self.font.getlength(caption) > right - 8:
-            caption = "…" + caption[2:] if len(caption) > 2 else ""
-        self._text(numbers, caption, 6 + round(self.font.getlength(caption)), None)
-        return numbers
-
-    def _text(self, numbers: Bytes, text: str, right: int, colour: int | None) -> int:
-        """Write a text that ends at a column; return the column where one to its left may end."""
-        left = right - round(self.font.getlength(text))
-        canvas = Image.new("L", (self.width, _STRIP))
-        ImageDraw.Draw(canvas).text((left, _STRIP / 2), text, fill=255, font=self.font, anchor="lm")
-        ink = np.asarray(canvas, np.uint16)
-        if colour is None:
-            shades = ink * (_GREYS - 1) // 255
-        else:
-            shades = np.where(ink > 16, _full(colour) - (_SHADES - 1) + ink * (_SHADES - 1) // 255, 0)
-        np.copyto(numbers, shades.astype(np.uint8), where=ink > 16)
-        return left - 14
-
-
-def _full(place: int) -> int:
-    """Return the number of the full shade of an outline's colour in the palette."""
-    return _GREYS + _SHADES * (place + 1) - 1
-
-
 def _palette(colours: list[str]) -> list[int]:
-    rows = [np.repeat(np.linspace(0, 255, _GREYS)[:, None], 3, axis=1)]
-    for colour in colours:
-        full = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)])
-        rows.append(np.linspace(1 / _SHADES, 1, _SHADES)[:, None] * full)
-    return [int(value) for value in np.concatenate(rows).round().ravel()]
+    greys = np.repeat(np.linspace(0, 255, _GREYS)[:, None], 3, axis=1)
+    return [int(value) for value in np.concatenate([greys, *(255 * rgb(c)[None] for c in colours)]).round().ravel()]
 
 
 def through_z(
-    image: Array, labels: Mapping[str, Array], outlines: Mapping[str, str] | None = None, *, name: str = "", **look: Any
+    image: Array, labels: Mapping[str, Array], outlines: Mapping[str, str], *, name: str = "", pixel: float | None
 ) -> Animation:
     """Return the animation of the slices of a volume, ready to be saved.
 
@@ -224,10 +170,9 @@ def through_z(
         labels: name of the outline -> Z x H x W ids.
         outlines: name -> colour, see :class:`Animation`.
         name: of the volume, before each slice's number.
-        look: what :class:`Animation` takes beside them.
+        pixel: width of a pixel in um; None where unknown.
     """
-    animation = Animation(outlines, **look)
+    animation = Animation(outlines, pixel=pixel)
     for z in range(len(image)):
-        caption = f"{name} z {z}".strip()
-        animation.add(image[z], {key: ids[z] for key, ids in labels.items()}, caption)
+        animation.add(image[z], {key: ids[z] for key, ids in labels.items()}, f"{name} z {z}".strip())
     return animation

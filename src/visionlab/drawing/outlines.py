@@ -1,12 +1,17 @@
-"""Outlines, partners and scales of segmented objects, for pictures of them. NumPy only."""
+"""Outlines, overlaps and scales of segmented objects, for pictures of them. NumPy and scikit-image only."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from skimage.segmentation import find_boundaries
+
+from visionlab.drawing.images import grey
+from visionlab.drawing.style import rgb
 
 Array = npt.NDArray[Any]
 Floats = npt.NDArray[np.float32]
@@ -14,9 +19,14 @@ Floats = npt.NDArray[np.float32]
 # Okabe & Ito's: told apart by everyone, on grey as well.
 TRUE, PREDICTED, SECOND = "#56B4E9", "#E69F00", "#CC79A7"
 """Colours of the outlines of true objects, of predicted ones, and of those of a second model."""
+FOUND, FALSE, MISSED = "#56B4E9", "#D55E00", "#F0E442"
+"""Colours of foreground that was found, background that was taken for it, foreground that was missed."""
+OVERLAP = {"foreground found": FOUND, "background taken for it": FALSE, "foreground missed": MISSED}
 
 LOW, HIGH = 1.0, 99.8
 """Percentiles of the slices that become black and white."""
+_FINE = 360
+"""Pixels across that outlines are drawn at, so that they are thin."""
 
 
 def limits(volume: Array) -> tuple[float, float]:
@@ -43,30 +53,6 @@ def shade(image: Array, ends: tuple[float, float]) -> Floats:
     return np.clip((values - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
 
 
-def edges(labels: Array) -> Floats:
-    """Return the lines between pixels of different objects, L x 2 x 2: x and y of both ends, in pixels.
-
-    They run along the borders of the pixels exactly, straight pieces in one; the image's own border is none.
-
-    Args:
-        labels: H x W ids, 0 and less is no object.
-    """
-    ids = np.maximum(labels, 0)
-    rows, starts, ends = _runs(ids[1:] != ids[:-1])
-    lying = np.stack([np.stack([starts, rows + 1], axis=1), np.stack([ends, rows + 1], axis=1)], axis=1)
-    columns, starts, ends = _runs((ids[:, 1:] != ids[:, :-1]).T)
-    standing = np.stack([np.stack([columns + 1, starts], axis=1), np.stack([columns + 1, ends], axis=1)], axis=1)
-    return np.concatenate([lying, standing]).astype(np.float32)
-
-
-def _runs(flags: Array) -> tuple[Array, Array, Array]:
-    """Return row, first and last (exclusive) column of each run of set flags."""
-    padded = np.pad(flags.astype(np.int8), ((0, 0), (1, 1)))
-    change = np.diff(padded, axis=1)
-    rows, starts = np.nonzero(change == 1)
-    return rows, starts, np.nonzero(change == -1)[1]
-
-
 def rim(labels: Array, width: int = 1) -> npt.NDArray[np.bool_]:
     """Return the pixels of objects that lie next to another object or the background, so many deep.
 
@@ -77,39 +63,57 @@ def rim(labels: Array, width: int = 1) -> npt.NDArray[np.bool_]:
     inner = np.maximum(labels, 0)
     found = np.zeros(inner.shape, bool)
     for _ in range(width):
-        padded = np.pad(inner, 1, mode="edge")
-        for part in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
-            found |= (part != inner) & (inner > 0)
-        inner = np.where(found, 0, inner)
+        found |= find_boundaries(np.where(found, 0, inner), connectivity=1, mode="inner")
     return found
 
 
-def partners(true: Array, pred: Array, least: float = 0.5) -> dict[int, int]:
-    """Return {predicted object: true object} of those that overlap enough, each object once.
+def outlined(image: Floats, objects: Sequence[tuple[Array, str]]) -> Floats:
+    """Return an image, enlarged, under the outlines of objects: H' x W' x 3, or x 4 where pixels are unknown.
 
     Args:
-        true: ids of any shape, 0 none, -1 unknown: what lies there counts for nothing.
-        pred: ids of the same shape.
-        least: intersection over union from which on they are partners; the best pairs are taken first.
+        image: H x W or H x W x 3, 0 to 1.
+        objects: ids of objects (0 none, -1 unknown, which is transparent) and the colour of their outlines; the first
+            are the widest, so that all are seen where they agree.
     """
-    known = true >= 0
-    t, p = true[known].astype(np.int64), pred[known].astype(np.int64)
-    # Numbered anew: ids may be as large as int32 holds.
-    inside = t > 0
-    ids, number = np.unique(t[inside], return_inverse=True)
-    t[inside] = number + 1
-    of_true, of_pred = np.bincount(t), np.bincount(np.maximum(p, 0))
-    both = (t > 0) & (p > 0)
-    codes, counts = np.unique(t[both] * len(of_pred) + p[both], return_counts=True)
-    a, b = np.divmod(codes, len(of_pred)) if len(codes) else (codes, codes)
-    overlap = counts / (of_true[a] + of_pred[b] - counts)
-    partner: dict[int, int] = {}
-    taken: set[int] = set()
-    for i in np.argsort(-overlap, kind="stable"):
-        if overlap[i] >= least and b[i] not in partner and a[i] not in taken:
-            partner[int(b[i])] = int(ids[a[i] - 1])
-            taken.add(int(a[i]))
-    return partner
+    factor = max(1, round(_FINE / image.shape[1]))
+    shown = np.repeat(np.repeat(_colours(image), factor, axis=0), factor, axis=1)
+    unknown = np.zeros(image.shape[:2], bool)
+    for place, (ids, colour) in enumerate(objects):
+        fine = np.repeat(np.repeat(ids, factor, axis=0), factor, axis=1)
+        shown[rim(fine, len(objects) - place + (factor > 1))] = rgb(colour)
+        unknown |= ids < 0
+    return _known(shown, np.repeat(np.repeat(~unknown, factor, axis=0), factor, axis=1))
+
+
+def overlap(image: Floats, true: Array, pred: Array, known: Array) -> Floats:
+    """Return an image in grey under the colours of what was found, falsely found and missed, H x W x 3 or 4.
+
+    Args:
+        image: H x W or H x W x 3, 0 to 1; may be of another size than the masks.
+        true, pred: H x W, whether a pixel is foreground.
+        known: H x W, whether that is known.
+    """
+    return painted(image, [(true & pred, FOUND, 0.45), (~true & pred, FALSE, 0.9), (true & ~pred, MISSED, 0.9)], known)
+
+
+def painted(image: Floats, masks: Sequence[tuple[Array, str, float]], known: Array) -> Floats:
+    """Return an image in grey under the colours of masks (H x W, colour, opacity), unknown pixels transparent."""
+    height, width = known.shape
+    dark = grey(image)
+    dark = dark[np.arange(height) * len(dark) // height][:, np.arange(width) * dark.shape[1] // width]
+    shown = _colours(0.12 + 0.6 * dark)
+    for where, colour, opaque in masks:
+        shown[where] = (1 - opaque) * shown[where] + opaque * rgb(colour)
+    return _known(shown, known)
+
+
+def _colours(image: Array) -> Floats:
+    return np.array(np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image, np.float32)
+
+
+def _known(shown: Floats, known: Array) -> Floats:
+    """Return the pixels, those that are unknown transparent."""
+    return shown if known.all() else np.concatenate([shown, known[..., None]], axis=2).astype(np.float32)
 
 
 def bar_length(across: float) -> tuple[float, str]:

@@ -1,6 +1,7 @@
-"""One look for every figure: palette, sizes, caption, saving.
+"""One look for every figure: palette, sizes, title, caption, saving.
 
 Figures are made with matplotlib's object interface (never pyplot), so they need no display and leave no state.
+Matplotlib's constrained layout places everything.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ import os
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
 import numpy.typing as npt
 from cycler import cycler
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 # Okabe & Ito 2008, "Color Universal Design", without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -36,10 +38,8 @@ _RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: figures look alike on every machine
     "text.parse_math": False,  # names of groups and runs may hold a $
     "text.color": INK,
-    "axes.titlesize": 13,
-    "axes.titleweight": "bold",
+    "axes.titlesize": 11.5,
     "axes.titlelocation": "left",
-    "axes.titlepad": 10,
     "axes.labelsize": 12,
     "axes.labelcolor": INK,
     "axes.edgecolor": GREY,
@@ -49,6 +49,8 @@ _RC: dict[str, Any] = {
     "axes.axisbelow": True,
     "axes.prop_cycle": cycler(color=PALETTE),
     "axes.formatter.use_mathtext": False,
+    "figure.titlesize": 13,
+    "figure.titleweight": "bold",
     "grid.color": "#E4E7EB",
     "grid.linewidth": 0.8,
     "xtick.color": INK,
@@ -57,23 +59,27 @@ _RC: dict[str, Any] = {
     "ytick.major.size": 0,
     "xtick.minor.size": 0,
     "ytick.minor.size": 0,
+    "xtick.major.pad": 6,
     "xtick.labelsize": 11,
     "ytick.labelsize": 11,
     "legend.fontsize": 10.5,
     "legend.frameon": False,
+    "legend.handlelength": 1.4,
+    "legend.columnspacing": 1.4,
     "lines.linewidth": 2,
     "figure.dpi": 140,
     "figure.facecolor": "white",
 }
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
     """Run a function that draws a figure under this style, whatever the user's matplotlibrc says."""
 
     @functools.wraps(draw)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(_RC)  # type: ignore[arg-type]
@@ -82,68 +88,57 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return wrapper
 
 
-def new(width: float = 7.0, height: float = 5.0, *, fixed: bool = False) -> Figure:
-    """Return an empty figure of that size in inches; ``fixed``: everything is placed by hand."""
-    figure = Figure(figsize=(width, height), layout=None if fixed else "constrained")
+def new(width: float = 7.0, height: float = 5.0) -> Figure:
+    """Return an empty figure of that size in inches."""
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def finish(figure: Figure, caption: str) -> Figure:
-    """Write the caption under the figure: what it shows, and ``generated sample`` where that is so."""
+def finish(figure: Figure, title: str, caption: str, legend: Axes | None = None) -> Figure:
+    """Write the title over the figure, the caption under it, and the legend of some axes above these, in one row.
+
+    The caption says what the figure shows, and ``generated sample`` where that is so.
+    """
+    width = figure.get_figwidth()
+    room = width - 2.5 if figure.legends else width  # beside it
+    figure.suptitle("\n".join(textwrap.wrap(title, int(9 * room))), x=0.01, ha="left")
+    if legend is not None:
+        handles, labels = legend.get_legend_handles_labels()
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
+        legend.legend(handles, labels, ncols=max(len(handles), 1), borderpad=0.2, **place)
     if caption:
-        words = "\n".join(lines(caption, figure.get_figwidth()))
+        words = "\n".join(textwrap.wrap(caption, int(12.5 * width)))
         figure.supxlabel(words, fontsize=10, color=SOFT, x=0.01, ha="left")
     return figure
 
 
-def lines(caption: str, width: float) -> list[str]:
-    """Return the lines of a caption under a figure so many inches wide."""
-    return textwrap.wrap(caption, max(int(12.5 * width), 40))
+def grid(number: int, across: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
+    """Return a figure with so many axes of that size in inches, up to ``across`` in a row."""
+    across = min(across, number)
+    rows = -(-number // across)
+    figure = new(max(width * across, 5), height * rows + 1)
+    every = figure.subplots(rows, across, squeeze=False, **options).ravel()
+    for axes in every[number:]:
+        axes.set_axis_off()
+    return figure, list(every[:number])
 
 
-def legend_above(axes: Axes, title: str, **options: Any) -> None:
-    """Write the title and, in one row under it, the legend: above the axes, where neither hides data."""
-    handles, labels = axes.get_legend_handles_labels()
-    placed = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2, "borderpad": 0.2}
-    look = {"ncols": len(handles), "handlelength": 1.4, "handletextpad": 0.5, "columnspacing": 1.4}
-    axes.legend(handles, labels, **{**placed, **look, **options})
-    write_title(axes, title, pad=30)
-
-
-def head(figure: Figure, axes: Axes, title: str) -> None:
-    """Write the title and, in one row under it, the legend of the axes: from the left edge of a figure on.
-
-    For figures whose names on the left take much of the width.
-    """
-    size = 13 * min(1, 9 * figure.get_figwidth() / len(title))
-    # A second, empty line of the title makes room for the legend.
-    figure.suptitle(f"{title}\n ", x=0.01, ha="left", fontweight="bold", fontsize=size, linespacing=1.7)
-    handles, labels = axes.get_legend_handles_labels()
-    spot = (0.0, 1 - 0.27 / figure.get_figheight())
-    figure.legend(handles, labels, loc="upper left", bbox_to_anchor=spot, ncols=len(handles), columnspacing=1.4)
-
-
-def write_title(axes: Axes, title: str, pad: float = 10) -> None:
-    """Write the title of the only axes across a figure, smaller where the names in it make it too long."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    room = 9 * (figure.get_figwidth() - 1.2)  # characters of the usual size
-    axes.set_title(title, pad=pad, fontsize=13 * min(1, room / len(title)))
+def whole(*axes: Axis, most: int = 6) -> None:
+    """Let axes of counts have whole numbers only."""
+    for axis in axes:
+        axis.set_major_locator(MaxNLocator(nbins=most, integer=True))
 
 
 def plain_log(axes: Axes, axis: str) -> None:
     """Make an axis logarithmic with plain numbers on it (``0.001``, not mathematical text)."""
     getattr(axes, f"set_{axis}scale")("log")
     chosen = getattr(axes, f"{axis}axis")
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     low, high = sorted(getattr(axes, f"get_{axis}lim")())
     within = high / low < 20
-    chosen.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if within and _leading(value) else ""))
-
-
-def _leading(value: float) -> bool:
-    return f"{value:e}"[0] in "25"
+    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    minor = FuncFormatter(lambda value, _: f"{value:g}" if within and f"{value:e}"[0] in "25" else "")
+    chosen.set_minor_formatter(minor)
 
 
 def rgb(colour: str) -> npt.NDArray[np.float32]:

@@ -3,86 +3,46 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-LABELS = {
-    "mae": "mean absolute error (MAE)",
-    "rmse": "root mean square error (RMSE)",
-    "bias": "bias (mean error)",
-    "r2": "R²",
-    "sign_accuracy": "sign accuracy",
-    "iou": "intersection over union (IoU)",
-    "dice": "Dice coefficient",
-    "boundary_f1": "boundary F1",
-    "abs_rel": "absolute relative error",
-    "log10": "mean log₁₀ error",
-    "delta1": "share within factor 1.25 (δ₁)",
-    "delta2": "share within factor 1.25² (δ₂)",
-    "delta3": "share within factor 1.25³ (δ₃)",
-    "ssim": "structural similarity (SSIM)",
-    "f1_macro": "macro F1",
-    "f1_macro_half": "macro F1 at a threshold of 0.5",
-    "f1_macro_gain": "gain in macro F1 over a threshold of 0.5",
-    "f1_micro": "micro F1",
-    "precision_macro": "macro precision",
-    "recall_macro": "macro recall",
-    "map": "mean average precision (mAP)",
-    "auroc": "macro area under the ROC curve (AUROC)",
-    "hamming": "share of wrong labels (Hamming loss)",
-    "exact_match": "share of images with all labels right",
-    "ece": "macro expected calibration error (ECE)",
-    "precision": "precision of objects (IoU ≥ 0.5)",
-    "recall": "recall of objects (IoU ≥ 0.5)",
-    "f1": "F1 of objects (IoU ≥ 0.5)",
-    "seg": "segmentation accuracy of objects (SEG)",
-    "det": "detection accuracy of objects (DET)",
-    "count_error": "mean error of the number of objects",
+METRIC_WORDS = {
+    "mae": ("MAE", "mean absolute error (MAE)"),
+    "rmse": ("RMSE", "root mean square error (RMSE)"),
+    "bias": ("bias", "bias (mean error)"),
+    "r2": ("R²", "R²"),
+    "sign_accuracy": ("sign accuracy", "sign accuracy"),
+    "iou": ("IoU", "intersection over union (IoU)"),
+    "dice": ("Dice", "Dice coefficient"),
+    "boundary_f1": ("boundary F1", "boundary F1"),
+    "abs_rel": ("AbsRel", "absolute relative error"),
+    "log10": ("log₁₀ error", "mean log₁₀ error"),
+    "delta1": ("δ < 1.25", "share within factor 1.25 (δ₁)"),
+    "delta2": ("δ < 1.25²", "share within factor 1.25² (δ₂)"),
+    "delta3": ("δ < 1.25³", "share within factor 1.25³ (δ₃)"),
+    "ssim": ("SSIM", "structural similarity (SSIM)"),
+    "f1_macro": ("macro F1", "macro F1"),
+    "f1_macro_half": ("macro F1 at 0.5", "macro F1 at a threshold of 0.5"),
+    "f1_macro_gain": ("gain over 0.5", "gain in macro F1 over a threshold of 0.5"),
+    "f1_micro": ("micro F1", "micro F1"),
+    "precision_macro": ("precision", "macro precision"),
+    "recall_macro": ("recall", "macro recall"),
+    "map": ("mAP", "mean average precision (mAP)"),
+    "auroc": ("AUROC", "macro area under the ROC curve (AUROC)"),
+    "hamming": ("Hamming loss", "share of wrong labels (Hamming loss)"),
+    "exact_match": ("exact match", "share of images with all labels right"),
+    "ece": ("ECE", "macro expected calibration error (ECE)"),
+    "precision": ("object precision", "precision of objects (IoU ≥ 0.5)"),
+    "recall": ("object recall", "recall of objects (IoU ≥ 0.5)"),
+    "f1": ("object F1", "F1 of objects (IoU ≥ 0.5)"),
+    "seg": ("SEG", "segmentation accuracy of objects (SEG)"),
+    "det": ("DET", "detection accuracy of objects (DET)"),
+    "count_error": ("count error", "mean error of the number of objects"),
 }
-SHORT_LABELS = {
-    "mae": "MAE",
-    "rmse": "RMSE",
-    "bias": "bias",
-    "r2": "R²",
-    "sign_accuracy": "sign accuracy",
-    "iou": "IoU",
-    "dice": "Dice",
-    "boundary_f1": "boundary F1",
-    "abs_rel": "AbsRel",
-    "log10": "log₁₀ error",
-    "delta1": "δ < 1.25",
-    "delta2": "δ < 1.25²",
-    "delta3": "δ < 1.25³",
-    "ssim": "SSIM",
-    "f1_macro": "macro F1",
-    "f1_macro_half": "macro F1 at 0.5",
-    "f1_macro_gain": "gain over 0.5",
-    "f1_micro": "micro F1",
-    "precision_macro": "precision",
-    "recall_macro": "recall",
-    "map": "mAP",
-    "auroc": "AUROC",
-    "hamming": "Hamming loss",
-    "exact_match": "exact match",
-    "ece": "ECE",
-    "precision": "object precision",
-    "recall": "object recall",
-    "f1": "object F1",
-    "seg": "SEG",
-    "det": "DET",
-    "count_error": "count error",
-}
-INSTANCE_LABELS = {
-    "iou": ("2D IoU of {slices}", "2D IoU"),
-    "dice": ("2D Dice coefficient of {slices}", "2D Dice"),
-    "seg": ("SEG ({volumes})", "SEG ({d})"),
-    "det": ("DET ({volumes})", "DET ({d})"),
-}
-"""Long and short names for heads of instances, whose overlap of slices is no overlap of objects."""
+"""Name of a metric -> its name where there is little room, and where there is more."""
 ALIGNED = "aligned_"
 """Before the name of a metric: measured after each image's prediction was scaled to the true median."""
-KEY_METRICS = {"regression": "mae", "mask": "iou", "depth": "mae", "multilabel": "f1_macro", "instances": "iou"}
-"""Kind of a head -> the metric that says most of it."""
+SPLIT_WORDS = {"test": "test", "val": "validation", "train": "training"}
 BETTER = {"min": "lower is better", "max": "higher is better", "zero": "nearest 0 is best"}
 
 
@@ -164,6 +124,12 @@ def count(n: int, noun: str) -> str:
     return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
+def listed(names: Sequence[str], limit: int = 6) -> str:
+    """Return names divided by commas, the last of many left out."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")
+
+
 def shorten(text: Any, limit: int = 28) -> str:
     """Return ``text`` on one line, its middle left out where it is longer than ``limit``."""
     line = " ".join(str(text).split())
@@ -171,34 +137,19 @@ def shorten(text: Any, limit: int = 28) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1 - keep]}…{line[len(line) - keep :]}"
 
 
-def metric_label(name: str, *, short: bool = False, spec: Mapping[str, Any] | None = None) -> str:
+def metric_label(name: str, words: Mapping[str, tuple[str, str]] | None = None, *, short: bool = False) -> str:
     """Return the words for ``head/metric`` or ``head/column/metric``: ``distance: mean absolute error (MAE)``.
 
     Args:
         name: of the metric.
+        words: of a kind of head whose metrics of these names mean something else than usual, see ``METRIC_WORDS``.
         short: whether there is little room.
-        spec: the head's entry of run.json, where metrics of one name may mean different things.
     """
     *where, metric = name.split("/")
     plain = metric.removeprefix(ALIGNED)
-    aligned = plain != metric
-    if spec is not None and spec.get("kind") == "instances" and plain in INSTANCE_LABELS:
-        words = _instance_label(plain, short=short, volumes=spec.get("dimensions") == 3)
-    else:
-        words = (SHORT_LABELS if short or aligned else LABELS).get(plain, plain)
-    words += ", scale-aligned" if aligned else ""
-    return f"{' / '.join(where)}: {words}" if where else words
-
-
-def _instance_label(metric: str, *, short: bool, volumes: bool) -> str:
-    what = ("slices", "3D volumes", "3D") if volumes else ("images", "2D images", "2D")
-    return INSTANCE_LABELS[metric][short].format(**dict(zip(("slices", "volumes", "d"), what, strict=True)))
-
-
-def key_metric(spec: Mapping[str, Any]) -> str:
-    """Return the metric that says most of a head of run.json: its kind's, else the first that it has."""
-    key, listed = KEY_METRICS.get(str(spec.get("kind")), ""), [str(name) for name in spec.get("metrics") or ()]
-    return key if key in listed or not listed else listed[0]
+    aligned = ", scale-aligned" if plain != metric else ""
+    known = {**METRIC_WORDS, **(words or {})}.get(plain, (plain, plain))[0 if short or aligned else 1]
+    return f"{' / '.join(where)}: {known}{aligned}" if where else f"{known}{aligned}"
 
 
 def duration(seconds: Any) -> str:

@@ -213,6 +213,10 @@ class Head(nn.Module):
         """Return the columns of the predictions' table, N values each, from the evaluated rows of N samples."""
         raise NotImplementedError
 
+    def table_while_training(self, rows: Array) -> dict[str, Array]:
+        """Return what is known of :meth:`table` while training, from the :meth:`rows` of N samples."""
+        return self.table(rows)
+
     def each_metric(self) -> Metrics:
         """Return {name: metric} of what it is measured by."""
         return {name: self.kind.metrics[name] for name in self.metrics}

@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_EXPORTS = {"write_report": "html", "compare": "comparison"}
+_EXPORTS = {
+    "write_report": "html",
+    "compare": "comparison",
+    "write_data_report": "data",
+    "write_throughput_report": "throughput",
+}
 
-__all__ = ["compare", "write_report"]
+__all__ = ["compare", "write_data_report", "write_report", "write_throughput_report"]
 
 
 def __getattr__(name: str) -> Any:

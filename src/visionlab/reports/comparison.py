@@ -6,18 +6,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from visionlab.drawing.text import BETTER, key_metric, metric_label, number
+import numpy as np
+from matplotlib.figure import Figure
+
+from visionlab.drawing import style
+from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
+from visionlab.drawing.text import BETTER, axis_label, count, decimals, digits, measure, number, shorten, with_unit
 from visionlab.files import write_text
+from visionlab.metrics import group_interval
+from visionlab.metrics.regression import METRICS
 from visionlab.reports import facts
 from visionlab.reports.caveats import few_groups, leaking_split
-from visionlab.reports.html import environment, png
-from visionlab.reports.losses import loss_words
+from visionlab.reports.curves import overlaid_curves
+from visionlab.reports.pages import Picture, drawn, environment
 from visionlab.reports.run import Run, read_run
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 MAX_COLUMNS = 6
 """More metrics than that don't stand beside each other in one table."""
@@ -40,13 +44,19 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
 
     entries = {name: _test_entries(run) for name, run in runs.items()}
     losses = {name: loss_words(run.config) for name, run in runs.items()}
+    one_loss = len(set(losses.values())) == 1
+    titles = {name: name if one_loss else f"{name} · {loss}" for name, loss in losses.items()}
     metrics = list(dict.fromkeys(metric for table in entries.values() for metric in table))
-    caveats = list(_caveats(runs))
-    specs = {head: spec for run in runs.values() for head, spec in run.heads.items()}
-    main = metrics if len(metrics) <= MAX_COLUMNS else _main(metrics, runs)
+    keys = {name for run in runs.values() for name in run.key_metrics()}
+    main = metrics if len(metrics) <= MAX_COLUMNS else [metric for metric in metrics if metric in keys]
     comparable = not any(_grounds(runs))
-    best_is = {metric: _better(metric, entries) for metric in metrics}
+    best_is = {m: next((str(e[m].get("better")) for e in entries.values() if m in e), "") for m in metrics}
     best = {metric: _best(metric, best_is[metric], entries) if comparable else [] for metric in metrics}
+    heads: dict[str, list[tuple[str, str]]] = {}
+    for metric in metrics if main != metrics else ():
+        owner = next(run for run, table in zip(runs.values(), entries.values(), strict=True) if metric in table)
+        head = metric.partition("/")[0]
+        heads.setdefault(head, []).append((metric, owner.label(metric, short=True).removeprefix(f"{head}: ")))
     page = (
         environment()
         .get_template("comparison.html.j2")
@@ -63,20 +73,21 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
                 for name, run in runs.items()
             ],
             main=main,
-            labels=_labels(main, specs),
-            heads=_by_head(metrics, specs) if main != metrics else {},
+            labels={metric: _label(metric, runs, short=True) for metric in main},
+            heads=heads,
             best=best,
             best_is=best_is,
             comparable=comparable,
             settings=differing_settings([run.config for run in runs.values()]),
-            caveats=caveats,
+            caveats=list(_caveats(runs)),
             synthetic=any(run.synthetic for run in runs.values()),
+            gains=list(_gains(runs)) if comparable else [],
             images={
-                "bars": _bars(main, entries, best, _titles(losses), _caption(runs), specs),
-                "pairs": _pairs(runs),
-                "curves": _curves(runs, _titles(losses), main),
+                "bars": _bars(main, runs, entries, best, titles),
+                "pairs": _beside(runs) if comparable else [],
+                "curves": _curves(runs, titles, one_loss),
             },
-            one_loss=len(set(losses.values())) == 1,
+            one_loss=one_loss,
         )
     )
     write_text(out, page)
@@ -99,51 +110,44 @@ def _flatten(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-Specs = Mapping[str, Mapping[str, Any]]
-"""Head -> its entry of run.json."""
+def loss_words(config: Mapping[str, Any]) -> str:
+    """Return the loss of a run's config.yaml: ``L1Loss``, or ``mask: BCE + 0.5 Dice, depth: L1MSSSIM``.
+
+    Its options stand in brackets, losses of later stages behind.
+    """
+    words = _loss(config.get("loss"))
+    heads = _mappings(config.get("heads"))
+    if any(head.get("loss") is not None for head in heads.values()):
+        words = ", ".join(f"{n}: {words if h.get('loss') is None else _loss(h['loss'])}" for n, h in heads.items())
+    stages = [(name, stage["loss"]) for name, stage in _mappings(config.get("stages")).items() if stage.get("loss")]
+    return "; ".join([words, *(f"stage {name}: {_loss(loss)}" for name, loss in stages)])
 
 
-def _labels(metrics: Sequence[str], specs: Specs) -> dict[str, str]:
-    """Return each metric's short name, without its head where all are of one."""
-    one = len({metric.rpartition("/")[0] for metric in metrics}) == 1
-    return {
-        metric: metric_label(metric.rpartition("/")[2] if one else metric, short=True, spec=_spec(metric, specs))
-        for metric in metrics
-    }
+def _loss(loss: Any) -> str:
+    if isinstance(loss, Mapping) and "_target_" in loss:
+        options = ", ".join(f"{key}={value}" for key, value in loss.items() if key != "_target_")
+        return str(loss["_target_"]).rpartition(".")[2].removesuffix("Loss") + (f" ({options})" if options else "")
+    if isinstance(loss, Mapping) and loss:
+        loss = [{"loss": name, "weight": weight} for name, weight in loss.items()]
+    if isinstance(loss, list) and all(isinstance(item, Mapping) for item in loss):
+        terms = [(_loss(item.get("loss") or item.get("name")), item.get("weight", 1)) for item in loss]
+        return " + ".join(name if weight == 1 else f"{weight} {name}" for name, weight in terms)
+    return str(loss or "–")
 
 
-def _spec(metric: str, specs: Specs) -> Mapping[str, Any] | None:
-    return specs.get(metric.partition("/")[0])
+def _mappings(table: Any) -> dict[str, Mapping[str, Any]]:
+    found = table.items() if isinstance(table, Mapping) else ()
+    return {str(name): content for name, content in found if isinstance(content, Mapping)}
 
 
-def _main(metrics: Sequence[str], runs: Mapping[str, Run]) -> list[str]:
-    """Return the key metric of each head, those of all its columns together."""
-    keys = {f"{head}/{key_metric(spec)}" for run in runs.values() for head, spec in run.heads.items()}
-    return [metric for metric in metrics if metric in keys]
-
-
-def _by_head(metrics: Sequence[str], specs: Specs) -> dict[str, list[tuple[str, str]]]:
-    """Return the metrics of each head with their names: ``column: MAE``."""
-    heads: dict[str, list[tuple[str, str]]] = {}
-    for metric in metrics:
-        head, _, rest = metric.partition("/")
-        heads.setdefault(head, []).append((metric, metric_label(rest, short=True, spec=specs.get(head))))
-    return heads
-
-
-def _titles(losses: Mapping[str, str]) -> dict[str, str]:
-    """Return what runs are called in figures: with their loss, where losses differ."""
-    if len(set(losses.values())) == 1:
-        return {name: name for name in losses}
-    return {name: f"{name} · {loss}" for name, loss in losses.items()}
+def _label(metric: str, runs: Mapping[str, Run], *, short: bool = False) -> str:
+    """Return the name of ``head/metric`` as the first run that has the head calls it."""
+    owner = next((run for run in runs.values() if metric.partition("/")[0] in run.heads), None)
+    return metric if owner is None else owner.label(metric, short=short)
 
 
 def _test_entries(run: Run) -> dict[str, dict[str, Any]]:
     return {key.removeprefix("test/"): entry for key, entry in run.metrics.items() if key.startswith("test/")}
-
-
-def _better(metric: str, entries: Mapping[str, Mapping[str, dict[str, Any]]]) -> str:
-    return next((str(table[metric].get("better")) for table in entries.values() if metric in table), "")
 
 
 def _best(metric: str, better: str, entries: Mapping[str, Mapping[str, dict[str, Any]]]) -> list[str]:
@@ -160,7 +164,7 @@ def _grounds(runs: Mapping[str, Run]) -> Iterator[str]:
     """Yield why the runs' numbers cannot be compared."""
     if len({run.task for run in runs.values()}) > 1:
         yield "The runs are of different tasks."
-    if len({facts.data_name(run) for run in runs.values()}) > 1:
+    if len({run.data for run in runs.values()}) > 1:
         yield "The runs are of different data."
     tests = {tuple(sorted(map(str, run.splits["test"]))) for run in runs.values() if run.splits.get("test")}
     if len(tests) > 1:
@@ -176,7 +180,8 @@ def _caveats(runs: Mapping[str, Run]) -> Iterator[str]:
         yield f"{ground} Their numbers cannot be compared, and no best one is marked."
     if any(run.synthetic for run in runs.values()):
         yield "The data is a generated sample: the figures say nothing of real images."
-    yield from dict.fromkeys(text for run in runs.values() for text in run.attempt("groups", partial(_few, run)) or ())
+    few = [run.attempt("groups", partial(_few, run)) or () for run in runs.values()]
+    yield from dict.fromkeys(text for texts in few for text in texts)
     unfinished = [name for name, run in runs.items() if run.status.get("state") != "finished"]
     if unfinished:
         yield f"Not finished: {', '.join(unfinished)}."
@@ -188,84 +193,132 @@ def _few(run: Run) -> list[str]:
     return list(few_groups(run))
 
 
+# Two runs on the same images --------------------------------------------------------------------------------------
+
+
+def _gains(runs: Mapping[str, Run]) -> Iterator[str]:
+    """Yield by how much the second of two runs is better on the same test images, with its interval over groups.
+
+    More is seen this way than from two intervals that overlap: what makes an image hard is in both runs.
+    """
+    if len(runs) != 2:
+        return
+    old, new = runs.values()
+    for name in new.key_metrics():
+        words = new.attempt(f"both runs' {name}", partial(_gain, old, new, name, list(runs)))
+        if words:
+            yield words
+
+
+def _gain(old: Run, new: Run, name: str, names: Sequence[str]) -> str:
+    head, _, key = name.partition("/")
+    spec, column = new.heads[head], f"{head}_{key}"
+    metric = new.metric(head, key)
+    if head not in old.heads or not all(column in run.predictions["test"] for run in (old, new)):
+        return ""
+    tables = [run.predictions["test"][["id", "group", column]] for run in (old, new)]
+    both = tables[0].merge(tables[1][["id", column]], on="id", suffixes=("_old", "_new"), validate="one_to_one")
+    sign = 1 if metric.better == "max" else -1
+    gains = sign * (both[f"{column}_new"] - both[f"{column}_old"]).to_numpy(float)
+    good = np.isfinite(gains)
+    gains, gain = gains[good], float(gains[good].mean())
+    groups = both["group"].astype(str).to_numpy()[good]
+    low, high = group_interval(METRICS["bias"], [np.zeros_like(gains), gains], groups)
+    unit = str(spec.get("unit") or "") if metric.in_unit else ""
+    wide = 0.0 if low is None or high is None else high - low
+    places = decimals(wide if wide > 1e-6 * abs(gain) else gain, 2)
+    size = with_unit(f"{'+' if gain > 0 else ''}{digits(gain, places)}", unit)
+    sample = new.figures(head).sample(spec)
+    share = digits(100 * float((gains > 0).mean()), 0)
+    words = f"{new.label(name, short=True)} of {names[1]} against {names[0]}: mean gain {size}"
+    if low is None or high is None:
+        words += " (one group: nothing says how certain that is)"
+    else:
+        chance = "" if low > 0 or high < 0 else ", which may be chance"
+        words += f" [{digits(low, places)}, {digits(high, places)}]{chance}"
+    return f"{words}; {share}% of {count(len(gains), sample)} in both runs are better."
+
+
+def _beside(runs: Mapping[str, Run]) -> list[Picture]:
+    """Return pictures of the same samples as two runs predicted them: the first is taken for the old one."""
+    if len(runs) != 2:
+        return []
+    old, new = runs.values()
+    shown = []
+    for head in [head for head in new.heads if head in old.heads]:
+        make = partial(new.figures(head).beside, old.path, new.path, head, list(runs), new.data)
+        figure = new.attempt(f"both runs' {head}", make)
+        if figure is not None:
+            shown.append(drawn(figure, f"The same samples of {head} in both runs, and what changed.", wide=True))
+    return shown
+
+
+# Figures ----------------------------------------------------------------------------------------------------------
+
+
 def _bars(
     metrics: Sequence[str],
+    runs: Mapping[str, Run],
     entries: Mapping[str, Mapping[str, dict[str, Any]]],
     best: Mapping[str, list[str]],
     titles: Mapping[str, str],
-    caption: str,
-    specs: Specs,
-) -> list[dict[str, str]]:
-    from visionlab.reports.figures import metric_bars
-
-    drawn = []
+) -> list[Picture]:
+    shown = []
     for metric in metrics:
         table = {titles[name]: entry[metric] for name, entry in entries.items() if metric in entry}
-        if any(number(entry.get("value")) is not None for entry in table.values()):
-            spec = _spec(metric, specs)
-            words = f"{metric_label(metric, spec=spec)} of each run on the test split."
-            drawn.append(png(metric_bars(table, metric, [titles[name] for name in best[metric]], caption, spec), words))
-    return drawn
+        table = {name: entry for name, entry in table.items() if number(entry.get("value")) is not None}
+        if table:
+            label = _label(metric, runs)
+            owner = next((run for run in runs.values() if metric.partition("/")[0] in run.heads), None)
+            baseline = owner.figures(metric.partition("/")[0]).baseline[1] if owner else "the baseline"
+            figure = metric_bars(table, label, [titles[name] for name in best[metric]], baseline, _caption(runs))
+            shown.append(drawn(figure, f"{label} of each run on the test split."))
+    return shown
 
 
-def _pairs(runs: Mapping[str, Run]) -> list[dict[str, str]]:
-    """Return figures of two runs on the same test images: the first is taken for the old one."""
-    if len(runs) != 2 or any(_grounds(runs)):
-        return []
-    from visionlab.reports.paired import heads_in_both
+@styled
+def metric_bars(
+    entries: Mapping[str, Mapping[str, Any]], label: str, best: Sequence[str], baseline: str, caption: str
+) -> Figure:
+    """One metric of several runs: bars with intervals, and each run's baseline as a tick.
 
-    drawn = []
-    for head in heads_in_both(list(runs.values())):
-        for draw, words in (
-            (_scores_figure, f"Each test image of {head} in both runs: better above the line, worse below it."),
-            (_slices_figure, f"The same slices in both runs: truth, both predictions of {head}, and what changed."),
-        ):
-            new = list(runs.values())[1]
-            figure = new.attempt(f"both runs' {head}", partial(draw, runs, head))
-            if figure is not None:
-                drawn.append({**png(figure, words), "width": "page"})
-    return drawn
-
-
-def _scores_figure(runs: Mapping[str, Run], head: str) -> Figure:
-    from visionlab.reports.paired import Paired, paired_scores
-
-    old, new = runs.values()
-    first, second = runs
-    return paired_scores(Paired.of(old, new, head, _caption(runs)), (first, second))
-
-
-def _slices_figure(runs: Mapping[str, Run], head: str) -> Figure | None:
-    from visionlab.reports.cells import cell_comparison
-    from visionlab.reports.kept import read_kept
-    from visionlab.reports.paired import same_slices
-
-    paths = [run.path / "predictions" / f"test_{head}_slices.npz" for run in runs.values()]
-    if not all(path.is_file() for path in paths):
-        return None
-    old, new = map(read_kept, paths)
-    spec = list(runs.values())[1].heads[head]
-    rows = same_slices(old, new, metric_label(key_metric(spec), short=True, spec=spec))
-    first, second = runs
-    return cell_comparison(rows, (first, second), _caption(runs)) if rows else None
+    Args:
+        entries: run name -> its entry of metrics.json, which has a value.
+        label: of the metric.
+        best: the runs that are drawn as best; none where the runs cannot be compared.
+        baseline: what it is.
+        caption: the line under the figure.
+    """
+    figure = style.new(7, 1.9 + 0.55 * len(entries))
+    axes = figure.subplots()
+    for y, (name, entry) in enumerate(entries.items()):
+        low, high, simple = (number(entry.get(key)) for key in ("low", "high", "baseline"))
+        axes.barh(y, float(entry["value"]), height=0.58, color=BLUE if name in best else "#9DB8CC")
+        if low is not None and high is not None:
+            # Percentile intervals need not hold the value: draw the line itself, not errors to either side.
+            axes.plot([low, high], [y, y], color=INK, linewidth=2, solid_capstyle="butt")
+        if simple is not None:
+            axes.plot([simple, simple], [y - 0.36, y + 0.36], color=ORANGE, linewidth=3)
+    axes.plot([], [], color=INK, label="95% interval")
+    axes.plot([], [], color=ORANGE, linewidth=3, label=f"baseline: {baseline}")
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_yticks(range(len(entries)), [f"{shorten(name)}\n{measure(entry)}" for name, entry in entries.items()])
+    axes.set(ylim=(len(entries) - 0.4, -0.6), xlabel=axis_label(label, next(iter(entries.values())).get("unit")))
+    axes.grid(axis="y", visible=False)
+    return style.finish(figure, f"{label[0].upper()}{label[1:]}, test split", caption, axes)
 
 
-def _curves(runs: Mapping[str, Run], titles: Mapping[str, str], metrics: Sequence[str]) -> list[dict[str, str]]:
-    from visionlab.reports.figures import overlaid_curves
-
+def _curves(runs: Mapping[str, Run], titles: Mapping[str, str], one_loss: bool) -> list[Picture]:
     # Values of different losses say nothing about each other.
-    losses = ["train/loss_epoch", "val/loss"] if list(titles) == list(titles.values()) else []
+    losses = ["train/loss_epoch", "val/loss"] if one_loss else []
     monitors = [str(run.config["monitor"]) for run in runs.values() if run.config.get("monitor")]
-    keys = [f"val/{key}" for key in _main(metrics, runs)]
-    tags = [tag for tag in dict.fromkeys([*losses, *monitors, *keys]) if losses or not tag.endswith("loss")]
-    curves = {titles[name]: run.curves for name, run in runs.items()}
-    if not any(tag in table for table in curves.values() for tag in tags):
-        return []
-    units = {tag: facts.tag_unit(run, tag) for run in runs.values() for tag in tags}
-    figure = overlaid_curves(curves, tags, units, _caption(runs))
-    words = "Losses and monitored metrics" if losses else "Metrics"
-    return [png(figure, f"{words} of the runs while they trained.")]
+    keys = [f"val/{key}" for run in runs.values() for key in run.key_metrics()]
+    tags = [tag for tag in dict.fromkeys([*losses, *monitors, *keys]) if one_loss or not tag.endswith("loss")]
+    units = {tag: next(filter(None, (facts.tag_unit(run, tag) for run in runs.values())), "") for tag in tags}
+    figure = overlaid_curves({titles[name]: run.curves for name, run in runs.items()}, units, _caption(runs))
+    words = "Losses and metrics" if one_loss else "Metrics"
+    return [] if figure is None else [drawn(figure, f"{words} of the runs while they trained.", wide=True)]
 
 
 def _caption(runs: Mapping[str, Run]) -> str:
-    return " · ".join(dict.fromkeys(facts.data_name(run) for run in runs.values()))
+    return " · ".join(dict.fromkeys(run.data for run in runs.values()))

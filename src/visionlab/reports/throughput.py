@@ -2,69 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from matplotlib.axes import Axes
+import pandas as pd
 from matplotlib.figure import Figure
 
 from visionlab.drawing import style
-from visionlab.drawing.style import GREY, INK, MARKERS, PALETTE, styled
+from visionlab.drawing.style import GREY, MARKERS, PALETTE, styled
 from visionlab.drawing.text import digits
+from visionlab.errors import DataError
 from visionlab.files import write_text
-from visionlab.reports.html import environment, picture
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-CACHED, UNCACHED, STEP = "loading, cached", "loading, uncached", "training step"
-COLUMNS = (
-    "what",
-    "model",
-    "weights",
-    "batch_size",
-    "images_per_second",
-    "ms",
-    "forward_ms",
-    "backward_ms",
-    "optimizer_ms",
-    "memory_mib",
-    "repeats",
-    "note",
-)
-"""Of throughput.csv, one row a measurement: medians for a batch, the most memory taken on a GPU, why there is none."""
+from visionlab.heads.figures import Table
+from visionlab.reports.pages import environment, picture
 
 
-def write_throughput_report(folder: Path, table: pd.DataFrame, facts: Mapping[str, Any], command: str) -> Path:
-    """Draw ``throughput.png``, write ``report.html`` and return its path.
+def write_throughput_report(folder: Path) -> Path:
+    """Draw ``throughput.png`` of what ``benchmark`` left, write ``report.html`` and return its path.
 
-    Args:
-        folder: where to.
-        table: columns ``COLUMNS``.
-        facts: ``task``, ``conditions`` (a line) and what it is made of.
-        command: what was typed.
+    Raises:
+        DataError: ``throughput.csv`` or ``throughput.json`` is missing or damaged.
     """
+    table, facts = _read(folder)
+    steps = table[(table["model"] != "") & table["ms"].notna()]
     plot = style.save(throughput_figure(table, str(facts["conditions"])), folder / "throughput.png")
-    sizes, rows = _matrix(table)
-    steps = table[(table["what"] == STEP) & table["ms"].notna()]
-    numbers = ["ms", "forward_ms", "backward_ms", "optimizer_ms", "memory_mib"]
-    parts = [
-        (f"{row['model']}, {row['batch_size']}", [*map(digits, row[numbers]), f"{row['repeats']:.0f}"])
-        for _, row in steps.iterrows()
-    ]
     words = "Images a second by batch size, and of each network by its weights."
+    names = ("ms", "forward_ms", "backward_ms", "optimizer_ms", "memory_mib")
+    parts = [
+        [f"{row['model']}, {row['batch_size']}", *(digits(row[name]) for name in names), f"{row['repeats']:.0f}"]
+        for row in steps.to_dict("records")
+    ]
+    headings = ("Step (ms)", "Forward (ms)", "Backward (ms)", "Optimizer (ms)", "GPU memory (MiB)", "Batches")
     page = (
         environment()
         .get_template("throughput.html.j2")
         .render(
             title=f"{facts['task']} · throughput",
             conditions=facts["conditions"],
-            sizes=sizes,
-            rows=rows,
-            parts=parts,
-            images=[picture(plot, words, "page" if steps["model"].nunique() > 1 else "half")],
-            command=command,
+            rates=rates(table),
+            parts=Table("", ("Network, batch size", *headings), parts),
+            images=[picture(plot.read_bytes(), plot.name, words, wide=steps["model"].nunique() > 1)],
+            command=facts["command"],
         )
     )
     path = folder / "report.html"
@@ -72,71 +51,74 @@ def write_throughput_report(folder: Path, table: pd.DataFrame, facts: Mapping[st
     return path
 
 
-def text_table(table: pd.DataFrame) -> str:
-    """Return the images a second as text: a row for each thing measured, a column for each batch size."""
-    sizes, rows = _matrix(table)
-    lines = [["images/s, by batch size", *map(str, sizes)], *([name, *cells] for name, cells in rows)]
+def text_table(folder: Path) -> str:
+    """Return the conditions and the images a second of a folder as text."""
+    table, facts = _read(folder)
+    found = rates(table)
+    lines = [found.headings, *found.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
-    return "\n".join("  ".join(line) for line in aligned)
+    return "\n".join([facts["conditions"], "", *("  ".join(line) for line in aligned)])
 
 
-def _matrix(table: pd.DataFrame) -> tuple[list[int], list[tuple[str, list[str]]]]:
-    """Return the batch sizes, and name and cells of each thing measured."""
+def _read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Return the table and the facts that ``benchmark`` left.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    try:
+        table = pd.read_csv(folder / "throughput.csv").fillna({"model": "", "note": ""})
+        facts: dict[str, Any] = json.loads((folder / "throughput.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder}: expected what visionlab.benchmark writes, found: {error}") from None
+    return table, facts
+
+
+def rates(table: pd.DataFrame) -> Table:
+    """Return the images a second: a row for each thing measured, a column for each batch size."""
     sizes = sorted(table["batch_size"].unique().tolist())
-    cells: dict[str, list[str]] = {}
+    cells: dict[str, dict[int, str]] = {}
     for row in table.to_dict("records"):
         name = f"{row['what']}, {row['model']} ({row['weights']:,.0f} weights)" if row["model"] else row["what"]
-        cells.setdefault(name, []).append(row["note"] or _rate(row["images_per_second"]))
-    return sizes, list(cells.items())
+        cells.setdefault(name, {})[row["batch_size"]] = row["note"] or rate(row["images_per_second"])
+    rows = [[name, *(by_size.get(size, "–") for size in sizes)] for name, by_size in cells.items()]
+    return Table("", ("images/s, by batch size", *map(str, sizes)), rows)
 
 
-def _rate(value: float) -> str:
+def rate(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else digits(value)
 
 
 @styled
-def throughput_figure(table: pd.DataFrame, caption: str = "") -> Figure:
-    """Images a second by batch size; with several networks also of each at its best batch size, by its weights.
-
-    Args:
-        table: columns ``COLUMNS``.
-        caption: under what conditions it was measured.
-    """
+def throughput_figure(table: pd.DataFrame, caption: str) -> Figure:
+    """Images a second by batch size; with several networks also of each at its best batch size, by its weights."""
     measured = table[table["ms"].notna()]
-    steps = measured[measured["what"] == STEP]
-    several = steps["model"].nunique() > 1
-    figure = style.new(14 if several else 8.5, 5.2)
+    several = measured.loc[measured["model"] != "", "model"].nunique() > 1
+    figure = style.new(14 if several else 8.5, 5)
     axes = figure.subplots(1, 1 + several, squeeze=False)[0]
-    looks = {CACHED: ("--", GREY), UNCACHED: (":", GREY)}
-    for what, (line, colour) in looks.items():
-        _line(axes[0], measured[measured["what"] == what], what, color=colour, linestyle=line, marker=".")
-    for i, (model, part) in enumerate(steps.groupby("model", sort=False)):
-        look: dict[str, Any] = {"color": PALETTE[i % len(PALETTE)], "marker": MARKERS[i % len(MARKERS)]}
-        _line(axes[0], part, f"step, {model}", **look)
-        if several:
+    for number, ((what, model), part) in enumerate(measured.groupby(["what", "model"], sort=False)):
+        look: dict[str, Any] = {"color": GREY, "linestyle": "--" if number else ":", "marker": "."}
+        if model:
+            look = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+        words = style.label(f"step, {model}" if model else str(what))
+        axes[0].plot(part["batch_size"], part["images_per_second"], label=words, **look)
+        if several and model:
             best = part.sort_values("images_per_second").iloc[-1]
             point = (best["weights"], best["images_per_second"])
-            axes[1].plot(*point, linestyle="", markersize=9, **look)
-            place: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center"}
-            axes[1].annotate(_rate(point[1]), point, fontsize=10, color=INK, **place)
+            axes[1].plot(*point, markersize=9, linestyle="", **look)
+            place: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "fontsize": 10}
+            axes[1].annotate(rate(point[1]), point, **place)
     for each, label in zip(axes, ("batch size (images)", "weights of the network"), strict=False):
         style.plain_log(each, "x")
         style.plain_log(each, "y")
-        each.set_xlabel(label)
-        each.set_ylabel("images a second")
+        each.set(xlabel=label, ylabel="images a second")
     sizes = sorted(table["batch_size"].unique())
     axes[0].set_xticks(sizes, [f"{size:g}" for size in sizes])
     axes[0].set_xticks([], minor=True)
-    axes[0].set_title("Throughput by batch size")
     figure.legend(loc="outside right upper")
     if several:
         axes[1].margins(0.15)
         axes[1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes[1].set_title("The step at its best batch size, by network")
-    return style.finish(figure, caption)
-
-
-def _line(axes: Axes, part: pd.DataFrame, name: str, **look: Any) -> None:
-    if len(part):
-        axes.plot(part["batch_size"], part["images_per_second"], label=style.label(name), **look)
+        axes[1].set_title("the step at its best batch size, by network")
+    return style.finish(figure, "Throughput by batch size", caption)

@@ -21,12 +21,11 @@ from visionlab.files import check_folder, new_folder, write_json, write_text
 from visionlab.inference import Predictor, load
 from visionlab.inference.files import find_checkpoint
 from visionlab.inference.labels import say_warnings
-from visionlab.reports.html import write_report
 from visionlab.training import assembly
 from visionlab.training.measurement import describe_heads
+from visionlab.training.pictures import example_figure
 from visionlab.training.records import evaluate_into, say
 from visionlab.training.registry import REGISTRY
-from visionlab.training.sample_pictures import example_figure
 
 # Settings of the data that the network was made for.
 _MODELS_OWN = (
@@ -83,7 +82,6 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
     else:
         command = ["python", "-m", "visionlab.evaluate", str(run), "--split", split]
         _write_evaluation(out, folder, checkpoint, predictor, data, split, shlex.join(command))
-    write_report(out)
     return out
 
 
@@ -130,7 +128,6 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
     say_warnings(predictor)
     command = ["python", "-m", "visionlab.evaluate", str(run), *overrides, "--data", str(root)]
     _write_evaluation(out, folder, checkpoint, predictor, data, "test", shlex.join(command))
-    write_report(out)
     return out
 
 
@@ -170,8 +167,7 @@ def _write_evaluation(
         data.splits.write(part / "splits.json")
         write_json(part / "data_card.json", card(data))
         write_text(part / "data_index.csv", index_table(data).to_csv(index=False))
-        units = {head.name: head.unit for head in predictor.heads}
-        save(example_figure(data, units), part / "plots" / "examples.png")
+        save(example_figure(data, describe_heads(predictor.heads)), part / "plots" / "examples.png")
         say(evaluate_into(part, predictor, data, (split,)), data.name)
 
 

@@ -15,11 +15,11 @@ from visionlab.config.stages import total_epochs
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.heads.head import Head
-from visionlab.modules.task_module import TaskModule
+from visionlab.modules.base import TaskModule
 from visionlab.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.training.interruption import Interruption
+from visionlab.training.pictures import TensorBoardPictures
 from visionlab.training.progress import EpochLines
-from visionlab.training.tensorboard_pictures import Pictures
 
 
 class Events(TensorBoardLogger):
@@ -27,11 +27,6 @@ class Events(TensorBoardLogger):
 
     def save(self) -> None:
         self.experiment.flush()
-
-    def log_hyperparams(self, params: Any, metrics: dict[str, Any] | None = None, step: int | None = None) -> None:
-        # Lightning gives the module's before training; the run's come with their metrics, once it is done.
-        if metrics is not None:
-            super().log_hyperparams(params, metrics, step)
 
 
 class Fit:
@@ -111,7 +106,7 @@ class Fit:
         pictures = cfg.callbacks.images
         callbacks: list[pl.Callback] = [
             EpochLines(_shown(self.module.model.each_head(), cfg.monitor), total_epochs(cfg)),
-            Pictures(
+            TensorBoardPictures(
                 self.data,
                 count=pictures.count,
                 every_n_epochs=pictures.every_n_epochs,

@@ -21,17 +21,15 @@ from visionlab.drawing.style import save
 from visionlab.errors import DataError, UsageError
 from visionlab.files import Problem, write_json, write_text
 from visionlab.io import read_image, to_channels
-from visionlab.reports.data import write_data_report
-from visionlab.reports.run import Run
 from visionlab.training import assembly
-from visionlab.training.sample_pictures import example_figure
+from visionlab.training.pictures import example_figure
 
 
 def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     """Index, check, split and cache the data of a task; write what was found into ``folder``.
 
     Writes ``problems.csv`` (path, severity, what, advice), and if the data can be used ``splits.json``,
-    ``data_index.csv``, ``data_card.json``, ``plots/`` and ``report.html``.
+    ``data_index.csv``, ``data_card.json``, ``run.json`` and ``plots/``.
 
     Returns:
         ``folder``.
@@ -56,12 +54,11 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
             f"{folder / 'problems.csv'}; mend or remove them and run the command again"
         )
     data.setup()
-    _write(data, cfg, folder, command, problems)
+    _write(data, cfg, folder, command)
     LOG.info(
         "%d images in %d groups can be used; cached in %s", total, data.table["group"].nunique(), data.cache.folder
     )
     LOG.info("splits: %s; train on them with data.split_file=%s", data.splits.source, folder / "splits.json")
-    LOG.info("report: %s", folder / "report.html")
     return folder
 
 
@@ -100,26 +97,15 @@ def _other_kind(checked: pd.DataFrame) -> Iterator[Problem]:
             yield Problem(path, what, "there is no common scale: convert it")
 
 
-def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str, problems: list[Problem]) -> None:
+def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str) -> None:
     """Write what there is to know of usable data; ``splits.json`` last, for it says that all is there."""
     heads = {name: _head(data, name, head) for name, head in cfg.heads.items()}
-    index = index_table(data)
-    run = Run(
-        path=folder,
-        config={"task": cfg.task},
-        info={"data": data.name, "synthetic": data.synthetic, "heads": heads},
-        splits={"source": data.splits.source},
-        card=card(data),
-        index=index,
-    )
-    write_json(folder / "data_card.json", run.card)
-    write_text(folder / "data_index.csv", index.to_csv(index=False))
-    save(example_figure(data, {name: head["unit"] for name, head in heads.items()}), folder / "plots" / "examples.png")
-    commands = [
-        ("Train on these splits", _training(command, folder / "splits.json")),
-        ("Check the data again", command),
-    ]
-    write_data_report(run, problems, commands)
+    about = {"task": cfg.task, "data": data.name, "synthetic": data.synthetic, "heads": heads}
+    about |= {"command": command, "train": _training(command, folder / "splits.json")}
+    write_json(folder / "run.json", about)
+    write_json(folder / "data_card.json", card(data))
+    write_text(folder / "data_index.csv", index_table(data).to_csv(index=False))
+    save(example_figure(data, heads), folder / "plots" / "examples.png")
     data.splits.write(folder / "splits.json")
 
 

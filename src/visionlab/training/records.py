@@ -26,8 +26,6 @@ from visionlab.inference import Predictor, load
 from visionlab.inference.files import find_checkpoint
 from visionlab.models.receptive_field import parameters, receptive_field
 from visionlab.modules.task_model import TaskModel
-from visionlab.reports.html import write_report
-from visionlab.reports.weights import weight_histograms
 from visionlab.training.measurement import (
     FITTED_ON,
     Rows,
@@ -36,7 +34,7 @@ from visionlab.training.measurement import (
     fit_heads,
     measure_split,
 )
-from visionlab.training.sample_pictures import example_figure, save_pictures
+from visionlab.training.pictures import example_figure, save_pictures, weight_histograms
 
 _PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
 
@@ -125,7 +123,7 @@ class RunRecord:
         write_json(self.folder / "data_card.json", card(data))
         write_text(self.folder / "data_index.csv", index_table(data).to_csv(index=False))
         heads = model.each_head()
-        save(example_figure(data, {head.name: head.unit for head in heads}), self.folder / "plots" / "examples.png")
+        save(example_figure(data, describe_heads(heads)), self.folder / "plots" / "examples.png")
         weights = parameters(model.network)
         self.about = {
             "command": self.command,
@@ -153,7 +151,7 @@ class RunRecord:
         return round(self._seconds_before + time.monotonic() - self._began, 1)
 
     def finish(self, data: ImageDataModule, logger: TensorBoardLogger, device: str) -> None:
-        """Test the best checkpoint and write predictions, metrics, plots, hyper-parameters and report."""
+        """Test the best checkpoint and write predictions, metrics, pictures and hyper-parameters."""
         predictor = load(self.folder)
         rows = measure_split(predictor, data, FITTED_ON)
         fit_heads(find_checkpoint(self.folder), predictor, data, rows)
@@ -175,9 +173,7 @@ class RunRecord:
         logger.save()
         logger.finalize("success")
         self.status("finished", "")
-        report = write_report(self.folder)
         say({name: entry for name, entry in metrics.items() if name.startswith("test/")}, data.name)
-        LOG.info("report: %s", report)
 
 
 def say(metrics: dict[str, Any], data_name: str) -> None:

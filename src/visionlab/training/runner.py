@@ -18,8 +18,8 @@ from visionlab.console import LOG
 from visionlab.data.module import SAMPLE, ImageDataModule
 from visionlab.errors import UsageError, UserError
 from visionlab.inference.checkpoint import read_checkpoint
-from visionlab.modules.task_model import TaskModel, build_model, probe
-from visionlab.modules.task_module import Stage
+from visionlab.modules.base import Stage
+from visionlab.modules.task_model import TaskModel
 from visionlab.training import assembly
 from visionlab.training.fitting import Events, Fit
 from visionlab.training.interruption import Interrupted, Interruption
@@ -28,12 +28,12 @@ from visionlab.training.starting import find_learning_rate, init_from
 
 
 def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -> Path:
-    """Train, test on the best checkpoint and write the report.
+    """Train and test on the best checkpoint.
 
     Args:
         cfg: composed and checked.
         run_dir: where everything is written; Hydra has made it.
-        command: the line that starts this run again, for the report.
+        command: the line that starts this run again.
         resume: go on from ``checkpoints/last.ckpt`` of ``run_dir``.
 
     Returns:
@@ -43,24 +43,23 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
         UserError: for a reason that the user can mend.
         SystemExit: 128 + the signal's number, after SIGINT or SIGTERM, with everything saved.
     """
-    # Started by Lightning for a further rank: the first one has written these files already.
-    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
-    first_rank = all(int(os.environ.get(name, "0")) == 0 for name in ranks)
-    if first_rank and not resume and (run_dir / "config.yaml").exists():
+    first = first_rank()
+    # Further ranks find what the first one has written already.
+    if first and not resume and (run_dir / "config.yaml").exists():
         raise UsageError(
             f"hydra.run.dir={run_dir}: expected a new folder, found a run in it; "
             f"go on with it by `python -m visionlab.resume {run_dir}`, or choose another folder"
         )
-    if not first_rank:
+    if not first:
         LOG.setLevel("WARNING")
     if not resume:
         _make_absolute(cfg)
-    record = RunRecord(run_dir, cfg, command, write=first_rank)
+    record = RunRecord(run_dir, cfg, command, write=first)
     interruption = Interruption()
     run_dir.mkdir(parents=True, exist_ok=True)
     try:
-        with interruption, _alone(run_dir) if first_rank else contextlib.nullcontext():
-            if first_rank:
+        with interruption, _alone(run_dir) if first else contextlib.nullcontext():
+            if first:
                 record.start(resume)
             _work(cfg, run_dir, record, interruption, resume)
     except Interrupted as stop:
@@ -77,6 +76,12 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
         record.stopped("failed", f"{type(error).__name__}: {error}")
         raise
     return run_dir
+
+
+def first_rank() -> bool:
+    """Return whether this process is the first of those that Lightning starts, which writes the files."""
+    ranks = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+    return all(int(os.environ.get(name, "0")) == 0 for name in ranks)
 
 
 def summary(cfg: DictConfig, run_dir: Path) -> Path:
@@ -107,9 +112,9 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     last = run_dir / "checkpoints" / "last.ckpt"
     saved = read_checkpoint(last) if resume and last.is_file() else {}
     step = int(saved.get("global_step", 0))
-    model = build_model(assembly.plain(cfg), final, begun=step > 0)
+    model = assembly.make_model(cfg, final, begun=step > 0)
     for other in data.values():
-        probe(model.network, cfg.model.name, other)
+        assembly.probe(model.network, cfg.model.name, other)
     if not step:
         _start(cfg, model, final, run_dir, record)
     if record.write:
@@ -122,8 +127,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     fit: Fit | None = None
     for number, (name, stage_cfg) in list(enumerate(configs.items()))[begin:]:
         stage = Stage(number, len(configs), epochs)
-        module = assembly.make_module(stage_cfg, model, stage)
-        module.build(data[name])
+        module = assembly.make_module(stage_cfg, data[name], model, stage)
         if name:
             LOG.info("stage %d of %d, %s: %s", number + 1, len(configs), name, describe(stage_cfg))
         before = fit.trainer if fit else None
@@ -161,9 +165,7 @@ def _start(cfg: DictConfig, model: TaskModel, data: ImageDataModule, run_dir: Pa
     if cfg.init_from:
         init_from(model, cfg.init_from)
     if cfg.lr_find:
-        module = assembly.make_module(cfg, model)
-        module.build(data)
-        find_learning_rate(cfg, module, data, run_dir)
+        find_learning_rate(cfg, assembly.make_module(cfg, data, model), data, run_dir)
         record.save_config()
 
 

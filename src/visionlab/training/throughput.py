@@ -24,10 +24,15 @@ from visionlab.data.stored import Stored
 from visionlab.errors import UsageError
 from visionlab.files import IMAGE, write_json, write_text
 from visionlab.models.receptive_field import parameters
-from visionlab.modules.task_module import TaskModule
-from visionlab.reports.throughput import CACHED, COLUMNS, STEP, UNCACHED, text_table, write_throughput_report
+from visionlab.modules.base import TaskModule
 from visionlab.training import assembly
 
+CACHED, UNCACHED, STEP = "loading, cached", "loading, uncached", "training step"
+COLUMNS = (
+    *("what", "model", "weights", "batch_size", "images_per_second"),
+    *("ms", "forward_ms", "backward_ms", "optimizer_ms", "memory_mib", "repeats", "note"),
+)
+"""Of throughput.csv, one row a measurement: medians for a batch, the most memory taken on a GPU, why there is none."""
 WARM_UP, LEAST = 2, 3  # batches before the measurement, and at least in it
 _EPOCH = 1000  # batches: long enough that what begins an epoch is no median
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -37,7 +42,7 @@ Batch = dict[str, Any]
 
 
 def benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
-    """Measure the loader and the training step apart; write ``throughput.csv``, its picture and ``report.html``.
+    """Measure the loader and the training step apart; write ``throughput.csv`` and ``throughput.json``.
 
     A batch size that a device has no memory for is noted in the table, and the others are measured.
 
@@ -79,16 +84,12 @@ def benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
         about = {"what": STEP, "model": name, "weights": facts["models"][name]}
         for size, batch in batches.items():
             note({**about, "batch_size": size, **_step(module, batch, device, str(cfg.trainer.precision), seconds)})
-    write_json(folder / "throughput.json", facts)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    print(f"{facts['conditions']}\n\n{text_table(table)}")
-    LOG.info("report: %s", write_throughput_report(folder, table, facts, command))
+    write_json(folder / "throughput.json", {**facts, "command": command})
     return folder
 
 
 def _module(cfg: DictConfig, data: ImageDataModule) -> TaskModule:
-    module = assembly.make_module(cfg)
-    module.build(data)
+    module = assembly.make_module(cfg, data)
     if cfg.compile:
         module.model.network.compile()
     return module

@@ -278,6 +278,9 @@ class InstanceHead(MapHead):
             table[f"{self.name}_{name}"] = metric.values(metric.sample_terms(rows))
         return table
 
+    def table_while_training(self, rows: Array) -> dict[str, Array]:
+        return self.table(at_threshold(rows, self.found.threshold))
+
     def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
         """Return count and area of the objects of one image, of its decoded maps K x H x W."""
         labels = self.find(decoded, self.found)

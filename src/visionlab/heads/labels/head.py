@@ -298,6 +298,9 @@ class MultilabelHead(Head):
         scores = self.calibrated(decoded[None])[0]
         return {column: (value, "") for column, value in zip(self.columns, scores.tolist(), strict=True)}
 
+    def table_while_training(self, rows: Array) -> dict[str, Array]:
+        return self.table(self.decided_rows(rows))
+
     def decided(self, decoded: Array) -> tuple[str, ...]:
         return self._names(self.decide(self.calibrated(decoded[None]))[0])
 

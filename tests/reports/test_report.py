@@ -1,0 +1,410 @@
+"""Reports of runs, of data and of several runs, from folders made here without training anything."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from tests import shell
+from tests.reports.tables import EVIL, SPECS, check_readable, make_run, requests, write_events
+from visionlab.data.blocks import LEAKS as DATA_LEAKS
+from visionlab.errors import DataError
+from visionlab.files import write_json
+from visionlab.heads.figures import figures_of
+from visionlab.reports import compare, write_data_report, write_report
+from visionlab.reports.comparison import differing_settings, loss_words
+from visionlab.reports.curves import best_point, learning_rate_finder, overlaid_curves, training_curves
+from visionlab.reports.facts import verdict
+from visionlab.reports.pages import MAX_ANIMATION
+from visionlab.reports.run import LEAKS, read_run, read_scalars
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished run of each kind, their reports written."""
+    folder = tmp_path_factory.mktemp("runs")
+    for kind in SPECS:
+        write_report(make_run(folder / kind, kind))
+    return folder
+
+
+def copy(runs: Path, tmp_path: Path, kind: str = "regression") -> Path:
+    return Path(shutil.copytree(runs / kind, tmp_path / "run"))
+
+
+def change(path: Path, **content: Any) -> None:
+    write_json(path, {**json.loads(path.read_text()), **content})
+
+
+def page(run: Path) -> str:
+    return write_report(run).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("kind", list(SPECS))
+def test_the_report_of_every_kind_is_whole_and_asks_for_nothing(runs: Path, kind: str) -> None:
+    run = runs / kind
+    text = (run / "report.html").read_text(encoding="utf-8")
+    assert requests(text) == []
+    assert "<script" not in text
+    assert "Not available" not in text
+    figures = figures_of(kind)
+    assert figures is not None
+    held = {base64.b64decode(code) for code in re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", text)}
+    drawn = {path.stem: path.read_bytes() for path in (run / "plots").iterdir()}
+    name = "head" if kind == "multilabel" else SPECS[kind]["columns"][0]
+    expected = {f"test_{name}_{key}" for key in figures.drawings} | set(figures.pictures)
+    assert set(drawn) == expected | {"training", "lr_find", "examples", "targets_head"}
+    assert set(drawn.values()) <= held
+    for words in ("95% interval [0.30, 0.50]", "generated sample", "21,278,913 parameters", "1 h 02 min", "18.4 MB"):
+        assert words in text
+    for words in (
+        figures.baseline[0],
+        "2.12.0",
+        "python -m visionlab.train task=focus",
+        "--with background=BACKGROUNDS",
+    ):
+        assert words in text.replace("&#39;", "'").lower() or words in text.replace("&#39;", "'")
+    assert "as few groups as 4 (test)" in text
+
+
+def test_tables_of_classes_stand_in_the_page(runs: Path) -> None:
+    text = (runs / "multilabel" / "report.html").read_text()
+    assert "Classes of head, test images" in text
+    assert '<th class="wrap">Rods &amp; rings</th>' in text
+    assert "never predicted" in text
+
+
+def test_everything_from_the_run_folder_is_escaped(runs: Path, tmp_path: Path) -> None:
+    run = copy(runs, tmp_path, "mask")
+    for path in [*run.glob("*.json"), *run.glob("*.csv"), *run.glob("predictions/*.csv")]:
+        evil = json.dumps(EVIL)[1:-1] if path.suffix == ".json" else EVIL
+        content = path.read_text()
+        for text in ("_group 0", "cpu", "by group", "2.12.0", "a note"):
+            content = content.replace(text, evil)
+        path.write_text(content)
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config["model"]["name"] = config["task"] = config["monitor"] = EVIL
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    text = page(run)
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)") >= 6
+    assert requests(text) == []
+    assert "<script" not in compare([run, runs / "mask"], tmp_path / "two.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        ("status.json", "metrics.json", "predictions/test.csv", "plots/examples.png"),
+        ("run.json", "splits.json", "data_index.csv"),
+        ("data_card.json", "predictions/val.csv", "predictions/test.csv", "plots/best_worst.png"),
+    ],
+)
+def test_files_may_be_missing(runs: Path, tmp_path: Path, missing: tuple[str, ...]) -> None:
+    run = copy(runs, tmp_path)
+    for name in (*missing, "lr_find.csv"):
+        (run / name).unlink()
+    gaps = set(re.findall("<strong>(.*?)</strong>", page(run)))
+    assert set(missing) <= gaps
+    assert "lr_find.csv" not in gaps  # only a run that searched for a rate has it
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "not what it says",
+        "[1, 2]",
+        '{"splits": [], "test": 3, "heads": 7, "n": "x"}',
+        '{"heads": {"a": {"kind": "mask", "columns": 3, "metrics": 5}}, "splits": {"train": {"targets": 1}}}',
+        '{"heads": {"a": {"kind": "a kind of tomorrow", "columns": ["a"]}}, "labels": 5}',
+    ],
+)
+def test_files_in_another_form_do_not_stop_the_report(runs: Path, tmp_path: Path, content: str) -> None:
+    run = copy(runs, tmp_path)
+    for path in [*run.glob("*.json"), *run.glob("*.csv"), *run.glob("predictions/*.csv"), *run.glob("plots/*.png")]:
+        path.write_text(content)
+    for path in run.glob("events*"):
+        path.write_bytes(content.encode())
+    text = page(run)
+    assert "Key result: not available" in text
+    assert "Training curves: not available" in text
+    if "tomorrow" in content:
+        assert "there are none for heads of kind &#39;a kind of tomorrow&#39;" in text
+
+
+def test_only_config_is_needed(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text("task: focus\n")
+    assert "Metrics: not available. the run folder does not hold this file" in page(tmp_path)
+    for content, message in (("[1]", "keys and values, found list"), ("a: [", "expected YAML")):
+        (tmp_path / "config.yaml").write_text(content)
+        with pytest.raises(DataError, match=message):
+            write_report(tmp_path)
+    (tmp_path / "config.yaml").unlink()
+    with pytest.raises(DataError, match=r"no config\.yaml"):
+        write_report(tmp_path)
+
+
+def test_a_large_animation_is_left_out(runs: Path, tmp_path: Path) -> None:
+    run = copy(runs, tmp_path, "instances")
+    (run / "plots" / "volume.gif").write_bytes(b"GIF89a" + bytes(MAX_ANIMATION))
+    assert "too much for this page" in page(run)
+    (run / "plots" / "volume.gif").write_bytes(b"GIF89a")
+    assert "data:image/gif;base64," in page(run)
+
+
+# Caveats ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unfinished_run_says_how_to_go_on(runs: Path, tmp_path: Path) -> None:
+    run = copy(runs, tmp_path)
+    change(run / "status.json", state="interrupted", epoch=7, message="stopped by Ctrl-C")
+    text = page(run)
+    assert "interrupted after 7 full epochs" in text
+    assert "<pre>python -m visionlab.resume R</pre>" in text
+    assert "stopped by Ctrl-C" in text
+
+
+def test_caveats_of_one_group_overlap_range_and_other_data(runs: Path, tmp_path: Path) -> None:
+    run = copy(runs, tmp_path)
+    entry = json.loads((run / "metrics.json").read_text())["test/head/mae"]
+    one = {**entry, "groups": 1, "low": None, "high": None, "data": "elsewhere"}
+    write_json(run / "metrics.json", {"test/head/mae": one, "test/head/r2": {**one, "value": None}})
+    write_json(run / "splits.json", {"train": ["a", "b"], "val": ["c"], "test": ["b"]})
+    card = json.loads((run / "data_card.json").read_text())
+    card["splits"]["train"]["targets"]["depth"] |= {"min": -2, "max": 2}
+    write_json(run / "data_card.json", card)
+    text = page(run)
+    for words in (
+        "all of one group: there is no interval",
+        "1 group in both train and test, such as &#39;b&#39;",
+        "training only saw −2.00 to 2.00",
+        "Undefined: test/head/r2",
+        "other data than the run was trained on: elsewhere",
+        "with one group nothing says how certain that is",
+    ):
+        assert words in text
+
+
+def test_a_leaking_split_cannot_be_missed(runs: Path, tmp_path: Path) -> None:
+    assert LEAKS == DATA_LEAKS
+    run = copy(runs, tmp_path, "instances")
+    change(run / "splits.json", source=f"{LEAKS}slices at random")
+    text = page(run)
+    assert "THIS SPLIT LEAKS: slices at random." in text
+    assert text.count("too good") >= 2
+    assert "but whose neighbours it did" in text
+    assert "LEAKS" in compare([run, runs / "instances"], tmp_path / "two.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("entry", "key"),
+    [
+        ({"value": 5.0, "low": 4.0, "high": 6.0, "baseline": 30.0, "unit": "um"}, "good"),
+        ({"value": 25.0, "low": 15.0, "high": 35.0, "baseline": 30.0, "unit": "um"}, "unsure"),
+        ({"value": 5.0, "low": None, "high": None, "baseline": 30.0, "unit": "um"}, "unsure"),
+        ({"value": 31.0, "low": 29.0, "high": 35.0, "baseline": 30.0, "unit": "um"}, "bad"),
+        ({"value": 0.0, "low": 0.0, "high": 0.0, "baseline": 30.0, "unit": "um"}, "good"),
+        ({"value": 0.9, "low": 0.8, "high": 0.95, "baseline": 0.5, "better": "max"}, "good"),
+        ({"value": 0.9, "low": 0.4, "high": 0.95, "baseline": 0.5, "better": "max"}, "unsure"),
+        ({"value": 0.4, "low": 0.3, "high": 0.5, "baseline": 0.5, "better": "max"}, "bad"),
+        ({"value": 0.4}, "unsure"),
+    ],
+)
+def test_the_verdict_is_honest(entry: dict[str, Any], key: str) -> None:
+    figures = figures_of("mask")
+    assert figures is not None
+    assert verdict(entry, figures, "IoU")["key"] == key
+
+
+# Curves -------------------------------------------------------------------------------------------------------------
+
+
+def test_resumed_curves_supersede_keep_every_value_and_survive_a_cut_file(tmp_path: Path) -> None:
+    write_events(tmp_path, {"loss": [(1, 5.0), (2, 4.0), (3, 9.0)]}, start=1e9, name=".a")
+    write_events(tmp_path / "version_1", {"loss": [(3, 3.0), (4, 2.0)]}, start=2e9, name=".b")
+    curve = read_scalars(tmp_path)["loss"]
+    assert curve.to_numpy().tolist() == [[1, 5.0], [2, 4.0], [3, 3.0], [4, 2.0]]
+    many = tmp_path / "many"
+    write_events(many, {"loss": [(step, float(step)) for step in range(10_100)]})  # TensorBoard keeps 10,000
+    path = next(many.glob("events*"))
+    path.write_bytes(path.read_bytes()[:-7])
+    assert len(read_scalars(many)["loss"]) == 10_099
+    assert read_scalars(tmp_path / "nowhere") == {}
+
+
+def test_the_best_epoch_is_marked_and_stages_are(tmp_path: Path) -> None:
+    steps = [9, 19, 29, 39]
+    curves = {
+        "val/mae": pd.DataFrame({"step": steps, "value": [3.0, 1.0, np.nan, 1.0]}),
+        "epoch": pd.DataFrame({"step": steps, "value": [0.0, 1.0, 2.0, 3.0]}),
+        "stage": pd.DataFrame({"step": steps, "value": [0.0, 0.0, 1.0, 1.0]}),
+        "train/a/loss_epoch": pd.DataFrame({"step": steps, "value": [1.0, 0.1, 0.05, 0.01]}),
+        "val/b/loss": pd.DataFrame({"step": steps, "value": [1.0, 0.1, 0.05, 0.01]}),
+    }
+    assert best_point(curves, "val/mae", "min") == (19, 1.0, 2)
+    assert best_point(curves, "val/mae", "max") == (9, 3.0, 1)
+    assert best_point(curves, "val/loss", "min") is None
+    figure = training_curves(curves, "val/mae", "min", {"val/mae": "um"}, "here")
+    check_readable(figure, tmp_path / "one.png")
+    assert figure.get_suptitle() == "Training: best val/mae 1.00 µm in epoch 2"
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss of each head", "val/mae (µm)"]
+    assert figure.axes[0].get_yscale() == "log"
+    assert "next stage" in figure.get_supxlabel()
+    with pytest.raises(ValueError, match="no loss"):
+        training_curves({}, "val/mae", "min", {}, "")
+
+
+def test_the_search_for_a_rate_and_curves_of_several_runs(tmp_path: Path) -> None:
+    table = pd.DataFrame({"lr": np.geomspace(1e-6, 1, 20), "loss": [*np.linspace(1, 0.1, 15), *np.full(5, 1e6)]})
+    figure = learning_rate_finder(table, 1e-3, "here")
+    check_readable(figure, tmp_path / "one.png")
+    assert figure.axes[0].get_ylim()[1] < 3
+    with pytest.raises(ValueError, match="fewer than two rows"):
+        learning_rate_finder(table[:1], 1e-3, "")
+    curve = pd.DataFrame({"step": [1, 2], "value": [1.0, 0.5]})
+    overlaid = overlaid_curves({"a": {"x": curve}, "b": {"x": curve}}, {"x": "um", "y": ""}, "")
+    assert overlaid is not None
+    check_readable(overlaid, tmp_path / "two.png")
+    assert len(overlaid.axes) == 1
+    assert overlaid_curves({"a": {}}, {"x": ""}, "") is None
+
+
+# Several runs -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs of one head, the second better, with other settings."""
+    folder = tmp_path_factory.mktemp("pair")
+    make_run(folder / "old", "mask", loss="l1")
+    make_run(folder / "new", "mask", better=0.05, optimizer={"lr": 1e-4}, loss={"bce": 1, "dice": 0.5})
+    return folder
+
+
+def test_comparison(pair: Path) -> None:
+    out = compare([pair / "old", pair / "new"])
+    assert out == pair / "comparison.html"
+    text = out.read_text(encoding="utf-8")
+    assert requests(text) == []
+    assert '<td class="num best">0.45<br>' in text
+    for words in (
+        "optimizer.lr",
+        "0.0001",
+        "bce + 0.5 dice",
+        "generated sample",
+        "From as few groups as",
+        "different losses",
+    ):
+        assert words in text
+    gain = "head: IoU of new against old: mean gain +0.050 [0.050, 0.050]; 100% of 60 images in both runs are better."
+    assert gain in text
+    assert len(re.findall("data:image/png;base64,", text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("splits.json", {"test": ["other"]}, "tested on different groups"),
+        ("run.json", {"heads": {"head": {"kind": "mask", "columns": ["other"]}}}, "different columns of head"),
+        ("run.json", {"synthetic": False, "data": "elsewhere"}, "of different data"),
+        ("status.json", {"state": "failed"}, "Not finished: old"),
+    ],
+)
+def test_what_cannot_be_compared_has_no_best(pair: Path, tmp_path: Path, file: str, content: Any, words: str) -> None:
+    runs = Path(shutil.copytree(pair, tmp_path / "runs"))
+    change(runs / "old" / file, **content)
+    if file == "run.json" and "synthetic" in content:
+        change(runs / "old" / "data_card.json", synthetic=False)
+    text = compare([runs / "old", runs / "new"]).read_text(encoding="utf-8")
+    assert words in text
+    assert ('<td class="num best">' in text) == (file == "status.json")
+
+
+def test_settings_and_losses_in_words() -> None:
+    a, b = {"seed": 0, "optimizer": {"lr": 1}}, {"seed": 1, "optimizer": {"lr": 1, "eps": 1e-8}}
+    assert differing_settings([a, b]) == [("seed", ["0", "1"]), ("optimizer.eps", ["–", "1e-08"])]
+    target = {"_target_": "visionlab.losses.overlap.DiceLoss", "smooth": 1}
+    assert loss_words({"loss": target}) == "Dice (smooth=1)"
+    heads = {"mask": {"loss": {"bce": 1, "dice": 0.5}}, "depth": {"loss": None}}
+    assert loss_words({"loss": "l1", "heads": heads}) == "mask: bce + 0.5 dice, depth: l1"
+    assert loss_words({"stages": {"two": {"loss": "mse"}}}) == "–; stage two: mse"
+
+
+# The data before training, and commands -----------------------------------------------------------------------------
+
+
+def test_the_report_of_prepared_data(runs: Path, tmp_path: Path) -> None:
+    run = copy(runs, tmp_path, "multilabel")
+    for name in ("config.yaml", "report.html"):
+        (run / name).unlink()
+    (run / "problems.csv").write_text("path,severity,what,advice\na.png,warning,is small,look at it\n")
+    with pytest.raises(DataError, match=r"visionlab\.prepare writes"):
+        write_data_report(tmp_path)
+    change(run / "run.json", task="focus", train="python -m visionlab.train data.split_file=s.json")
+    text = write_data_report(run).read_text()
+    assert requests(text) == []
+    for words in ("look at it", "data.split_file=s.json", "a note", "Classes of head", "by group"):
+        assert words in text
+    (run / "data_card.json").write_text("[]")
+    with pytest.raises(DataError, match="expected an object"):
+        write_data_report(run)
+
+
+def test_command(pair: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = Path(shutil.copytree(pair, tmp_path / "runs"))
+    checkpoint = runs / "old" / "checkpoints" / "best.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    assert shell.run("report", checkpoint) == 0
+    assert capsys.readouterr().out == f"{runs / 'old' / 'report.html'}\n"
+    (runs / "old" / ".hydra").mkdir()
+    (runs / "old" / ".hydra" / "config.yaml").touch()
+    out = tmp_path / "two.html"
+    assert shell.run("report", runs, runs / "old", "--out", out) == 0  # each run once
+    assert "2 runs" in out.read_text(encoding="utf-8")
+    capsys.readouterr()
+    for arguments, status, words in (
+        ((runs / "olt",), 2, f"Did you mean '{runs / 'old'}'?"),
+        ((tmp_path / "runs" / "old" / "plots",), 2, "no config.yaml in or below"),
+        ((runs / "old", "--out", "x.html"), 2, "expected several runs"),
+        ((runs, "--out", tmp_path), 1, "cannot be written"),
+        (("--hlep",), 2, "--hlep"),
+    ):
+        assert shell.run("report", *arguments) == status
+        said = capsys.readouterr().err
+        assert words in said
+        assert "Traceback" not in said
+
+
+def test_a_run_folder_is_read_as_it_is(runs: Path) -> None:
+    run = read_run(runs / "regression")
+    assert run.key_metrics() == ["head/mae"]
+    assert (run.task, run.model, run.data, run.leak) == ("focus", "resnet34", "generated sample", "")
+    assert set(run.predictions) == {"test", "val"}
+    assert run.tables("head", "test").metrics["mae"]["value"] == 0.4
+    assert run.metric("head", "no such metric") is None
+
+
+@pytest.mark.chromium
+def test_a_browser_shows_the_report_without_complaint(runs: Path, tmp_path: Path) -> None:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("no chromium")
+    with tempfile.TemporaryDirectory() as profile:
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+        options += [f"--user-data-dir={profile}", f"--screenshot={tmp_path / 'a.png'}", "--enable-logging=stderr"]
+        shown = [chromium, *options, (runs / "multilabel" / "report.html").resolve().as_uri()]
+        result = subprocess.run(shown, capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in result.stderr  # the page's own security policy forbids nothing that the page needs
