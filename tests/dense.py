@@ -52,15 +52,14 @@ def data_module(root: Path, *overrides: str) -> Any:
 
 def task_module(root: Path, *overrides: str) -> Any:
     """Return the LightningModule of the small settings and these, untrained, and its data."""
-    import torch
-
     from visionlab.config.compose import compose
     from visionlab.training.assembly import make_module
 
     cfg = compose([*SMALL, f"data.root={root}", *overrides])
     data = data_module(root, *overrides)
-    torch.manual_seed(0)
-    return make_module(cfg, data), data
+    module = make_module(cfg)
+    module.build(data)
+    return module, data
 
 
 def png(path: Path, image: Array) -> None:

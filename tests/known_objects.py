@@ -13,10 +13,9 @@ from tests import shell
 from visionlab.data.preprocess import Preprocess
 from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.instances.parameters import Parameters
-from visionlab.inference.checkpoint import FORMAT
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.tta import Views
-from visionlab.modules.task_model import Normalizer, TaskModel
+from visionlab.modules.task_model import FORMAT, Normalizer, TaskModel
 
 Array = np.ndarray[Any, Any]
 DARK, BRIGHT = 40, 200

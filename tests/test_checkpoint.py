@@ -20,8 +20,9 @@ from tests import shell
 from tests.untrained import labels, numbers, write_run
 from visionlab.errors import DataError, UsageError
 from visionlab.heads.labels.head import MultilabelHead
-from visionlab.inference.checkpoint import ORIGIN, read_checkpoint
+from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.inference.files import find_checkpoint
+from visionlab.modules.task_model import ORIGIN
 
 
 class Malicious:

@@ -411,8 +411,9 @@ def module(root: Path, *overrides: str) -> tuple[Any, Any]:
     cfg = compose([*LABELS, f"data.root={root}", "data.class_group=2/4", *overrides])
     data = make_data(cfg)
     data.setup()
-    torch.manual_seed(0)
-    return make_module(cfg, data), data
+    module = make_module(cfg)
+    module.build(data)
+    return module, data
 
 
 @pytest.mark.parametrize(

@@ -501,6 +501,8 @@ def test_python_takes_arrays_and_files(axes: str, tmp_path: Path) -> None:
     assert found.labels["nuclei"].shape == found.maps["nuclei"].shape == values.shape
     assert found.labels["nuclei"].dtype == np.int32
     assert found.voxel == VOXEL
+    swapped = predictor.predict_volume(array.astype(array.dtype.newbyteorder(">")), VOXEL, axes=axes)
+    assert np.array_equal(swapped.labels["nuclei"], found.labels["nuclei"])
     assert found.objects["x_um"].tolist() == pytest.approx((0.5 * found.objects["x"]).tolist())
     expected = [sorted(c if "Z" in axes else c[1:] for c in frame) for frame in CENTRES][: 2 if "T" in axes else 1]
     assert places(found.objects, axes) == expected

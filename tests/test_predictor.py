@@ -77,6 +77,15 @@ def test_file_and_array_give_the_same(predictor: Predictor, file: Path, image: A
     assert [found.values for found in predictor.predict(same)] == [expected] * len(same)
 
 
+def test_the_order_of_bytes_does_not_matter(predictor: Predictor, image: Any, tmp_path: Path) -> None:
+    deep = image.astype(np.uint16) * np.uint16(257)
+    np.save(tmp_path / "a.npy", deep.astype(">u2"))
+    swapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert not swapped.dtype.isnative
+    assert predictor.predict(swapped).values == predictor.predict(deep).values
+    assert predictor.predict(tmp_path / "a.npy").values == predictor.predict(deep).values
+
+
 def test_depth_and_colour_that_add_nothing_change_nothing(predictor: Predictor, image: Any, tmp_path: Path) -> None:
     expected = predictor.predict(image).distance
     deep = image.astype(np.uint16) * np.uint16(257)

@@ -103,7 +103,7 @@ def test_reading_a_plane_does_not_contradict_axes_that_were_given(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[Any] = []
-    monkeypatch.setattr("visionlab.io.volume._tell_once", said.append)
+    monkeypatch.setattr("visionlab.io.formats.tell_once", said.append)
     values = np.arange(5 * 8 * 9, dtype=np.uint16).reshape(5, 8, 9)
     tifffile.imwrite(tmp_path / "a.tif", values, metadata=None)
     with caplog.at_level(logging.INFO):

@@ -17,10 +17,9 @@ from visionlab.heads.head import Head
 from visionlab.heads.labels.head import MultilabelHead
 from visionlab.heads.regression.head import RegressionHead
 from visionlab.inference import Prediction, load
-from visionlab.inference.checkpoint import FORMAT
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.tta import Views
-from visionlab.modules.task_model import Normalizer, TaskModel
+from visionlab.modules.task_model import FORMAT, Normalizer, TaskModel
 
 Array = np.ndarray[Any, Any]
 STAINS = ("red", "green", "blue", "yellow")

@@ -6,6 +6,11 @@ Importing the package is light; torch comes with the first use::
     run = visionlab.train("task=focus", "model=resnet34")   # the overrides of the command line -> run folder
     predictor = visionlab.load(run)                         # or a .ckpt
     predictor.predict("image.png").distance                 # in the unit of the training files
+
+With a Lightning trainer of your own::
+
+    data, module = visionlab.compose("task=focus", "data.root=cells", "model=resnet18")
+    pl.Trainer(max_epochs=5).fit(module, datamodule=data)
 """
 
 from __future__ import annotations
@@ -14,14 +19,27 @@ import importlib
 import os
 from typing import Any
 
+from visionlab.version import __version__
+
 # albumentations asks the network for its newest version when imported; set before anything can import it.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
-__version__ = "0.1.0"
 
 _SUBMODULES = ("data", "losses", "metrics", "models", "modules", "reports", "samples", "train")
 
-__all__ = ["__version__", "data", "load", "losses", "metrics", "models", "modules", "reports", "samples", "train"]
+__all__ = [
+    "__version__",
+    "compose",
+    "data",
+    "load",
+    "losses",
+    "metrics",
+    "models",
+    "modules",
+    "reports",
+    "samples",
+    "train",
+]
 
 
 def load(
@@ -34,6 +52,16 @@ def load(
     from visionlab.inference import load as load_predictor
 
     return load_predictor(run_or_checkpoint, *more, device=device, tta=tta, tta_merge=tta_merge)
+
+
+def compose(*overrides: str) -> Any:
+    """Return ``(data, module)`` of a configuration, a LightningDataModule and a LightningModule, for your own trainer.
+
+    See :func:`visionlab.training.assembly.compose`.
+    """
+    from visionlab.training.assembly import compose as compose_objects
+
+    return compose_objects(overrides)
 
 
 def __getattr__(name: str) -> Any:

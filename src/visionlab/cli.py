@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
-from visionlab import __version__
 from visionlab.errors import nearest
+from visionlab.version import __version__
 
 VERBS = {
     "train": "train, test and report; -m sweeps",

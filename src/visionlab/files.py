@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -156,6 +157,27 @@ def _entries(folder: Path, seen: set[tuple[int, int]]) -> list[tuple[str, bool, 
         raise DataError(f"{folder}: the folder cannot be read ({reason}); check its permissions") from None
 
 
+# Archives by their suffixes, and what unpacks one into a folder.
+_UNPACKED = {
+    (".zip",): "unzip {file} -d {folder}",
+    (".7z",): "7z x {file} -o{folder}",
+    (".rar",): "unrar x {file} {folder}/",
+    (".tar", ".tgz", ".tbz2", ".txz", ".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst"): (
+        "mkdir -p {folder} && tar -xf {file} -C {folder}"
+    ),
+}
+
+
+def unpack_command(path: Path) -> str:
+    """Return the command, quoted for a shell, that unpacks a file that is an archive by its name; empty for others."""
+    for endings, command in _UNPACKED.items():
+        ending = max((end for end in endings if path.name.lower().endswith(end)), key=len, default="")
+        if ending and path.is_file():
+            folder = path.with_name(path.name[: -len(ending)] or "unpacked")
+            return command.format(file=shlex.quote(str(path)), folder=shlex.quote(str(folder)))
+    return ""
+
+
 def check_folder(path: str | Path, wanted: str) -> Path:
     """Return ``path`` as a Path if it is a folder, else raise ``DataError`` that says what was looked for.
 
@@ -164,6 +186,8 @@ def check_folder(path: str | Path, wanted: str) -> Path:
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
+    if command := unpack_command(folder):
+        raise DataError(f"{path}: expected a folder with {wanted}, found an archive; unpack it: {command}")
     if folder.exists():
         raise DataError(
             f"{path}: expected a folder with {wanted}, found a file; give the folder that holds it ('{folder.parent}')"

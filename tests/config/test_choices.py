@@ -44,7 +44,8 @@ def test_choice_trains_for_a_step(group: str, choice: str, roots: Callable[[str]
     cfg.data.batch_size, cfg.data.image_size = 4, SIDES.get(cfg.model.name, 32)
     data = assembly.make_data(cfg)
     data.setup()
-    module = assembly.make_module(cfg, data)
+    module = assembly.make_module(cfg)
+    module.build(data)
     options = {**assembly.trainer_options(cfg), "max_epochs": 1, "limit_train_batches": 1, "limit_val_batches": 1}
     trainer = Trainer(
         **options, logger=False, enable_checkpointing=False, enable_progress_bar=False, default_root_dir=tmp_path

@@ -21,7 +21,7 @@ from visionlab.heads import KINDS, head_class, load
 from visionlab.heads.head import Head
 from visionlab.inference.merging import merge
 from visionlab.losses import LOSSES
-from visionlab.training.assembly import make_loss
+from visionlab.modules.task_module import make_loss
 
 LOSS = {path.stem: choice("loss", "loss", path.stem) for path in sorted((conf_dir() / "loss").glob("*.yaml"))}
 every_kind = pytest.mark.parametrize("kind", KINDS)

@@ -11,7 +11,7 @@ from visionlab.config.compose import choice
 from visionlab.heads import KINDS
 from visionlab.heads.depth.head import DepthHead
 from visionlab.heads.mask.head import MaskHead
-from visionlab.training.assembly import make_loss
+from visionlab.modules.task_module import make_loss
 
 
 def mask_head(**changes: Any) -> MaskHead:

@@ -22,7 +22,7 @@ from visionlab.io import open_volume, plane, read_image, read_labels, volume
 def test_plain_pages_are_planes_of_a_volume_and_it_is_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    volume._tell_once.cache_clear()
+    volume.tell_once.cache_clear()
     with caplog.at_level(logging.INFO, "visionlab"):
         for name in ("a.tif", "b.tif"):
             assert open_volume(tiff(tmp_path / name, STACK, metadata=None)).axes == "ZYX"

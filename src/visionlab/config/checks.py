@@ -15,7 +15,7 @@ from visionlab.config.head_checks import check_heads, check_losses, own_losses
 from visionlab.config.registry import Registry
 from visionlab.config.stages import each_stage
 from visionlab.errors import ConfigError, check_value, nearest, show
-from visionlab.files import IMAGE
+from visionlab.files import IMAGE, unpack_command
 from visionlab.models.catalog import transform_arguments, transforms
 
 # Transforms that swap height and width.
@@ -248,6 +248,8 @@ def _check_path(key: str, value: str | None, expected: str, exists: Any) -> None
     if value is None or exists(Path(value).expanduser()):
         return
     path = Path(value).expanduser()
+    if command := unpack_command(path):
+        raise ConfigError(f"{key}: expected {expected}, found the archive '{value}'; unpack it: {command}")
     beside = [item.name for item in path.parent.iterdir()] if path.parent.is_dir() else []
     similar = nearest(path.name, beside)
     where = f" in {path.parent}" if similar else ""

@@ -16,6 +16,7 @@ import pytorch_lightning as pl
 import torch
 from filelock import FileLock
 from pydantic import Field
+from torch.utils.data import DataLoader
 
 from visionlab.console import LOG
 from visionlab.data.definition import Definition
@@ -32,6 +33,7 @@ from visionlab.data.transforms import Augment
 from visionlab.errors import DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
+from visionlab.version import __version__
 
 SAMPLE = "sample"
 STAGES = ("train", "val", "test")
@@ -137,7 +139,7 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         """
         if not self.synthetic:
             return check_folder(self._root, f"the images of task {self.task}")
-        from visionlab import __version__, samples
+        from visionlab import samples
 
         if self.task not in samples.SETS:
             raise DataError(f"data.root=sample: there is no generated set for task {self.task}; give data.root=FOLDER")
@@ -162,6 +164,10 @@ class ImageDataModule(Definition, pl.LightningDataModule):
         if self.split_file:
             return read_splits(self.split_file, groups)
         return make_splits(groups, seed=self.seed, **self._split)  # type: ignore[arg-type]
+
+    def prepare_data(self) -> None:
+        """Decode the images into the cache, in one process of each machine; called by Lightning."""
+        self.setup()
 
     def setup(self, stage: str | None = None) -> None:
         """Index, split, cache and take statistics, once; safe to call in every rank.
@@ -376,6 +382,13 @@ class ImageDataModule(Definition, pl.LightningDataModule):
 
     def val_dataloader(self) -> ResumableLoader:
         return self._shared("val", train=False)
+
+    def test_dataloader(self) -> ResumableLoader:
+        return self._shared("test", train=False)
+
+    def predict_dataloader(self) -> DataLoader[Any]:
+        """Return the batches of the test split; plain ones, as Lightning puts a sampler of its own into them."""
+        return DataLoader(self.loader("test").dataset, batch_size=self.batch_size, num_workers=self.num_workers)
 
     def _shared(self, split: str, *, train: bool) -> ResumableLoader:
         """Return this rank's share of a split."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from visionlab.drawing.outlines import PREDICTED, bar_length, limits, rim
 from visionlab.drawing.style import rgb
+from visionlab.files import temporary
 
 Array = npt.NDArray[Any]
 
@@ -118,7 +118,7 @@ class Animation:
         first, *rest = [self._drawn(frame, ends) for frame in self._frames]
         durations = [round(100 / RATE) * 10] * (1 + len(rest))
         durations[-1] = max(durations[-1], _HOLD)
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part = temporary(path)
         try:
             # A list of durations belongs to several frames only.
             many: dict[str, Any] = {"append_images": rest, "duration": durations, "loop": 0} if rest else {}

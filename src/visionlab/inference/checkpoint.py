@@ -16,18 +16,12 @@ from visionlab.files import IMAGE
 from visionlab.heads import KINDS, head_class
 from visionlab.heads.head import expect
 from visionlab.io import MAX_VALUES
-from visionlab.modules.task_model import TaskModel
-
-# Raised when what a checkpoint holds changes so that older code cannot read it.
-FORMAT = 2
+from visionlab.modules.task_model import FORMAT, ORIGIN, TaskModel
 
 FITS = ("crop", "pad", "stretch", "native")
 SCALES = ("dtype", "percentile")
 # Planes on each side that a network may see beside its own.
 MAX_NEIGHBOURS = 32
-
-# Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
-ORIGIN = ("pretrained", "weights", "freeze")
 
 _Kinds = type | tuple[type, ...]
 # What a description holds: dotted key -> type. Keys that later versions add are left alone.

@@ -15,7 +15,7 @@ from visionlab.data.channels import STAINS, Channels, read_plane, unlike
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import IMAGE, suffix
-from visionlab.io import IMAGE_SUFFIXES, read_image
+from visionlab.io import IMAGE_SUFFIXES, native, read_image
 
 Array = np.ndarray[Any, Any]
 Source = str | os.PathLike[str] | Array
@@ -218,6 +218,7 @@ def _checked(array: Array) -> Array:
     Raises:
         DataError: it is no image.
     """
+    array = native(array)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or 0 in array.shape:

@@ -16,7 +16,7 @@ from visionlab.errors import DataError, UsageError
 from visionlab.inference.objects import find_objects, object_heads, settings_of, table_of
 from visionlab.inference.prediction import Array
 from visionlab.inference.series import open_scaled, voxel_of
-from visionlab.io import Volume, VoxelSize, check_axes
+from visionlab.io import Volume, VoxelSize, check_axes, native
 
 if TYPE_CHECKING:
     from visionlab.inference.base import BasePredictor
@@ -124,6 +124,7 @@ def _of_array(array: Array, axes: str | None, voxel: VoxelSize) -> Volume:
     plain = check_axes(axes) or _AXES.get(array.ndim, "TZYX")
     if array.ndim != len(plain) + colour or 0 in array.shape:
         raise DataError(f"array: expected {plain}{'C' * colour}, found shape {array.shape}; say which axes it has")
+    array = native(array)
     if array.dtype not in (np.uint8, np.uint16, np.float32):
         raise DataError(
             f"array: expected uint8, uint16 or float32 as in the files, found {array.dtype}; convert it, keeping the "

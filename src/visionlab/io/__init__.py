@@ -17,7 +17,7 @@ from visionlab.io.formats import (
     stored_file,
 )
 from visionlab.io.maps import read_depth, read_labels, read_mask, resize_depth, resize_mask, same_view
-from visionlab.io.pixels import MAX_PIXELS, MAX_VALUES, Image, dtype_range, to_channels
+from visionlab.io.pixels import MAX_PIXELS, MAX_VALUES, Image, dtype_range, native, to_channels
 from visionlab.io.tiff_writer import StackWriter
 from visionlab.io.volume import AxesError, Stains, Volume, VoxelSize, check_axes
 
@@ -36,6 +36,7 @@ __all__ = [
     "VoxelSize",
     "check_axes",
     "dtype_range",
+    "native",
     "open_labels",
     "open_volume",
     "plane",

@@ -20,7 +20,7 @@ from visionlab.io.matlab import LABELS, VOLUME, open_matlab, split_variable
 from visionlab.io.pixels import Image
 from visionlab.io.tiff import open_tiff
 from visionlab.io.video import is_video, open_video
-from visionlab.io.volume import Stains, Volume, check_axes
+from visionlab.io.volume import Stains, Volume, check_axes, tell_once
 
 
 class Format(NamedTuple):
@@ -122,7 +122,10 @@ def open_volume(
             not these channels.
         UsageError: ``axes`` is none of these.
     """
-    return _open(Path(path), check_axes(axes), variable, VOLUME).choose(stains)
+    volume = _open(Path(path), check_axes(axes), variable, VOLUME)
+    if volume.assumed:
+        tell_once(volume.assumed)
+    return volume.choose(stains)
 
 
 def open_labels(path: str | os.PathLike[str]) -> Volume:
@@ -130,7 +133,7 @@ def open_labels(path: str | os.PathLike[str]) -> Volume:
 
     Of an axis of channels all are taken: they must be equal, as those of labels saved as colours are.
     """
-    volume = _open(Path(path), "", None, LABELS)
+    volume = _open(Path(path), None, None, LABELS)
     return volume.choose(range(len(volume.stains)))
 
 
@@ -218,5 +221,5 @@ def read_image(path: str | os.PathLike[str], stains: Stains = ()) -> Image:
             several planes of which none is named.
     """
     file, index = split_plane(path)
-    volume = _open(file, "", None, VOLUME).choose(stains)
+    volume = _open(file, None, None, VOLUME).choose(stains)
     return volume.plane(*plane_of(volume, index))

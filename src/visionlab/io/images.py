@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image as Pillow
 
 from visionlab.errors import DataError
-from visionlab.io.pixels import ORIENTATION, READ_AS, Image, check_size, decoding, swaps_sides, upright
+from visionlab.io.pixels import ORIENTATION, READ_AS, Image, check_size, decoding, native, swaps_sides, upright
 from visionlab.io.volume import UNKNOWN_VOXEL, Source, Volume
 
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}  # by colour type; a palette becomes RGB
@@ -138,7 +138,7 @@ class NumpySource:
     def plane(self, index: int) -> Image:
         with decoding(self.path, "NumPy"):
             values: Image = np.load(self.path, allow_pickle=False)
-        return values.reshape(*values.shape[:2], 1).astype(values.dtype.newbyteorder("="), copy=False)
+        return native(values.reshape(*values.shape[:2], 1))
 
 
 def open_numpy(path: Path) -> Volume:

@@ -138,7 +138,9 @@ def open_matlab(path: Path, variable: str | None, axes: str | None, preferred: s
     outer = shape[:1:-1]  # time, z
     order = order_pages(UNKNOWN * len(outer), outer, (shape[0], shape[1], 1), axes, path)
     source = MatlabSource(path, name, shape, order.pages, stored, hdf5)
-    return Volume(path, order.axes, order.shape, READ_AS[stored], UNKNOWN_VOXEL, None, "matlab", source, stored)
+    return Volume(
+        path, order.axes, order.shape, READ_AS[stored], UNKNOWN_VOXEL, None, "matlab", source, stored, (), order.assumed
+    )
 
 
 def _choose(shapes: Shapes, others: list[str], variable: str | None, preferred: str, path: Path) -> str:

@@ -108,6 +108,11 @@ def _converted(image: Image, path: str | Path) -> Image:
     return converted
 
 
+def native(array: Image) -> Image:
+    """Return an array whose bytes are in this machine's order; those of a file that is mapped need not be."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
 def dtype_range(dtype: Any) -> float:
     """Return the value that counts as white: 255 (uint8), 65535 (uint16) or 1.0 (float32)."""
     name = np.dtype(dtype).name

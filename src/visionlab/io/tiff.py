@@ -119,8 +119,10 @@ class TiffSource:
         images = []
         with _reading(self.path) as tif:
             for offset in offsets:
-                tif.filehandle.seek(offset)
-                page = tifffile.TiffPage(tif, 0)
+                page = tif.pages.first
+                if page.offset != offset:
+                    tif.filehandle.seek(offset)
+                    page = tifffile.TiffPage(tif, 0)
                 if page.shape != self.shape or _orientation(page, self.orientation) != self.orientation:
                     raise ValueError(f"the page at {offset} is of another size or orientation than the first")
                 image = page.asarray(maxworkers=1)  # files are read in parallel already
@@ -130,13 +132,14 @@ class TiffSource:
         return images
 
     def _bare(self, offsets: list[int]) -> list[Image]:
-        dtype, images = np.dtype(self.bare), []
-        with decoding(self.path, "TIFF"), self.path.open("rb") as file:
-            for offset in offsets:
-                file.seek(offset)
-                data = file.read(math.prod(self.shape) * dtype.itemsize)
-                images.append(np.frombuffer(data, dtype).astype(dtype.newbyteorder("=")).reshape(self.shape))
-        return images
+        dtype, count = np.dtype(self.bare), math.prod(self.shape)
+        with decoding(self.path, "TIFF"):
+            return [
+                np.fromfile(self.path, dtype, count, offset=offset)
+                .astype(dtype.newbyteorder("="), copy=False)
+                .reshape(self.shape)
+                for offset in offsets
+            ]
 
 
 def open_tiff(path: Path, axes: str | None) -> Volume:
@@ -175,6 +178,7 @@ def open_tiff(path: Path, axes: str | None) -> Volume:
         source,
         stored,
         stains if count > 1 else (),
+        order.assumed,
     )
 
 
@@ -283,8 +287,7 @@ def _find_pages(
             " damaged, one of several files or with previews, so copy it again or save its planes alone as one file"
         )
     # Of tags only some were read; the file may end within the others of its last page.
-    tif.filehandle.seek(max(page.offset for page in pages))
-    tags = list(tifffile.TiffPage(tif, count - 1).tags)
+    tags = list(max(pages, key=lambda page: page.offset).aspage().tags)
     ends = [tag.valueoffset + tag.valuebytecount for tag in tags]
     ends.append(max(tag.offset for tag in tags) + tif.tiff.tagsize + tif.tiff.offsetsize)
     if max(ends) > size:

@@ -66,6 +66,7 @@ class Volume:
         stored: the type that the file stores, if it is another.
         stains: names of the channels of a file that has an axis of them, which are no colours. None is read before some
             are chosen, see :meth:`choose`.
+        assumed: which axes were taken for those that the file does not name: Z, T or TZ.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class Volume:
     source: Source | None = field(default=None, repr=False, compare=False)
     stored: str = ""
     stains: tuple[str, ...] = ()
+    assumed: str = ""
 
     @property
     def frames(self) -> int:
@@ -205,12 +207,13 @@ def check_axes(axes: str | None) -> str | None:
 class Order:
     """How pages become planes: ``axes`` and ``shape`` of the whole, and the pages of each plane's channels.
 
-    ``pages`` is planes x pages of a plane, numbers of pages from 0.
+    ``pages`` is planes x pages of a plane, numbers of pages from 0; ``assumed`` are axes that nobody named.
     """
 
     axes: str
     shape: tuple[int, ...]
     pages: npt.NDArray[np.int64]
+    assumed: str
 
 
 def order_pages(
@@ -222,8 +225,7 @@ def order_pages(
         names: a letter for each axis that leads from page to page, slowest first: T, Z, C or ``UNKNOWN``.
         sizes: lengths of these axes.
         plane: height, width and channels of a page.
-        wanted: what ``UNKNOWN`` axes are, e.g. ``TZYX``; without it they are taken as Z, two as T and Z, which is
-            said unless it is empty.
+        wanted: what ``UNKNOWN`` axes are, e.g. ``TZYX``; without it they are taken as Z, two as T and Z.
         path: named in messages.
 
     Raises:
@@ -234,8 +236,9 @@ def order_pages(
     if min(sizes, default=1) < 1:
         raise DataError(f"{found}, which is no plane; save it again")
     kept = [(name, size) for name, size in zip(names, sizes, strict=True) if size > 1 or name in "TZ"]
-    letters = iter(_name_unknown("".join(name for name, _ in kept), wanted, found))
-    axes = [next(letters) if name == UNKNOWN else name for name, _ in kept]
+    letters = _name_unknown("".join(name for name, _ in kept), wanted, found)
+    given = iter(letters)
+    axes = [next(given) if name == UNKNOWN else name for name, _ in kept]
     where = {name: size for name, (_, size) in zip(axes, kept, strict=True)}
     if others := ", ".join(sorted(set(where) - set("TZC"))):
         raise AxesError(f"{found}, of which {others} is not read; {advice()}")
@@ -249,7 +252,7 @@ def order_pages(
     outer = "".join(name for name in "TZ" if name in where)
     channels *= plane[2]
     shape = (*(where[name] for name in outer), plane[0], plane[1], *([channels] if channels > 1 else []))
-    return Order(f"{outer}YX{'C' * (channels > 1)}", shape, pages)
+    return Order(f"{outer}YX{'C' * (channels > 1)}", shape, pages, "" if wanted else letters)
 
 
 def advice() -> str:
@@ -272,12 +275,11 @@ def _name_unknown(names: str, wanted: str | None, found: str) -> str:
     if letters is None or len(letters) != unknown:
         asked = f", which axes={wanted} does not fit" if wanted else ""
         raise AxesError(f"{found}, {unknown} of them without a name{asked}; {advice()}")
-    if wanted is None:
-        _tell_once(letters)
     return letters
 
 
 @cache
-def _tell_once(letters: str) -> None:
+def tell_once(letters: str) -> None:
+    """Say, once in a process, which axes files were given that do not name them."""
     meaning = {"Z": "planes of a volume (ZYX)", "T": "time points (T)", "TZ": "time points of volumes (TZYX)"}
     LOG.info("Files that do not say what their pages are: taken as %s", meaning[letters])

@@ -9,8 +9,17 @@ import torch
 from torch import nn
 
 from visionlab import models
-from visionlab.heads import head_class
+from visionlab.data.module import ImageDataModule
+from visionlab.errors import UsageError
+from visionlab.heads import KINDS, head_class
 from visionlab.heads.head import Head
+from visionlab.version import __version__
+
+# Raised when what a checkpoint holds changes so that older code cannot read it.
+FORMAT = 2
+
+# Options that say where weights come from, not what the network is: a checkpoint brings its own weights.
+ORIGIN = ("pretrained", "weights", "freeze")
 
 Statistics = tuple[torch.Tensor, torch.Tensor]
 
@@ -127,3 +136,74 @@ class TaskModel(nn.Module):
     def decode(self, raw: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return {head: values in the user's units} from :meth:`forward`'s result."""
         return {head.name: head.decode(raw[head.name]) for head in self.each_head()}
+
+
+def build_model(settings: Mapping[str, Any], data: ImageDataModule, *, begun: bool = False) -> TaskModel:
+    """Return the model of a configuration, its heads and normaliser scaled by the training split.
+
+    Args:
+        settings: ``heads`` and ``model`` of a checked configuration, as plain data.
+        data: set up.
+        begun: whether its weights will come from a checkpoint, so that pretrained ones need not be there any more.
+
+    Raises:
+        UserError: the network does not take images of this size or number of channels, or it has no weights.
+    """
+    heads = []
+    for name, head in settings["heads"].items():
+        options = {**own_options(head), **{key: head[key] for key in ("metrics", "weight")}}
+        options["activation"] = head["activation"] or KINDS[head["kind"]].activations[0]
+        options["unit"] = data.unit(name, head["unit"])
+        heads.append(head_class(head["kind"]).from_data(name, data, **options))
+    options = dict(settings["model"])
+    name = options.pop("name")
+    if begun:
+        options = {key: value for key, value in options.items() if key not in ("pretrained", "weights")}
+    channels = sum(head.channels for head in heads)
+    network = models.build(name, data.in_channels, channels, **options)
+    spec = {
+        "name": name,
+        "in_channels": data.in_channels,
+        "out_channels": channels,
+        "options": {key: value for key, value in options.items() if key not in ORIGIN},
+    }
+    probe(network, name, data)
+    mode = "image" if data.normalize == "image" else "dataset"
+    return TaskModel(network, spec, heads, Normalizer(mode, data.mean, data.std))
+
+
+def own_options(head: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that only heads of this kind have, of a head's configuration; null is the kind's default."""
+    return {
+        key: option.default if head[key] is None else head[key] for key, option in KINDS[head["kind"]].options.items()
+    }
+
+
+def probe(network: nn.Module, name: str, data: ImageDataModule) -> None:
+    """Refuse images that the network does not take; transformers, for one, are built for one size.
+
+    Raises:
+        UsageError: naming the size.
+    """
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, data.in_channels, data.height, data.width))
+    except Exception as error:
+        size = f"data.image_size={data.height} x {data.width}"
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UsageError(f"{size}: model {name} does not take images of this size ({reason})") from error
+    network.train(training)
+
+
+def describe_data(data: ImageDataModule) -> dict[str, Any]:
+    """Return what a checkpoint says of the data and their preparation, as plain data."""
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "inputs": list(data.inputs),
+        "neighbours": data.neighbours,
+        "channels": list(data.channel_names),
+        "preprocess": data.preprocess.spec(),
+        "data": {"name": data.name, "synthetic": data.synthetic, "fingerprint": data.fingerprint},
+    }

@@ -15,7 +15,7 @@ from visionlab.config.stages import total_epochs
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.heads.head import Head
-from visionlab.modules.base import TaskModule
+from visionlab.modules.task_module import TaskModule
 from visionlab.training.checkpoints import AtomicCheckpointIO, Checkpoints
 from visionlab.training.interruption import Interruption
 from visionlab.training.pictures import TensorBoardPictures
@@ -27,6 +27,11 @@ class Events(TensorBoardLogger):
 
     def save(self) -> None:
         self.experiment.flush()
+
+    def log_hyperparams(self, params: Any, metrics: dict[str, Any] | None = None, step: int | None = None) -> None:
+        # Lightning gives the module's before training; the run's come with their metrics, once it is done.
+        if metrics is not None:
+            super().log_hyperparams(params, metrics, step)
 
 
 class Fit:

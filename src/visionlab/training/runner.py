@@ -18,8 +18,8 @@ from visionlab.console import LOG
 from visionlab.data.module import SAMPLE, ImageDataModule
 from visionlab.errors import UsageError, UserError
 from visionlab.inference.checkpoint import read_checkpoint
-from visionlab.modules.base import Stage
-from visionlab.modules.task_model import TaskModel
+from visionlab.modules.task_model import TaskModel, build_model, probe
+from visionlab.modules.task_module import Stage
 from visionlab.training import assembly
 from visionlab.training.fitting import Events, Fit
 from visionlab.training.interruption import Interrupted, Interruption
@@ -112,9 +112,9 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     last = run_dir / "checkpoints" / "last.ckpt"
     saved = read_checkpoint(last) if resume and last.is_file() else {}
     step = int(saved.get("global_step", 0))
-    model = assembly.make_model(cfg, final, begun=step > 0)
+    model = build_model(assembly.plain(cfg), final, begun=step > 0)
     for other in data.values():
-        assembly.probe(model.network, cfg.model.name, other)
+        probe(model.network, cfg.model.name, other)
     if not step:
         _start(cfg, model, final, run_dir, record)
     if record.write:
@@ -127,7 +127,8 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     fit: Fit | None = None
     for number, (name, stage_cfg) in list(enumerate(configs.items()))[begin:]:
         stage = Stage(number, len(configs), epochs)
-        module = assembly.make_module(stage_cfg, data[name], model, stage)
+        module = assembly.make_module(stage_cfg, model, stage)
+        module.build(data[name])
         if name:
             LOG.info("stage %d of %d, %s: %s", number + 1, len(configs), name, describe(stage_cfg))
         before = fit.trainer if fit else None
@@ -165,7 +166,9 @@ def _start(cfg: DictConfig, model: TaskModel, data: ImageDataModule, run_dir: Pa
     if cfg.init_from:
         init_from(model, cfg.init_from)
     if cfg.lr_find:
-        find_learning_rate(cfg, assembly.make_module(cfg, data, model), data, run_dir)
+        module = assembly.make_module(cfg, model)
+        module.build(data)
+        find_learning_rate(cfg, module, data, run_dir)
         record.save_config()
 
 

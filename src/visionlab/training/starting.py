@@ -16,8 +16,8 @@ from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError, UserError
 from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.inference.files import find_checkpoint
-from visionlab.modules.base import TaskModule
 from visionlab.modules.task_model import TaskModel
+from visionlab.modules.task_module import TaskModule
 from visionlab.training.assembly import trainer_options, world_size
 
 

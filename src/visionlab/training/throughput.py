@@ -24,7 +24,7 @@ from visionlab.data.stored import Stored
 from visionlab.errors import UsageError
 from visionlab.files import IMAGE, write_json, write_text
 from visionlab.models.receptive_field import parameters
-from visionlab.modules.base import TaskModule
+from visionlab.modules.task_module import TaskModule
 from visionlab.training import assembly
 
 CACHED, UNCACHED, STEP = "loading, cached", "loading, uncached", "training step"
@@ -89,7 +89,8 @@ def benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
 
 
 def _module(cfg: DictConfig, data: ImageDataModule) -> TaskModule:
-    module = assembly.make_module(cfg, data)
+    module = assembly.make_module(cfg)
+    module.build(data)
     if cfg.compile:
         module.model.network.compile()
     return module
