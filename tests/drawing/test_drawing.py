@@ -90,8 +90,9 @@ def test_what_was_found_and_missed_has_a_colour_each() -> None:
 
 @pytest.mark.parametrize(("across", "share", "words"), [(100, 0.2, "20 µm"), (7000, 2 / 7, "2 mm"), (1, 0.2, "0.2 µm")])
 def test_scale_bars_have_round_lengths(across: float, share: float, words: str) -> None:
-    found = bar_length(across)
-    assert found == (pytest.approx(share), words)
+    length, said = bar_length(across)
+    assert length == pytest.approx(share)
+    assert said == words
 
 
 def test_stains_have_their_colours_and_are_stretched_each_by_itself() -> None:

@@ -108,7 +108,8 @@ def example_figure(data: ImageDataModule, specs: Mapping[str, Spec]) -> Figure:
         rows = every
         for share in shares:  # maps in which there is nothing show nothing
             rows = rows[share[rows] > 0] if (share[rows] > 0).any() else rows
-        wanted = EXAMPLES // 2 if len(data.stored_maps) == 1 else 4 if data.stored_maps else EXAMPLES
+        wide = len(data.stored_maps) > 1 or any(target.classes for target in data.asked.values())
+        wanted = 4 if wide else EXAMPLES // 2 if data.stored_maps else EXAMPLES  # so that rows are full
         sections[split] = [sample(data, int(rows[k]), known) for k in spread(len(rows), wanted)]
     return grid(sections, known, "Examples of each split", f"{data.name} · {_words(data)}")
 
