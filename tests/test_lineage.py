@@ -16,7 +16,6 @@ from tests.conftest import TINY
 from visionlab.config.checks import check
 from visionlab.config.compose import compose
 from visionlab.datasets import lineage
-from visionlab.datasets.count_table import UNKNOWN, count_columns
 from visionlab.datasets.lineage import CElegansLineageDataModule
 from visionlab.errors import ConfigError, DataError
 from visionlab.heads.regression.head import RegressionHead
@@ -57,109 +56,14 @@ def rewrite(root: Path, change: Callable[[list[str]], list[str]], name: str = "l
 # The table ------------------------------------------------------------------------------------------------------
 
 
-def test_index(root: Path) -> None:
-    table = lineage.index(root, "lineage.csv", COLUMNS)
-    assert list(table.columns) == ["id", "group", "path", "sequence", "time", *COLUMNS]
-    assert len(table) == 30
-    row = table[table["id"] == "03/t4"].iloc[0]
-    assert (row["group"], row["path"], row["sequence"], row["time"]) == ("03", "03/t4.png", "03", 4)
-    assert row[list(COLUMNS)].tolist() == [16.0, 4.0, 4.0, 2.0, 2.0, 0.0, 2.0]
-    assert table["time"].dtype == np.int64
-    assert (table[list(COLUMNS)].dtypes == np.float64).all()
-
-
-def test_where_images_may_lie(root: Path) -> None:
-    (root / "tables").mkdir()
-    text = (root / "lineage.csv").read_text()
-    lines = text.splitlines()
-    # Relative to the table's folder, to the root, and absolute; Windows' slashes.
-    others = [lines[1].replace("01/", "..\\01\\"), lines[2], f"{root}/{lines[3]}"]
-    (root / "tables" / "other.csv").write_text("\n".join([lines[0], *others]))
-    table = lineage.index(root, "tables/other.csv", COLUMNS)
-    assert table["path"].tolist() == ["01/t0.png", "01/t1.png", "01/t2.png"]
-
-
-def test_planes_and_jpeg_are_images(root: Path) -> None:
-    import imagecodecs
-
-    (root / "series.tif").write_bytes(b"planes are read later")
-    (root / "a.b.jpg").write_bytes(imagecodecs.jpeg_encode(np.full((24, 24), 90, np.uint8)))
-    (root / "few.csv").write_text("image,A\nseries.tif#5,3\nseries.tif#6,2.5\na.b.jpg,1\n")
-    table = lineage.index(root, "few.csv", ["A"])
-    assert table["id"].tolist() == ["a.b", "series#5", "series#6"]
-    assert table["path"].tolist() == ["a.b.jpg", "series.tif#5", "series.tif#6"]
-    assert table["A"].tolist() == [1.0, 3.0, 2.5]
-    # Without sequence and group each image is its own.
-    assert table["group"].tolist() == table["id"].tolist()
-    assert table["time"].tolist() == [UNKNOWN] * 3
-    assert table["sequence"].tolist() == [""] * 3
-
-
 def test_groups_of_the_table_come_first(root: Path) -> None:
     def grouped(lines: list[str]) -> list[str]:
         return [f"{lines[0]},group", *(f"{line},dish{int(line[:2]) % 2}" for line in lines[1:])]
 
     rewrite(root, grouped)
-    table = lineage.index(root, "lineage.csv", COLUMNS)
+    table = lineage.scan(root, "lineage.csv", COLUMNS).usable(root)
     assert set(table["group"]) == {"dish0", "dish1"}
     assert set(table["sequence"]) == {"01", "02", "03", "04", "05", "06"}
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("01/t0.png,01,0,-1,0,0,0,0,0,0", "A is -1; expected a count, which cannot be negative"),
-        ("01/t0.png,01,0,1,many,0,0,0,0,0", "E is 'many'; expected a number from 0 on"),
-        ("01/t0.png,01,0,1,nan,0,0,0,0,0", "E is 'nan'; expected a number"),
-        ("01/t0.png,01,0,1,1_0,0,0,0,0,0", "E is '1_0'; expected a number"),
-        ("01/t0.png,01,0,1,,0,0,0,0,0", r"the cell 'E' is empty; fill it \(0 where there are none\)"),
-        ("01/t0.png,,0,1,0,0,0,0,0,0", "the cell 'sequence' is empty; fill it or remove the row"),
-        (",01,0,1,0,0,0,0,0,0", "the cell 'image' is empty"),
-        ("01/t0.png,01,late,1,0,0,0,0,0,0", "the time is 'late'; expected the number of the time point, a whole"),
-        ("01/t0.png,01,-1,1,0,0,0,0,0,0", "the time is '-1'"),
-        ("01/t9.png,01,0,1,0,0,0,0,0,0", "the image '01/t9.png' does not exist; mend the path; it begins at"),
-        ("lineage.csv,01,0,1,0,0,0,0,0,0", "the image 'lineage.csv' is of no type that is read .*convert it"),
-        ("../beside.png,01,0,1,0,0,0,0,0,0", "the image '../beside.png' lies outside of data.root; set data.root"),
-        ("01/t0.png,01,0,1,0,0,0,0,0", "9 cells where the header has 10; mend the row"),
-    ],
-)
-def test_rows_that_cannot_be_used(root: Path, row: str, message: str) -> None:
-    (root.parent / "beside.png").write_bytes(b"")
-    rewrite(root, lambda lines: [*lines[:1], *lines[2:], "", row])
-    with pytest.raises(DataError, match=rf"1 problem, beside 29 images .*\n.*lineage.csv line 32: {message}") as error:
-        lineage.index(root, "lineage.csv", COLUMNS)
-    assert "python -m visionlab.prepare" in str(error.value)
-    found, problems = lineage.scan(root, "lineage.csv", COLUMNS)
-    assert (len(found), len(problems)) == (29, 1)
-
-
-def test_an_image_listed_twice(root: Path) -> None:
-    rewrite(root, lambda lines: [*lines, lines[1]])
-    with pytest.raises(DataError, match=r"line 32: the image '01/t0' stands in lineage\.csv line 2 as well; keep one"):
-        lineage.index(root, "lineage.csv", COLUMNS)
-
-
-@pytest.mark.parametrize(
-    ("header", "message"),
-    [
-        ("image,sequence,time,A,E,M,P,C,D,X", "expected a header with the column Z, found image, .*data.columns says"),
-        ("picture,sequence,time,A,E,M,P,C,D,Z", "expected a header with the column image"),
-        ("image,A,time,A,E,M,P,C,D,Z", "the column 'A' stands twice in the header"),
-        ("image;sequence;time;A;E;M;P;C;D;Z", "expected cells divided by commas, found ';'"),
-    ],
-)
-def test_headers_that_cannot_be_used(root: Path, header: str, message: str) -> None:
-    rewrite(root, lambda lines: [header, *lines[1:]])
-    with pytest.raises(DataError, match=f"lineage.csv: {message}"):
-        lineage.index(root, "lineage.csv", COLUMNS)
-
-
-def test_tables_without_rows_or_missing(root: Path) -> None:
-    with pytest.raises(DataError, match=r"data.table: .*linage.csv cannot be read .*Did you mean 'lineage.csv'"):
-        lineage.index(root, "linage.csv", COLUMNS)
-    rewrite(root, lambda lines: lines[:1])
-    with pytest.raises(DataError, match="expected a row for each image below the header, found none"):
-        lineage.index(root, "lineage.csv", COLUMNS)
 
 
 # Which columns are counts ---------------------------------------------------------------------------------------
@@ -182,11 +86,6 @@ def test_columns_are_those_of_the_table(root: Path) -> None:
     assert module(root, "data.columns=[E,AB]").targets == {"counts": ("E", "AB")}
     # The class's own stay those of the generated set.
     assert CElegansLineageDataModule.targets == {"counts": COLUMNS}
-
-
-def test_columns_of_tables_that_cannot_be_read(tmp_path: Path) -> None:
-    assert count_columns(tmp_path / "none.csv") == ()
-    assert module(tmp_path / "nowhere").targets == {"counts": COLUMNS}
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ EXPECTED = {
     "hole_1_2.tif": ("1024 values are NaN", "mend or remove"),
     "zcopy_1_2.png": ("has the same pixels as images/field001", "give both the same group"),
     "alpha_1_2.png": ("the last (alpha) varies", "save the image without transparency"),
-    "five_1_2.tif": ("5 channels found, 1 wanted", "data.channels=5"),
+    "five_1_2.tif": ("holds the channels 0, 1, 2, 3, 4, which are no colours", "data.stain=0 for one"),
     "float_1_2.tif": ("holds floating point where most files hold whole numbers", "convert it"),
     "stack_1_2.tif": ("2 pages", "save them apart"),
 }
@@ -87,7 +87,7 @@ def test_every_bad_file_is_named_with_advice_and_nothing_else_written(bad: Path,
         **EXPECTED,
         first.name: ("truncated", "copy it again"),
         second.name: ("0 bytes", "copy it again"),
-        fifth.name: ("found text", "remove or convert it"),
+        fifth.name: ("found text", "remove, convert or export it again"),
     }
     total = len(list((bad / "images").iterdir()))
     with pytest.raises(DataError, match=rf"{len(expected)} of {total} files cannot be used"):

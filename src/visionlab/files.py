@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from visionlab.console import LOG
 from visionlab.errors import DataError, nearest
 
 if TYPE_CHECKING:
@@ -62,6 +63,23 @@ class Scan(NamedTuple):
 
     table: pd.DataFrame
     problems: list[Problem]
+
+    def usable(self, root: str | Path) -> pd.DataFrame:
+        """Return the index; warnings are logged.
+
+        Raises:
+            DataError: files of ``root`` cannot be used; the first ten are listed.
+        """
+        errors = [str(problem) for problem in self.problems if problem.severity == "error"]
+        if errors:
+            raise DataError(
+                f"{root}: {len(errors)} problem{'s' * (len(errors) > 1)}, beside {len(self.table)} samples that can be "
+                f"used:\n{listed(errors)}\n"
+                "mend them or take them out; `python -m visionlab.prepare` lists every one"
+            )
+        for problem in self.problems:
+            LOG.warning("%s", problem)
+        return self.table
 
 
 def listed(lines: Sequence[str], most: int = 10) -> str:

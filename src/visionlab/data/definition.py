@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Definition:
-    """A data set: literals, ``index``, and for maps ``reading``.
+    """A data set: literals, ``scan`` or ``index``, and for maps ``reading``.
 
     The literals: ``task``; ``targets``, target name -> columns of numbers in the index, of which an instance may choose
     some; ``kinds``, target name -> kind of head for those that are no quantities (``multilabel``: columns of 0 and 1);
@@ -39,8 +39,18 @@ class Definition:
         """Return one row a sample: ``id``, ``group``, ``path`` and the target columns.
 
         Paths are relative to ``root``; those of further inputs and of maps stand in ``<name>_path``.
+
+        Raises:
+            DataError: files cannot be used.
         """
-        raise NotImplementedError
+        return self.scan(root).usable(root)
+
+    def scan(self, root: Path) -> Scan:
+        """Return the index of the usable files and a problem for each other one.
+
+        A data set defines this, or :meth:`index` alone where it cannot tell the ones from the others.
+        """
+        return Scan(self.index(root), [])
 
     def reading(self, name: str) -> dict[str, Any]:
         """Return what is known of the files of a map: options of the reader of its :class:`Target`."""
@@ -87,10 +97,6 @@ class Definition:
     def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
         """Return what is wrong with the files of an index beside its images."""
         return []
-
-    def scan(self, root: Path) -> Scan:
-        """Return the index of the usable files and a problem for each other one; for data sets that can tell."""
-        return Scan(self.index(root), [])
 
     def remarks(self) -> list[str]:
         """Return, in words, what a reader of the results should know of this data set, once it is set up."""

@@ -17,7 +17,7 @@ def check_settings(data: Mapping[str, Any]) -> None:
     """
     from visionlab.config import signature
     from visionlab.data.channels import parse
-    from visionlab.datasets.label_table import choose_classes
+    from visionlab.datasets.classes import choose_classes
 
     stains = signature.literal(data["_target_"], "stains")
     if stains:

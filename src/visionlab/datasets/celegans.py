@@ -18,8 +18,8 @@ from visionlab.data.parallel import in_parallel
 from visionlab.data.plane_readers import PlaneReader
 from visionlab.data.readers import Reader
 from visionlab.data.splits import Splits
-from visionlab.datasets.celegans_layouts import Found, Sources, refuse, scan
-from visionlab.datasets.time_points import Point
+from visionlab.datasets.celegans_layouts import Sources, scan
+from visionlab.datasets.time_points import TimePoint
 from visionlab.errors import ConfigError, DataError
 from visionlab.files import Problem, Scan, problem_of
 from visionlab.io import read_labels, split_plane
@@ -66,35 +66,21 @@ class CElegansDataModule(ImageDataModule):
         **common: Any,
     ) -> None:
         super().__init__(seed, augment, **common)
-        if not 0 <= empty < 1:
-            raise ConfigError(f"data.empty: expected at least 0 and less than 1, found {empty}")
-        if voxel_size is not None and (len(voxel_size) != 3 or min(voxel_size) <= 0):
-            raise ConfigError(f"data.voxel_size: expected [z, y, x] in micrometres, each above 0, found {voxel_size}")
         self.target = next(iter(self.maps))
         single = split_by == "random_slices"
         self._sources = Sources(self.target, layout, table, truth, blocks, single, neighbours)
         self.split_by, self.gap, self.empty, self.voxel_size = split_by, gap, empty, voxel_size
         self.neighbours = neighbours
-        self._points: dict[str, Point] | None = None
+        self._points: dict[str, TimePoint] | None = None
         self._gap_left_out = ""
         self._without_signal = 0
 
     # Index and splits -------------------------------------------------------------------------------------------
 
-    def index(self, root: Path) -> pd.DataFrame:
-        """Return one row a labelled slice, see :func:`visionlab.datasets.celegans_layouts.scan`."""
-        found = self._scan(root)
-        refuse(root, found)
-        return found.table
-
     def scan(self, root: Path) -> Scan:
         """See :func:`visionlab.datasets.celegans_layouts.scan`."""
-        found = self._scan(root)
-        return Scan(found.table, found.problems)
-
-    def _scan(self, root: Path) -> Found:
-        found = scan(root, self._sources)
-        self._points = {point.name: point for point in found.points}
+        points, found = scan(root, self._sources)
+        self._points = {point.name: point for point in points}
         return found
 
     def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
@@ -196,10 +182,10 @@ class CElegansDataModule(ImageDataModule):
         found = self._known()
         return [tuple(found[name].planes) for name in self.table["frame"]]
 
-    def _known(self) -> dict[str, Point]:
+    def _known(self) -> dict[str, TimePoint]:
         """Return the time points by name; where the index was made by another module, they are looked for again."""
         if self._points is None:
-            self._scan(self.root)
+            self.scan(self.root)
         assert self._points is not None
         return self._points
 
@@ -252,7 +238,7 @@ class CElegansDataModule(ImageDataModule):
         numbers = facts[labelled].groupby(of[labelled])
         return bool((facts["objects"] > 1).any() or (numbers["highest"].max() > numbers["lowest"].min()).any())
 
-    def _voxel(self, point: Point) -> tuple[float, float, float] | None:
+    def _voxel(self, point: TimePoint) -> tuple[float, float, float] | None:
         told = self.voxel_size or (None, None, None)
         z, y, x = (own or given for own, given in zip(point.voxel, told, strict=True))
         if not point.volume:

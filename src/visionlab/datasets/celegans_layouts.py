@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,10 +14,10 @@ from visionlab.data.blocks import name_blocks
 from visionlab.datasets.cell_tracking_challenge import Truth, find_sequences, read_ctc
 from visionlab.datasets.matlab_volumes import read_matlab
 from visionlab.datasets.paired_slices import IMAGES, LABELS, TABLE, read_slices, read_table
-from visionlab.datasets.slice_stacks import repeated, stack
-from visionlab.datasets.time_points import Point, build
+from visionlab.datasets.pairing import some
+from visionlab.datasets.time_points import TimePoint, build, repeated, stack
 from visionlab.errors import ConfigError, DataError
-from visionlab.files import Problem, check_folder, listed
+from visionlab.files import Scan, check_folder
 
 Layout = Literal["auto", "ctc", "pairs", "table", "matlab"]
 
@@ -51,31 +51,21 @@ class Sources:
     neighbours: int = 0
 
 
-@dataclass
-class Found:
-    """The time points of a folder that have labels, their index, and what is wrong with files that can't be used."""
-
-    points: list[Point]
-    table: pd.DataFrame
-    problems: list[Problem] = field(default_factory=list)
-
-
-def scan(root: str | Path, sources: Sources) -> Found:
+def scan(root: str | Path, sources: Sources) -> tuple[list[TimePoint], Scan]:
     """Index a folder in one of the layouts, collecting what is wrong with files.
 
     Returns:
-        The index, sorted by sequence, time and slice, has the columns ``id``, ``group``, ``path``, ``<target>_path``
-        (files, or planes of files, relative to ``root``), ``sequence`` (empty: unknown), ``time`` (-1: unknown), ``z``
-        (-1: no volume), ``frame`` (the time point's name) and, with ``neighbours``, ``path-1``, ``path+1``, ... (the
-        slices beside it; the last one again where there is none).
+        The time points that have labels, sorted by sequence, time and slice; and the index of their slices, in this
+        order, with the columns ``id``, ``group``, ``path``, ``<target>_path`` (files, or planes of files, relative to
+        ``root``), ``sequence`` (empty: unknown), ``time`` (-1: unknown), ``z`` (-1: no volume), ``frame`` (the time
+        point's name) and, with ``neighbours``, ``path-1``, ``path+1``, ... (the slices beside it; the last one again
+        where there is none).
 
     Raises:
         DataError: the folder cannot be read, or holds nothing in that layout.
         ConfigError: the settings contradict each other.
     """
     folder = check_folder(root, f"volumes or slices and labels of their {sources.target}")
-    if sources.neighbours < 0:
-        raise ConfigError(f"data.neighbours: expected at least 0, found {sources.neighbours}")
     layout, table, sequences = _choose(folder, sources)
     if sources.truth != "auto" and layout != "ctc":
         raise ConfigError(f"data.truth={sources.truth}: is of data.layout=ctc, but {root} has the layout {layout}")
@@ -101,23 +91,10 @@ def scan(root: str | Path, sources: Sources) -> Found:
         *(root, layout, len(found), f"slices of {len(points)} volumes" if volumes else "images"),
         found["group"].nunique(),
     )
-    return Found(points, found, [*problems, *wrong, *again, *apart])
+    return points, Scan(found, [*problems, *wrong, *again, *apart])
 
 
-def refuse(root: str | Path, found: Found) -> None:
-    """Raise ``DataError`` for files that cannot be used (the first ten are listed), and log warnings."""
-    errors = [str(problem) for problem in found.problems if problem.severity == "error"]
-    if errors:
-        raise DataError(
-            f"{root}: {len(errors)} problem{'s' * (len(errors) > 1)}, beside {len(found.table)} labelled slices that "
-            f"can be used:\n{listed(errors)}\n"
-            "mend them or move the files out; `python -m visionlab.prepare` lists every one"
-        )
-    for problem in found.problems:
-        LOG.warning("%s", problem)
-
-
-def index_of(points: Sequence[Point], sources: Sources, digits: int = 3) -> pd.DataFrame:
+def index_of(points: Sequence[TimePoint], sources: Sources, digits: int = 3) -> pd.DataFrame:
     """Return the index of :func:`scan`."""
     rows = [(point, place) for point in points for place in sorted(point.truth)]
     beside = [step for step in range(-sources.neighbours, sources.neighbours + 1) if step]
@@ -143,7 +120,7 @@ def index_of(points: Sequence[Point], sources: Sources, digits: int = 3) -> pd.D
     )
 
 
-def _groups(points: Sequence[Point], blocks: int, digits: int) -> list[str]:
+def _groups(points: Sequence[TimePoint], blocks: int, digits: int) -> list[str]:
     """Return the group of each slice's time point: what the data say, else its block of time, else itself."""
     if all(point.group for point in points):
         return [point.group for point in points]
@@ -173,6 +150,6 @@ def _choose(root: Path, sources: Sources) -> tuple[Layout, str, dict[str, str]]:
             layout = "matlab"
     if layout == "auto" or (layout == "ctc" and not sequences):
         names = sorted(path.name + "/" * path.is_dir() for path in root.iterdir() if not path.name.startswith("."))
-        some = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        raise DataError(f"{root}: expected volumes or slices with labels, found {some or 'nothing'}; {LAYOUTS}")
+        listed = some(names, 8) if names else "nothing"
+        raise DataError(f"{root}: expected volumes or slices with labels, found {listed}; {LAYOUTS}")
     return layout, "", sequences

@@ -11,10 +11,10 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 
-from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
+from visionlab.datasets.pairing import Files, shared
 from visionlab.errors import DataError
-from visionlab.files import Problem, Scan, check_folder, list_files, listed
+from visionlab.files import Problem, Scan, check_folder
 from visionlab.io import LOSSLESS_SUFFIXES
 
 PATTERN = "<unique_image_name>_<absolute_focus_height>_<relative_focus_distance>"
@@ -30,10 +30,6 @@ class FocusDataModule(ImageDataModule):
 
     task: ClassVar[str] = "focus"
     targets: Mapping[str, tuple[str, ...]] = {"distance": ("distance",)}
-
-    def index(self, root: Path) -> pd.DataFrame:
-        """See :func:`index`."""
-        return index(root)
 
     def scan(self, root: Path) -> Scan:
         """See :func:`scan`."""
@@ -57,70 +53,44 @@ def parse_name(stem: str) -> tuple[str, float, float]:
 def scan(root: str | Path) -> Scan:
     """Index a folder, collecting what is wrong with single names instead of raising it.
 
-    Returns the table of ``index`` without the files that have a problem. Raises ``DataError`` if the folder is missing,
-    cannot be read or holds no images.
+    Returns:
+        One row a PNG or TIFF image in ``root`` and its subfolders, sorted by ``id`` (path relative to ``root``, without
+        suffix): ``group`` (the exact unique image name), ``path`` (relative to ``root``), ``height`` and ``distance``
+        (as in the name, in the user's unit). And a problem for each image whose name cannot be used.
+
+    Raises:
+        DataError: the folder is missing, cannot be read or holds no images.
     """
-    kinds = ", ".join(f".{suffix}" for suffix in LOSSLESS_SUFFIXES)
-    folder = check_folder(root, f"{kinds} images named {PATTERN}")
-    listing = list_files(folder, LOSSLESS_SUFFIXES)
-    others = listing.describe_others()
-    if not listing.paths:
-        found = f"found images of other types ({others}): convert them to PNG or TIFF" if others else "found none"
-        raise DataError(f"{root}: expected {kinds} images named {PATTERN} in it or its subfolders, {found}")
-    if others:
-        LOG.warning("%s: only %s images are read; not used: %s", root, kinds, others)
-    problems: list[Problem] = []
-    ids: list[str] = []
-    groups: list[str] = []
-    paths: list[str] = []
-    numbers: list[tuple[float, float]] = []
-    shared: dict[str, str] = {}  # one string for all samples of a group saves memory
-    # Sorting by what becomes the id puts files that differ in their suffix only beside each other.
-    for sample, path in sorted((_without_suffix(path), path) for path in listing.paths):
+    folder = check_folder(root, f"{', '.join(f'.{kind}' for kind in LOSSLESS_SUFFIXES)} images named {PATTERN}")
+    files = Files(folder, "", "image", LOSSLESS_SUFFIXES, f"expected images named {PATTERN}", stem=_without_suffix)
+    problems = list(files.problems)
+    parsed: dict[str, tuple[str, float, float]] = {}
+    for sample, path in files.paths.items():
         try:
-            name, *height_distance = parse_name(sample.rpartition("/")[2])
+            parsed[sample] = parse_name(sample.rpartition("/")[2])
         except DataError:
             advice = f"rename it to {PATTERN}, e.g. {EXAMPLE}, or move it out"
-            problems.append(Problem(_printable(path), "the name does not match", advice))
-            continue
-        if ids and sample == ids[-1]:
-            problems.append(Problem(path, f"has the same name as {paths[-1]}", "keep one of the two"))
-        elif _printable(path) != path:
-            problems.append(Problem(_printable(path), "the name is not valid UTF-8", "rename it"))
-        else:
-            ids.append(sample)
-            groups.append(shared.setdefault(name, name))
-            paths.append(path)
-            numbers.append((height_distance[0], height_distance[1]))
-    table = pd.DataFrame({"id": ids, "group": groups, "path": paths}, dtype=str)
-    table[["height", "distance"]] = np.array(numbers, dtype=float).reshape(-1, 2)
+            problems.append(Problem(path, "the name does not match", advice))
+    columns = {
+        "id": list(parsed),
+        "group": shared(name for name, _, _ in parsed.values()),
+        "path": [files.paths[sample] for sample in parsed],
+    }
+    table = pd.DataFrame(columns, dtype=str)
+    table[["height", "distance"]] = np.array([numbers for _, *numbers in parsed.values()], float).reshape(-1, 2)
     return Scan(table, problems)
 
 
 def index(root: str | Path) -> pd.DataFrame:
-    """Return one row a PNG or TIFF image in ``root`` and its subfolders, sorted by ``id``.
+    """Return the table of :func:`scan`.
 
-    Columns: ``id`` (path relative to ``root``, without suffix), ``group`` (the exact unique image name), ``path``
-    (relative to ``root``), ``height`` and ``distance`` (as in the name, in the user's unit). Raises ``DataError`` if
-    ``root`` is no folder or holds no images, if names do not match the pattern (the first ten are listed), or if two
-    files differ in their suffix only.
+    Raises:
+        DataError: as ``scan``, and if a name cannot be used (the first ten are listed).
     """
-    table, problems = scan(root)
-    if problems:
-        lines = listed([f"{problem.path}: {problem.what}" for problem in problems])
-        raise DataError(
-            f"{root}: expected names {PATTERN}, e.g. {EXAMPLE}; {len(problems)} of {len(table) + len(problems)}"
-            f" image files have a name that cannot be used:\n{lines}\nrename them or move them out"
-        )
-    return table
+    return scan(root).usable(root)
 
 
 def _without_suffix(path: str) -> str:
     stem, _, kind = path.rpartition(".")
     # 'a_1_2.ome.tif' is an OME-TIFF of the sample 'a_1_2'.
     return stem[:-4] if kind.lower() in ("tif", "tiff") and stem.lower().endswith(".ome") else stem
-
-
-def _printable(path: str) -> str:
-    """Return a path as it is, or escaped if it cannot be written (names in another encoding hold lone surrogates)."""
-    return path.encode("utf-8", "backslashreplace").decode()

@@ -6,8 +6,10 @@ of many images come out right.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -18,38 +20,25 @@ from visionlab.console import LOG
 from visionlab.data.blocks import leave_gap, name_blocks, split_sequences, split_times
 from visionlab.data.module import ImageDataModule
 from visionlab.data.splits import Splits
-from visionlab.datasets.count_table import UNKNOWN, count_columns, read_counts
+from visionlab.datasets.tables import FileCells, RowError, Table, filled, once, whole_number
 from visionlab.errors import ConfigError, DataError
-from visionlab.files import Scan, check_folder, listed
+from visionlab.files import Scan, check_folder
+from visionlab.io import IMAGE_SUFFIXES, plane, split_plane
 
+IMAGE, SEQUENCE, TIME, GROUP = "image", "sequence", "time", "group"
+ABOUT = (IMAGE, SEQUENCE, TIME, GROUP)
+"""Columns that say what a row is of; by default all others are counts."""
+UNKNOWN = -1
+"""The time of an image whose table has none."""
 FEW = 2
 """So few sequences can't be dealt to three splits as wholes; they are cut in time."""
 
-
-def scan(root: str | Path, table: str, columns: Sequence[str]) -> Scan:
-    """Index a folder, collecting what is wrong with single rows; see :func:`.read_counts`."""
-    folder = check_folder(root, f"{table} and the images that it lists")
-    found = read_counts(folder, table, columns)
-    known = found.table
-    LOG.info("%s: %d images of %d groups; counts: %s", root, len(known), known["group"].nunique(), ", ".join(columns))
-    return found
-
-
-def index(root: str | Path, table: str, columns: Sequence[str]) -> pd.DataFrame:
-    """Return one row an image, sorted by ``id``; the columns are those of :func:`scan`.
-
-    Raises:
-        DataError: as :func:`scan`, and if rows cannot be used (the first ten are listed).
-    """
-    found, problems = scan(root, table, columns)
-    if problems:
-        lines = listed([str(problem) for problem in problems])
-        raise DataError(
-            f"{root}: {len(problems)} problem{'s' * (len(problems) > 1)}, beside {len(found)} images that can be "
-            f"used:\n{lines}\n"
-            "mend them, or take the rows out of the table; `python -m visionlab.prepare` lists every one"
-        )
-    return found
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+# Columns of indexes and tables of predictions beside the counts'.
+_TAKEN = (
+    *("id", "path", "split", "set", "frame", "z"),
+    *("height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"),
+)
 
 
 class CElegansLineageDataModule(ImageDataModule):
@@ -61,7 +50,7 @@ class CElegansLineageDataModule(ImageDataModule):
 
     Args:
         seed, augment, common: see :class:`visionlab.data.module.ImageDataModule`.
-        table: a csv file relative to the root, or absolute; see :func:`visionlab.datasets.count_table.read_counts`.
+        table: a csv file relative to the root, or absolute; see :func:`scan`.
         columns: of the table, those that hold counts; None: all but ``image``, ``sequence``, ``time`` and ``group``.
         blocks: parts that a sequence is cut into in time.
         gap: how many time points lie between two splits of a sequence; ``auto``: 5% of them.
@@ -91,16 +80,13 @@ class CElegansLineageDataModule(ImageDataModule):
         self._in_time, self._left_out = False, ""
         if columns is not None:
             _check_columns(columns)
-        elif not self.synthetic:
+        else:
             # Now, not with the index: the network's outputs are asked for before. A table that cannot be read is
             # refused when it is indexed.
-            columns = list(count_columns(Path(self._root).expanduser() / Path(table).expanduser()))
+            root = Path(self._root).expanduser()
+            columns = _count_columns(root / Path(table).expanduser())
         if columns:
             self.targets = {"counts": tuple(columns)}
-
-    def index(self, root: Path) -> pd.DataFrame:
-        """See :func:`index`."""
-        return index(root, self._table, self.targets["counts"])
 
     def scan(self, root: Path) -> Scan:
         """See :func:`scan`."""
@@ -146,6 +132,89 @@ class CElegansLineageDataModule(ImageDataModule):
         if constant:
             found.append(f"always the same number in training, so nothing to learn: {', '.join(constant)}")
         return found
+
+
+def scan(root: str | Path, name: str, columns: Sequence[str]) -> Scan:
+    """Index the images that a comma-separated table lists, collecting what is wrong with single rows.
+
+    The header names the columns: ``image`` and those of ``columns``; perhaps ``sequence`` (text, e.g. the embryo),
+    ``time`` (the number of the time point, from 0) and ``group``; others are ignored. Of files of several planes,
+    ``series.tif#5`` is the sixth. Counts are numbers from 0 on; fractions (the mean of several persons' counts) are
+    fine.
+
+    Args:
+        root: the folder of the data.
+        name: of the table, relative to ``root``, or absolute.
+        columns: those that hold counts.
+
+    Returns:
+        One row an image, sorted by ``id`` (the image's path without suffix): ``group`` (that of the table, else the
+        sequence, else the image itself), ``path``, ``sequence`` (where the table has none but times, all are of one
+        that is named as the table; else ``""``), ``time`` (``UNKNOWN`` where it has none) and ``columns``, float.
+
+    Raises:
+        DataError: the table cannot be read, lacks a column or holds no row.
+    """
+    folder = check_folder(root, f"{name} and the images that it lists")
+    table = Table(folder / Path(name).expanduser(), folder, "data.table")
+    _check_header(table, columns)
+    cells = FileCells(folder, table.path)
+    seen: dict[str, str] = {}
+    only = table.path.stem if TIME in table.header else ""
+
+    def image(row: dict[str, str], where: str) -> list[str | int | float]:
+        filled(row, ABOUT)
+        path = cells.find(row, IMAGE, IMAGE_SUFFIXES, planes=True)
+        # Files that differ in their suffix only are one sample to all that names samples.
+        file, number = split_plane(folder / path)
+        stem = (
+            path.rpartition(".")[0] if number is None else plane(str(PurePosixPath(path).with_name(file.stem)), number)
+        )
+        once(seen, stem, where, f"the image '{stem}'")
+        sequence = row.get(SEQUENCE, only)
+        time = whole_number(row, TIME) if TIME in row else UNKNOWN
+        counts = [_count(row, column) for column in columns]
+        return [stem, row.get(GROUP) or sequence or stem, path, sequence, time, *counts]
+
+    text = ("id", "group", "path", "sequence")
+    known = pd.DataFrame(table.read(image), columns=[*text, "time", *columns])
+    types: dict[str, Any] = {**dict.fromkeys(text, str), TIME: "int64", **dict.fromkeys(columns, "float64")}
+    known = known.astype(types).sort_values("id", ignore_index=True)
+    LOG.info("%s: %d images of %d groups; counts: %s", root, len(known), known["group"].nunique(), ", ".join(columns))
+    return Scan(known, table.problems)
+
+
+def _count_columns(path: Path) -> list[str]:
+    """Return the columns of a table that hold counts, all but those of :data:`ABOUT`; none if it cannot be read."""
+    try:
+        return [column for column in Table(path, path.parent, "data.table").header if column not in ABOUT]
+    except DataError:
+        return []
+
+
+def _count(row: dict[str, str], column: str) -> float:
+    cell = row[column]
+    if not cell:
+        raise RowError(f"the cell '{column}' is empty", "fill it (0 where there are none) or remove the row")
+    value = float(cell) if _NUMBER.fullmatch(cell) else math.nan
+    if not math.isfinite(value):
+        advice = "expected a number from 0 on; data.columns says which columns are counts"
+        raise RowError(f"{column} is '{cell}'", advice)
+    if value < 0:
+        raise RowError(f"{column} is {cell}", "expected a count, which cannot be negative")
+    return value
+
+
+def _check_header(table: Table, columns: Sequence[str]) -> None:
+    for name in columns:
+        if not name:
+            raise DataError(
+                f"{table.path}: a column of the header has no name ({', '.join(table.header)}); name it or remove it "
+                "(programs write the number of each row there)"
+            )
+        if name in _TAKEN or name.endswith("_path"):
+            raise DataError(f"{table.path}: the column '{name}' has a name that is used for something else; rename it")
+    table.require([IMAGE, *columns], once=ABOUT, hint="; data.columns says which columns are counts")
 
 
 def _check_columns(columns: Sequence[str]) -> None:

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from visionlab.console import LOG
+from visionlab.datasets.pairing import some
+from visionlab.datasets.tables import FileCells, Table, filled, once, whole_number
 from visionlab.datasets.time_points import Pair
-from visionlab.errors import DataError, nearest
+from visionlab.errors import DataError
 from visionlab.files import Problem, csv_lines
 
 IMAGES, LABELS, LIST = "features", "segmentation_maps", "file_ids.csv"
@@ -17,8 +19,7 @@ TABLE = "metadata_pil.csv"
 
 _SLICE = re.compile(r"([FL])([0-9]+)_([0-9]+)\.(?:png|tiff?|jpe?g)", re.IGNORECASE)
 _LISTED = re.compile(r"[FL]?([0-9]+)_([0-9]+)(?:\.[A-Za-z]+)?")
-_NUMBERS = ("time", "z")
-_COLUMNS = ("image", "label", "mask", "sequence", *_NUMBERS, "group")
+_COLUMNS = ("sequence", "time", "z", "group")
 
 Slice = tuple[int, int]
 
@@ -86,7 +87,7 @@ def _slices(root: Path, folder: str, letter: str, problems: list[Problem]) -> di
         if (first := found.setdefault(number, path)) != path:
             problems.append(Problem(path, f"has the same numbers as {first}", "keep one of the two"))
     if not found and not problems:
-        raise DataError(f"{root / folder}: expected files {letter}TIME_SLICE.png, found {_some(names)}; rename them")
+        raise DataError(f"{root / folder}: expected files {letter}TIME_SLICE.png, found {some(names)}; rename them")
     return found
 
 
@@ -115,13 +116,12 @@ def _listed(root: Path, problems: list[Problem]) -> list[Slice] | None:
 # Tables -------------------------------------------------------------------------------------------------------------
 
 
-def read_table(root: Path, table: str) -> tuple[list[Pair], int, list[Problem]]:
+def read_table(root: Path, name: str) -> tuple[list[Pair], int, list[Problem]]:
     """Return the images that a comma-separated table lists, with their labels, in its order.
 
     The header names the columns: ``image`` and ``label`` (or ``mask``), perhaps ``sequence``, ``time``, ``z`` and
     ``group``; others are ignored. Files are images, volumes or series; with ``z`` they are one slice of a volume: the
-    image, or only the labels where the image is the volume. Cells of files are relative to the table's folder or to
-    ``root``, or absolute; what they lead to must lie in ``root``.
+    image, or only the labels where the image is the volume.
 
     Returns:
         The pairs, the digits of the numbers in names, and what is wrong with rows.
@@ -129,99 +129,35 @@ def read_table(root: Path, table: str) -> tuple[list[Pair], int, list[Problem]]:
     Raises:
         DataError: the table cannot be read, lacks a column or holds no row.
     """
-    path = root / Path(table).expanduser()
-    lines = csv_lines(path, root, "data.table")
-    header = [name.strip() for name in next(lines, (0, []))[1]]
-    _check_header(path, header)
-    places = {"label" if name == "mask" else name: header.index(name) for name in _COLUMNS if name in header}
-    pairs: list[Pair] = []
-    problems: list[Problem] = []
+    table = Table(root / Path(name).expanduser(), root, "data.table")
+    if {"label", "mask"} <= set(table.header):
+        raise DataError(
+            f"{table.path}: both 'label' and 'mask' stand in the header ({', '.join(table.header)}); keep one"
+        )
+    table.require(["image", ("label", "mask")], once=_COLUMNS)
+    label = "label" if "label" in table.header else "mask"
+    cells = FileCells(root, table.path)
     seen: dict[tuple[str, int | None], str] = {}
-    files = _Files(root, path.parent)
-    for line, cells in lines:
-        where = f"{path.name} line {line}"
-        if len(cells) != len(header):
-            what = f"{len(cells)} cells where the header has {len(header)}"
-            problems.append(Problem(where, what, "mend the row; names that hold a comma need quotes"))
-            continue
-        found = _pair({name: cells[place].strip() for name, place in places.items()}, files, where)
-        if isinstance(found, Problem):
-            problems.append(found)
-        elif (first := seen.setdefault((found.image, found.z), where)) != where:
-            problems.append(Problem(where, f"the image '{found.image}' stands in {first} as well", "keep one"))
-        else:
-            pairs.append(found)
-    if not pairs and not problems:
-        raise DataError(f"{path}: expected a row for each image below the header, found none")
+
+    def pair(row: dict[str, str], where: str) -> Pair:
+        filled(row, ["image", label, *_COLUMNS])
+        time, z = (whole_number(row, column) if column in row else None for column in ("time", "z"))
+        image = cells.find(row, "image")
+        once(seen, (image, z), where, f"the image '{image}'")
+        return Pair(
+            image,
+            cells.find(row, label),
+            image.rpartition(".")[0],
+            row.get("sequence", "01" if "time" in row else ""),
+            -1 if time is None else time,
+            z,
+            row.get("group", ""),
+            where,
+            stacked=True,
+        )
+
+    pairs = table.read(pair)
     # Names without the folder that all images are in.
-    folder = os.path.commonpath([Path(pair.image).parent for pair in pairs]) if pairs else ""
-    pairs = [replace(pair, name=os.path.relpath(pair.name, folder or ".").replace(os.sep, "/")) for pair in pairs]
-    return pairs, max([3, *(len(str(pair.time)) for pair in pairs)]), problems
-
-
-def _pair(row: dict[str, str], files: _Files, where: str) -> Pair | Problem:
-    if empty := [name for name, cell in row.items() if not cell]:
-        return Problem(where, f"the cell '{empty[0]}' is empty", "fill it or remove the row")
-    numbers: dict[str, int] = {}
-    for name in _NUMBERS:
-        if name in row:
-            if not re.fullmatch(r"[0-9]{1,9}", row[name]):
-                return Problem(where, f"the cell '{name}' holds '{row[name]}'", "expected a whole number from 0")
-            numbers[name] = int(row[name])
-    paths: dict[str, str] = {}
-    for name in ("image", "label"):
-        try:
-            paths[name] = files.find(row[name])
-        except ValueError as error:
-            return Problem(where, f"the {name} '{row[name]}' {error}", "mend the path")
-    sequence = row.get("sequence", "01" if "time" in row else "")
-    name = paths["image"].rpartition(".")[0]
-    return Pair(
-        paths["image"],
-        paths["label"],
-        name,
-        sequence,
-        numbers.get("time", -1),
-        numbers.get("z"),
-        row.get("group", ""),
-        where,
-        stacked=True,
-    )
-
-
-def _check_header(path: Path, names: list[str]) -> None:
-    listed = ", ".join(names) or "nothing"
-    repeated = sorted({name for name in names if name in _COLUMNS and names.count(name) > 1})
-    if repeated or {"label", "mask"} <= set(names):
-        which = f"the column '{repeated[0]}' stands twice" if repeated else "both 'label' and 'mask' stand"
-        raise DataError(f"{path}: {which} in the header ({listed}); keep one")
-    for name, wanted in (("image", "image"), ("label", "label or mask")):
-        if name not in names and not (name == "label" and "mask" in names):
-            raise DataError(
-                f"{path}: expected a header with a column {wanted}, separated by commas, found {listed}."
-                f"{nearest(name, names)}"
-            )
-
-
-class _Files:
-    """Bring paths relative to the table's folder, or to the root, to paths relative to the root."""
-
-    def __init__(self, root: Path, start: Path) -> None:
-        # Both resolved, so that a linked root and a table given by its real path agree.
-        self.root = os.path.realpath(root)
-        self.starts = tuple(dict.fromkeys((os.path.realpath(start), self.root)))
-
-    def find(self, cell: str) -> str:
-        """Return the path relative to the root; raise ``ValueError`` if it leads out of it or to no file."""
-        for start in self.starts:
-            full = os.path.normpath(Path(start, cell.replace("\\", "/")))
-            if Path(full).is_file():
-                relative = os.path.relpath(full, self.root).replace(os.sep, "/")
-                if relative.split("/")[0] == "..":
-                    raise ValueError(f"lies outside of data.root ({self.root}), which must hold all files")
-                return relative
-        raise ValueError(f"does not exist, neither beside the table nor in data.root ({self.root})")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "") if names else "none"
+    folder = os.path.commonpath([Path(one.image).parent for one in pairs]) if pairs else ""
+    pairs = [replace(one, name=os.path.relpath(one.name, folder or ".").replace(os.sep, "/")) for one in pairs]
+    return pairs, max([3, *(len(str(one.time)) for one in pairs)]), table.problems

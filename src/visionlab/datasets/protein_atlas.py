@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from visionlab.console import LOG
@@ -16,142 +17,14 @@ from visionlab.data.channel_reader import ChannelReader, StainFiles, check_stain
 from visionlab.data.channels import Channels, parse
 from visionlab.data.module import ImageDataModule
 from visionlab.data.readers import Reader
-from visionlab.data.sampling import sample_weights
 from visionlab.data.splits import Splits
 from visionlab.data.stratify import make_stratified_splits
-from visionlab.datasets.label_table import LabelTable, choose_classes, read_labels
+from visionlab.datasets.classes import choose_classes
+from visionlab.datasets.tables import RowError, Table, once
 from visionlab.errors import DataError
-from visionlab.files import Problem, Scan, check_folder, listed
+from visionlab.files import Problem, Scan, check_folder
 
-
-@dataclass(frozen=True)
-class Sources:
-    """What an index is made of.
-
-    Attributes:
-        channels: whose stains are needed.
-        names: of all classes, by number.
-        table: a csv file relative to the root, or absolute; see :func:`visionlab.datasets.label_table.read_labels`.
-        images: folder of its images, relative to the root; what lies deeper is found, too. None: the folder beside the
-            table that is named like it (``train/`` for ``train.csv``) if there is one, else the table's folder.
-        extra: further tables; their images are where None says.
-        group_column: of the tables, whose values are the groups; None: each sample is its own.
-    """
-
-    channels: Channels
-    names: Sequence[str]
-    table: str = "train.csv"
-    images: str | None = None
-    extra: Sequence[str] = ()
-    group_column: str | None = None
-
-
-def scan(root: str | Path, sources: Sources) -> Scan:
-    """Index a folder, collecting what is wrong with rows and files.
-
-    Rows without any file and files without a row are left out; how many is logged.
-
-    Returns:
-        The table of :func:`index` without the samples that have a problem, and the problems.
-
-    Raises:
-        DataError: a folder or table cannot be read, or no row of a table has a file.
-    """
-    folder = check_folder(root, f"{sources.table} and images of {', '.join(sources.channels.names)}")
-    seen: dict[str, str] = {}
-    problems: list[Problem] = []
-    listings: dict[Path, StainFiles] = {}
-    frames: list[pd.DataFrame] = []
-    named = [("data.table", sources.table, sources.images), *(("data.extra", name, None) for name in sources.extra)]
-    for key, name, images in named:
-        path = folder / Path(name).expanduser()
-        about = {"classes": len(sources.names), "group_column": sources.group_column, "seen": seen}
-        labels = read_labels(path, folder, key=key, name=name, **about)  # type: ignore[arg-type]
-        where = _where(folder, path, images)
-        if where not in listings:
-            listings[where] = StainFiles(folder, where, sources.channels)
-        frames.append(_join(labels, listings[where], sources, problems))
-        problems += labels.problems
-    unnamed = {path for images_there in listings.values() for path in images_there.unnamed(seen)}
-    if unnamed:
-        LOG.info("%s: %d image files are of no row and not used, for instance %s", root, len(unnamed), min(unnamed))
-    found = pd.concat(frames).sort_values("id", ignore_index=True)
-    stains = ", ".join(sources.channels.names)
-    LOG.info("%s: %d samples of %s in %d groups", root, len(found), stains, found["group"].nunique())
-    return Scan(found, problems)
-
-
-def index(root: str | Path, sources: Sources) -> pd.DataFrame:
-    """Return one row a sample, sorted by ``id``.
-
-    Columns: ``id``, ``group``, ``path`` (the file of the first needed stain), ``<stain>_path`` for each needed stain
-    (all relative to ``root``), one of 0 and 1 for each class of the data set, and ``set``, the table that it is from.
-
-    Raises:
-        DataError: as :func:`scan`, and if rows or files cannot be used (the first ten are listed).
-    """
-    found, problems = scan(root, sources)
-    if problems:
-        lines = listed([str(problem) for problem in problems])
-        raise DataError(
-            f"{root}: {len(problems)} problem{'s' * (len(problems) > 1)}, beside {len(found)} samples that can be "
-            f"used:\n{lines}\n"
-            "mend them, or take the rows out of the table; `python -m visionlab.prepare` lists every one"
-        )
-    return found
-
-
-def _where(root: Path, table: Path, images: str | None) -> Path:
-    """Return the folder of a table's images."""
-    beside = table.with_suffix("")
-    folder = beside if beside.is_dir() else table.parent
-    if images is not None:
-        folder = check_folder(root / Path(images).expanduser(), f"the images of {table.name} (data.images)")
-    if Path(os.path.relpath(folder, root)).parts[:1] == ("..",):
-        raise DataError(
-            f"{folder}: expected the images of {table.name} in data.root ({root}), found them outside of it; set "
-            "data.root to a folder that holds all files"
-        )
-    return folder
-
-
-def _join(labels: LabelTable, images: StainFiles, sources: Sources, problems: list[Problem]) -> pd.DataFrame:
-    """Return the rows of a table that have all needed files; add to ``problems`` those that lack some."""
-    stains = sources.channels.names
-    rows: list[int] = []
-    files: list[list[str]] = []
-    absent = 0
-    for row, sample in enumerate(labels.ids):
-        there = images.samples.get(sample)
-        if there is None:
-            absent += 1
-        elif wrong := images.wrong(sample):
-            problems.append(wrong)
-        else:
-            rows.append(row)
-            files.append([there[stain] for stain in stains])
-    if absent and absent == len(labels.ids):
-        example = f"{labels.ids[0]}_{stains[0]}.png"
-        found = f"images of other types ({images.others}): convert them" if images.others else "none of them"
-        advice = "data.images sets another folder" if labels.name == sources.table else "move them there"
-        raise DataError(
-            f"{labels.name}: expected images of its {absent} rows in {images.folder}, such as {example} (or .tif), "
-            f"found {found}; {advice}"
-        )
-    if absent:
-        text = "%s: %d of %d rows have no image in %s and are left out"
-        LOG.info(text, labels.name, absent, labels.rows, images.folder)
-    if images.others:
-        LOG.warning("%s: only PNG and TIFF images are read; not used: %s", images.folder, images.others)
-    columns: dict[str, list[str]] = {
-        "id": [labels.ids[row] for row in rows],
-        "group": [labels.groups[row] for row in rows],
-        "path": [paths[0] for paths in files],
-        **{f"{stain}_path": [paths[place] for paths in files] for place, stain in enumerate(stains)},
-    }
-    values = pd.DataFrame(labels.labels[rows], columns=list(sources.names))
-    named = pd.DataFrame({"set": [labels.name] * len(rows)}, dtype=str)
-    return pd.concat([pd.DataFrame(columns, dtype=str), values, named], axis=1)
+ID, TARGET = "Id", "Target"
 
 
 class ProteinAtlasDataModule(ImageDataModule):
@@ -164,9 +37,9 @@ class ProteinAtlasDataModule(ImageDataModule):
         channels: what the network sees; see :class:`visionlab.data.channels.Channels`.
         table, images, extra, group_column: see :class:`Sources`. Samples of ``extra`` tables are trained on only.
         class_names: of all classes by number, for other data sets in this form; None: the 28 of the Protein Atlas.
-        classes, class_group: which are learnt; see :func:`visionlab.datasets.label_table.choose_classes`.
+        classes, class_group: which are learnt; see :func:`visionlab.datasets.classes.choose_classes`.
         sampling: how often each training sample is drawn: all alike, or by its rarest label; see
-            :func:`visionlab.data.sampling.sample_weights`.
+            :func:`sample_weights`.
 
     Raises:
         ConfigError: channels or classes that there are not.
@@ -215,8 +88,8 @@ class ProteinAtlasDataModule(ImageDataModule):
         self._sources = Sources(self.files, names, table, images, extra, group_column)
 
     def index(self, root: Path) -> pd.DataFrame:
-        """See :func:`index`; where all of another folder is tested, the extra tables of the training are not its."""
-        return index(root, replace(self._sources, extra=()) if self.chosen_splits else self._sources)
+        """See :func:`scan`; where all of another folder is tested, the extra tables of the training are not its."""
+        return scan(root, replace(self._sources, extra=()) if self.chosen_splits else self._sources).usable(root)
 
     def scan(self, root: Path) -> Scan:
         """See :func:`scan`."""
@@ -276,3 +149,179 @@ class ProteinAtlasDataModule(ImageDataModule):
 
 NAMES = ProteinAtlasDataModule.targets["labels"]
 """The 28 classes of the Human Protein Atlas in the competition of 2018, by number."""
+
+
+# Index --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What an index is made of.
+
+    Attributes:
+        channels: whose stains are needed.
+        names: of all classes, by number.
+        table: a csv file relative to the root, or absolute, with the columns Id and Target (numbers of classes divided
+            by spaces; none at all is a Target, too).
+        images: folder of its images, relative to the root; what lies deeper is found, too. None: the folder beside the
+            table that is named like it (``train/`` for ``train.csv``) if there is one, else the table's folder.
+        extra: further tables; their images are where None says.
+        group_column: of the tables, whose values are the groups; None: each sample is its own.
+    """
+
+    channels: Channels
+    names: Sequence[str]
+    table: str = "train.csv"
+    images: str | None = None
+    extra: Sequence[str] = ()
+    group_column: str | None = None
+
+
+def scan(root: str | Path, sources: Sources) -> Scan:
+    """Index a folder, collecting what is wrong with rows and files.
+
+    Rows without any file and files without a row are left out; how many is logged.
+
+    Returns:
+        One row a sample, sorted by ``id``: ``group``, ``path`` (the file of the first needed stain), ``<stain>_path``
+        for each needed stain (all relative to ``root``), one of 0 and 1 for each class of the data set, and ``set``,
+        the table that it is from.
+
+    Raises:
+        DataError: a folder or table cannot be read, or no row of a table has a file.
+    """
+    folder = check_folder(root, f"{sources.table} and images of {', '.join(sources.channels.names)}")
+    seen: dict[str, str] = {}
+    problems: list[Problem] = []
+    listings: dict[Path, StainFiles] = {}
+    frames: list[pd.DataFrame] = []
+    named = [("data.table", sources.table, sources.images), *(("data.extra", name, None) for name in sources.extra)]
+    for key, name, images in named:
+        table = Table(folder / Path(name).expanduser(), folder, key)
+        labels = _labels(table, len(sources.names), sources.group_column, seen)
+        where = _images_of(folder, table.path, images)
+        if where not in listings:
+            listings[where] = StainFiles(folder, where, sources.channels)
+        frames.append(_join(labels, name, table.rows, listings[where], sources, problems))
+        problems += table.problems
+    unnamed = {path for images_there in listings.values() for path in images_there.unnamed(seen)}
+    if unnamed:
+        LOG.info("%s: %d image files are of no row and not used, for instance %s", root, len(unnamed), min(unnamed))
+    found = pd.concat(frames).sort_values("id", ignore_index=True)
+    stains = ", ".join(sources.channels.names)
+    LOG.info("%s: %d samples of %s in %d groups", root, len(found), stains, found["group"].nunique())
+    return Scan(found, problems)
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The labels of a sample: its Id, its group (itself, where no column says more) and the numbers of its classes."""
+
+    sample: str
+    group: str
+    classes: list[int]
+
+
+def _labels(table: Table, classes: int, group_column: str | None, seen: dict[str, str]) -> list[_Labels]:
+    """Return the rows of a table; ``seen`` holds where the Ids of all tables stand."""
+    table.require([ID, TARGET])
+    if group_column is not None:
+        table.require([group_column], hint="; data.group_column names it")
+    known = {str(number): number for number in range(classes)}
+
+    def labels(row: dict[str, str], where: str) -> _Labels:
+        sample, target = row[ID], row[TARGET]
+        if not sample:
+            raise RowError(f"the cell '{ID}' is empty", "fill it or remove the row")
+        once(seen, sample, where, f"the {ID} '{sample}'")
+        found = [known.get(text, -1) for text in target.split()]
+        if -1 in found:
+            advice = f"expected numbers from 0 to {classes - 1} divided by spaces: mend {TARGET}"
+            raise RowError(f"there is no label '{target.split()[found.index(-1)]}'", advice)
+        if len(set(found)) < len(found):
+            raise RowError(f"the {TARGET} '{target}' names a label twice", "keep one")
+        if group_column is not None and not row[group_column]:
+            raise RowError(f"the cell '{group_column}' is empty", "fill it: its values say what belongs together")
+        return _Labels(sample, sample if group_column is None else row[group_column], found)
+
+    return table.read(labels, "sample")
+
+
+def _images_of(root: Path, table: Path, images: str | None) -> Path:
+    """Return the folder of a table's images."""
+    beside = table.with_suffix("")
+    folder = beside if beside.is_dir() else table.parent
+    if images is not None:
+        folder = check_folder(root / Path(images).expanduser(), f"the images of {table.name} (data.images)")
+    if Path(os.path.relpath(folder, root)).parts[:1] == ("..",):
+        raise DataError(
+            f"{folder}: expected the images of {table.name} in data.root ({root}), found them outside of it; set "
+            "data.root to a folder that holds all files"
+        )
+    return folder
+
+
+def _join(
+    labels: list[_Labels], name: str, rows: int, images: StainFiles, sources: Sources, problems: list[Problem]
+) -> pd.DataFrame:
+    """Return the samples of table ``name`` that have all needed files; add to ``problems`` those that lack some."""
+    stains = sources.channels.names
+    kept: list[_Labels] = []
+    files: list[list[str]] = []
+    absent = 0
+    for one in labels:
+        there = images.samples.get(one.sample)
+        if there is None:
+            absent += 1
+        elif wrong := images.wrong(one.sample):
+            problems.append(wrong)
+        else:
+            kept.append(one)
+            files.append([there[stain] for stain in stains])
+    if absent and absent == len(labels):
+        example = f"{labels[0].sample}_{stains[0]}.png"
+        found = f"images of other types ({images.others}): convert them" if images.others else "none of them"
+        advice = "data.images sets another folder" if name == sources.table else "move them there"
+        raise DataError(
+            f"{name}: expected images of its {absent} rows in {images.folder}, such as {example} (or .tif), "
+            f"found {found}; {advice}"
+        )
+    if absent:
+        LOG.info("%s: %d of %d rows have no image in %s and are left out", name, absent, rows, images.folder)
+    if images.others:
+        LOG.warning("%s: only PNG and TIFF images are read; not used: %s", images.folder, images.others)
+    columns = {
+        "id": [one.sample for one in kept],
+        "group": [one.group for one in kept],
+        "path": [paths[0] for paths in files],
+        **{f"{stain}_path": [paths[place] for paths in files] for place, stain in enumerate(stains)},
+    }
+    values = np.zeros((len(kept), len(sources.names)), np.int8)
+    for row, one in enumerate(kept):
+        values[row, one.classes] = 1
+    named = pd.DataFrame({"set": [name] * len(kept)}, dtype=str)
+    return pd.concat(
+        [pd.DataFrame(columns, dtype=str), pd.DataFrame(values, columns=list(sources.names)), named], axis=1
+    )
+
+
+def sample_weights(labels: npt.ArrayLike, method: Literal["sqrt", "balanced"]) -> npt.NDArray[np.float64]:
+    """Return N chances of being drawn, their sum 1, so that rare labels are seen more often than they occur.
+
+    A sample weighs as its rarest label, because that is the one whose images are missing otherwise; a label's other
+    images come along with it. ``balanced``: 1 / n for a label of n samples (class-aware sampling, Shen et al. 2016,
+    "Relay backpropagation"), so that the rarest labels of 11 and 10,000 samples are drawn equally often. That shows the
+    11 images again and again; ``sqrt``: 1 / sqrt(n), lies between this and the true frequencies (Mahajan et al. 2018,
+    "Exploring the limits of weakly supervised pretraining"; the maximum over labels as in Gupta et al. 2019, "LVIS").
+    Samples without labels weigh as the commonest label.
+
+    Args:
+        labels: N x K of 0/1, N at least 1.
+        method: ``sqrt`` or ``balanced``.
+    """
+    has = np.asarray(labels) > 0
+    counts = has.sum(axis=0)
+    commonest = counts.max(initial=1)
+    rarest = np.where(has, counts, commonest).min(axis=1, initial=commonest).astype(np.float64)
+    weights = 1.0 / (np.sqrt(rarest) if method == "sqrt" else rarest)
+    return np.asarray(weights / weights.sum())

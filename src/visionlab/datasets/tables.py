@@ -1,123 +1,185 @@
-"""Read the list of a dense data set from a table: one row an image, with the files that go with it."""
+"""Read comma-separated tables strictly: every wrong row is named by file and line, with what to do about it."""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
-from visionlab.datasets.layouts import MAPS, SUFFIXES, Rows
 from visionlab.errors import DataError, nearest
 from visionlab.files import Problem, csv_lines, suffix
+from visionlab.io import split_plane
 
-COLUMNS = (*SUFFIXES, "group", "foreground")
+T = TypeVar("T")
+
+_WHOLE = re.compile(r"[0-9]{1,9}")
+_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'", ",": "quotes around whole rows"}
 
 
-def read_table(root: Path, table: str) -> Rows:
-    """Return the samples that a comma-separated table lists, sorted by ``id`` (the image's path without suffix).
+class RowError(Exception):
+    """A row that cannot be used: what is wrong with it, and what to do."""
 
-    The header names the columns: ``image`` and at least one of ``mask``, ``depth``; perhaps ``background``, ``group``,
-    ``foreground``; others are ignored. Cells are paths relative to the table's folder, or absolute; what they lead to
-    must lie in ``root``. ``table`` is relative to ``root``, or absolute. ``group`` and ``foreground`` are taken over.
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what)
+        self.what, self.advice = what, advice
 
-    Raises ``DataError`` if the table cannot be read, lacks a column or holds no row.
+
+class Table:
+    """A comma-separated table in UTF-8 whose first line names the columns.
+
+    Args:
+        path: of the file.
+        root: folder of the data, whose tables are suggested if there is no such file.
+        key: of the configuration that names the table, for messages.
+
+    Attributes:
+        header: the names of the columns.
+        problems: what is wrong with rows, once they are read.
+        rows: how many there are, with those that have a problem.
+
+    Raises:
+        DataError: it cannot be read, or is no such table.
     """
-    path = root / Path(table).expanduser()
-    lines = csv_lines(path, root, "data.table")
-    _, header = next(lines, (0, []))
-    names = [name.strip() for name in header]
-    _check_header(path, names)
-    places = {name: names.index(name) for name in COLUMNS if name in names}
-    folders = _Folders(root, path.parent)
-    problems: list[Problem] = []
-    found: list[dict[str, str]] = []
-    seen: dict[str, int] = {}
-    for line, cells in lines:
-        where = f"{path.name} line {line}"
-        if len(cells) != len(names):
-            what = f"{len(cells)} cells where the header has {len(names)}"
-            problems.append(Problem(where, what, "mend the row; names that hold a comma need quotes"))
-            continue
-        row = {name: cells[place].strip() for name, place in places.items()}
-        wrong = _resolve(row, folders)
-        if not wrong:
-            row["id"] = row["path"].rpartition(".")[0]
-            first = seen.setdefault(row["id"], line)
-            wrong = [(f"the image '{row['path']}' stands in line {first} as well", "keep one")] if first < line else []
-        problems += [Problem(where, what, advice) for what, advice in wrong]
-        if not wrong:
-            found.append(row)
-    if not seen and not problems:
-        raise DataError(f"{path}: expected a row for each image below the header, found none")
-    found.sort(key=lambda row: row["id"])
-    columns = ["id", "path", *(f"{name}_path" for name in SUFFIXES if name in places and name != "image")]
-    columns += [name for name in ("group", "foreground") if name in places]
-    return Rows({name: [row[name] for row in found] for name in columns}, problems)
 
+    def __init__(self, path: Path, root: Path, key: str) -> None:
+        self.path, self.problems, self.rows = path, list[Problem](), 0
+        self._lines = csv_lines(path, root, key)
+        self.header = [name.strip() for name in next(self._lines, (0, []))[1]]
 
-def _check_header(path: Path, names: list[str]) -> None:
-    listed = ", ".join(names) or "nothing"
-    repeated = sorted({name for name in names if name in COLUMNS and names.count(name) > 1})
-    if repeated:
-        raise DataError(f"{path}: the column '{repeated[0]}' stands twice in the header ({listed}); keep one")
-    if "image" not in names:
-        raise DataError(
-            f"{path}: expected a header with the columns image, mask, depth, separated by commas, found {listed}."
-            f"{nearest('image', names)}"
-        )
-    if not any(name in names for name in MAPS):
-        raise DataError(
-            f"{path}: expected a column mask or depth beside image, found {listed}.{nearest('mask', names)}"
-        )
+    def require(self, columns: Sequence[str | Sequence[str]], once: Collection[str] = (), hint: str = "") -> None:
+        """Refuse a header that lacks columns, or names one twice.
 
+        Args:
+            columns: names; of several in one place, one must be there.
+            once: further names that must not stand twice.
+            hint: said of what is missing.
 
-def _resolve(row: dict[str, str], folders: _Folders) -> list[tuple[str, str]]:
-    """Replace the cells of files by ``path`` and ``<name>_path``, relative to the root; return what is wrong."""
-    wrong: list[tuple[str, str]] = []
-    for name, kinds in SUFFIXES.items():
-        if name not in row:
-            continue
-        cell = row.pop(name)
-        if not cell:
-            wrong.append((f"the cell '{name}' is empty", "fill it or remove the row"))
-        elif suffix(cell) not in kinds:
-            wrong.append((f"the {name} '{cell}' is of no type that is read ({', '.join(kinds)})", "convert it"))
-        else:
+        Raises:
+            DataError: with the nearest name that there is.
+        """
+        wanted = [(one,) if isinstance(one, str) else tuple(one) for one in columns]
+        missing = [names for names in wanted if not any(name in self.header for name in names)]
+        listed = ", ".join(self.header) or "nothing"
+        for separator, words in _SEPARATORS.items():
+            if missing and self.header and separator in self.header[0]:
+                raise DataError(
+                    f"{self.path}: expected cells divided by commas, found {words}; save it as CSV with commas"
+                )
+        for name in (*once, *(name for names in wanted for name in names)):
+            if self.header.count(name) > 1:
+                raise DataError(f"{self.path}: the column '{name}' stands twice in the header ({listed}); keep one")
+        if missing:
+            names = " and ".join(" or ".join(names) for names in missing)
+            raise DataError(
+                f"{self.path}: expected a header with the column{'s' * (len(missing) > 1)} {names}, found {listed}"
+                f"{hint}.{nearest(missing[0][0], self.header)}"
+            )
+
+    def read(self, row: Callable[[dict[str, str], str], T], of: str = "image") -> list[T]:
+        """Return what ``row`` makes of each line, given its cells by column and where it stands.
+
+        Rows that it refuses by :class:`RowError` become ``problems``.
+
+        Raises:
+            DataError: there is no row at all.
+        """
+        found: list[T] = []
+        for line, cells in self._lines:
+            self.rows += 1
+            where = f"{self.path.name} line {line}"
             try:
-                row["path" if name == "image" else f"{name}_path"] = folders.find(cell)
-            except ValueError as error:
-                wrong.append((f"the {name} '{cell}' {error}", "mend the path; it begins at the table's folder"))
-    if row.get("group") == "":
-        wrong.append(("the cell 'group' is empty", "fill it or remove the row"))
-    return wrong
+                if len(cells) != len(self.header):
+                    what = f"{len(cells)} cells where the header has {len(self.header)}"
+                    raise RowError(what, "mend the row; what holds a comma needs quotes")
+                values = (cell.strip() for cell in cells)
+                found.append(row(dict(zip(self.header, values, strict=True)), where))
+            except RowError as error:
+                self.problems.append(Problem(where, error.what, error.advice))
+        if not self.rows:
+            raise DataError(f"{self.path}: expected a row for each {of} below the header, found none")
+        return found
 
 
-class _Folders:
-    """Bring paths relative to the table's folder to paths relative to the root; each folder is listed once."""
+def filled(row: dict[str, str], columns: Collection[str]) -> None:
+    """Raise :class:`RowError` if the cell of one of these columns, as far as the table has them, is empty."""
+    for name in columns:
+        if row.get(name) == "":
+            raise RowError(f"the cell '{name}' is empty", "fill it or remove the row")
 
-    def __init__(self, root: Path, start: Path) -> None:
-        # Both resolved, so that a linked root and a table given by its real path agree.
-        self.root, self.start = os.path.realpath(root), os.path.realpath(start)
-        self.known: dict[str, tuple[str, frozenset[str]]] = {}
 
-    def find(self, cell: str) -> str:
-        """Return the path relative to the root; raise ``ValueError`` if it leads out of it or to no file."""
+def once(seen: dict[T, str], key: T, where: str, what: str) -> None:
+    """Raise :class:`RowError` if ``key`` stands in a row before, which ``what`` names; else remember it."""
+    first = seen.setdefault(key, where)
+    if first != where:
+        raise RowError(f"{what} stands in {first} as well", "keep one of the two rows")
+
+
+def whole_number(row: dict[str, str], column: str) -> int:
+    """Return the whole number, from 0, in a cell."""
+    if not _WHOLE.fullmatch(row[column]):
+        raise RowError(f"the cell '{column}' holds '{row[column]}'", "expected a whole number from 0")
+    return int(row[column])
+
+
+class FileCells:
+    """Bring the paths in a table's cells to paths relative to the root.
+
+    Cells are relative to the table's folder or else to the root, or absolute; each folder is listed once.
+
+    Args:
+        root: folder of the data, which must hold all files.
+        table: path of the table.
+    """
+
+    def __init__(self, root: Path, table: Path) -> None:
+        # Resolved, so that a linked root and a table given by its real path agree.
+        self.root = os.path.realpath(root)
+        self._starts = tuple(dict.fromkeys((os.path.realpath(table.parent), self.root)))
+        self._known: dict[tuple[str, str], tuple[str, frozenset[str]]] = {}
+
+    def find(self, row: dict[str, str], column: str, kinds: Collection[str] = (), *, planes: bool = False) -> str:
+        """Return the path that a cell means, relative to the root.
+
+        Args:
+            row: cells by column.
+            column: of the cell.
+            kinds: suffixes that are read; empty: any.
+            planes: whether ``series.tif#5`` is the sixth plane of a file.
+
+        Raises:
+            RowError: there is no such file in the root, or it is of another kind.
+        """
+        cell = row[column]
+        if not cell:
+            raise RowError(f"the cell '{column}' is empty", "fill it or remove the row")
         folder, slash, name = cell.replace("\\", "/").rpartition("/")
-        key = folder + slash
-        if key not in self.known:
-            self.known[key] = self._list(key)
-        prefix, names = self.known[key]
-        if name not in names:
-            raise ValueError("does not exist")
-        return prefix + name
+        for start in self._starts:
+            prefix, names = self._list(start, folder + slash)
+            is_plane = planes and name not in names and split_plane(name)[0].name in names
+            if name not in names and not is_plane:
+                continue
+            if prefix.startswith("../"):
+                advice = f"set data.root ({self.root}) to a folder that holds all files"
+                raise RowError(f"the {column} '{cell}' lies outside of data.root", advice)
+            # Of files of several planes there are more kinds than of images.
+            if kinds and not is_plane and suffix(name) not in kinds:
+                raise RowError(f"the {column} '{cell}' is of no type that is read ({', '.join(kinds)})", "convert it")
+            return prefix + name
+        advice = f"mend the path; it begins at the table's folder or at data.root ({self.root})"
+        raise RowError(f"the {column} '{cell}' does not exist", advice)
 
-    def _list(self, folder: str) -> tuple[str, frozenset[str]]:
-        full = os.path.normpath(Path(self.start, folder))
-        relative = PurePosixPath(os.path.relpath(full, self.root).replace(os.sep, "/"))
-        if relative.parts[:1] == ("..",):
-            raise ValueError(f"lies outside of data.root ({self.root}); set data.root to a folder that holds all files")
-        try:
-            with os.scandir(full) as entries:
-                names = frozenset(entry.name for entry in entries)
-        except (OSError, ValueError):
-            names = frozenset()
-        return ("" if relative == PurePosixPath(".") else f"{relative}/"), names
+    def _list(self, start: str, folder: str) -> tuple[str, frozenset[str]]:
+        """Return the path of a folder relative to the root, and the files in it."""
+        if (start, folder) not in self._known:
+            try:
+                full = os.path.normpath(Path(start, folder))
+                with os.scandir(full) as entries:
+                    names = frozenset(entry.name for entry in entries if not entry.is_dir())
+            except (OSError, ValueError):
+                full, names = start, frozenset()
+            relative = PurePosixPath(os.path.relpath(full, self.root).replace(os.sep, "/"))
+            prefix = "" if relative == PurePosixPath(".") else f"{relative}/"
+            self._known[start, folder] = prefix, names
+        return self._known[start, folder]

@@ -1,7 +1,7 @@
-"""Time points of a data set of embryos: the planes of each, and where the labels of these are.
+"""Time points of a data set of labelled volumes: the planes of each, and where the labels of these are.
 
-The layouts (:mod:`visionlab.datasets.celegans_layouts`) say which label file belongs to which image file. Here the
-headers of both are read, on all cores, and each is checked against the other.
+A layout says which label file belongs to which image file. Here the headers of both are read, on all cores, and each is
+checked against the other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from visionlab.console import progress
+from visionlab.console import LOG, progress
 from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 from visionlab.files import Problem, problem_of
@@ -56,7 +56,7 @@ class Pair:
 
 
 @dataclass
-class Point:
+class TimePoint:
     """A time point: Z slices of one size, from the bottom.
 
     Attributes:
@@ -110,7 +110,7 @@ def read_headers(root: Path, images: Iterable[str], labels: Iterable[str]) -> tu
     return heads
 
 
-def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[Point], list[Problem]]:
+def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[TimePoint], list[Problem]]:
     """Return the time points of pairs whose files fit each other, in their order, and what is wrong with the others.
 
     Args:
@@ -121,7 +121,7 @@ def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[Poin
     images, labels = read_headers(root, (pair.image for pair in pairs), (pair.label for pair in pairs if pair.label))
     broken = {head.path: head for heads in (images, labels) for head in heads.values() if isinstance(head, Problem)}
     problems = list(broken.values())
-    points: dict[tuple[str, int], Point] = {}
+    points: dict[tuple[str, int], TimePoint] = {}
     for pair in pairs:
         image, label = images[pair.image], labels.get(pair.label)
         if isinstance(image, Problem) or isinstance(label, Problem):
@@ -141,12 +141,12 @@ def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[Poin
     return list(points.values()), problems
 
 
-def _point(pair: Pair, image: Volume, t: int, digits: int) -> Point:
+def _point(pair: Pair, image: Volume, t: int, digits: int) -> TimePoint:
     planes, single = image.planes, image.frames * image.planes == 1
     volume = "Z" in image.axes
     name = pair.name if image.frames == 1 else f"{pair.name}_t{t:0{digits}d}"
     zs = list(range(planes)) if volume else [pair.z if pair.stacked and pair.z is not None else -1]
-    return Point(
+    return TimePoint(
         name,
         pair.sequence or (pair.name if image.frames > 1 else ""),
         max(pair.time, 0) + t if image.frames > 1 or pair.time >= 0 else -1,
@@ -213,3 +213,80 @@ def describe(volume: Volume) -> str:
     axes = volume.axes.removesuffix("C")
     sizes = " x ".join(str(size) for size in volume.shape[: len(axes)])
     return f"{sizes} ({', '.join(axes.lower())})"
+
+
+# Slices in files of their own --------------------------------------------------------------------------------------
+
+
+def stack(points: Sequence[TimePoint]) -> tuple[list[TimePoint], list[Problem]]:
+    """Join images that are slices of one time point into volumes, all or none, and return what is wrong with groups.
+
+    They are volumes if in every time point of a sequence the numbers of the slices follow each other without a gap and
+    the slices are of one size; else each image stands for itself.
+    """
+    groups: dict[tuple[str, int], list[TimePoint]] = {}
+    for point in points:
+        if point.time < 0 or point.zs == [-1]:
+            return list(points), []
+        groups.setdefault((point.sequence, point.time), []).append(point)
+    problems: list[Problem] = []
+    stacks = [sorted(slices, key=lambda point: point.zs[0]) for slices in groups.values()]
+    for first, *others in stacks:
+        for point in others:
+            if point.group != first.group:
+                what = f"is of group '{point.group}', but {first.where}, another slice of the time, of '{first.group}'"
+                problems.append(Problem(point.where, what, "give all slices of a time point one group"))
+    reason = next(filter(None, map(_apart, stacks)), "")
+    if reason or max(map(len, stacks), default=1) == 1:
+        if reason:
+            LOG.info("the images are not taken as slices of volumes: %s", reason)
+        return list(points), problems
+    digits = max(3, *(len(str(point.time)) for point in points))
+    return [_joined(slices, digits) for slices in stacks], problems
+
+
+def _apart(slices: Sequence[TimePoint]) -> str:
+    """Return why slices, sorted by number, are no volume; empty if they are."""
+    numbers = [point.zs[0] for point in slices]
+    where = f"of time {slices[0].time} in sequence {slices[0].sequence}"
+    if len({point.size for point in slices}) > 1:
+        return f"those {where} have several sizes"
+    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return f"{numbers[-1] - numbers[0] + 1 - len(numbers)} between the first and last {where} are missing"
+    return ""
+
+
+def repeated(points: Sequence[TimePoint]) -> Iterator[Problem]:
+    """Yield a problem for each time point, or name of a slice, that is there before."""
+    seen: dict[tuple[str, int, int], TimePoint] = {}
+    names: dict[str, TimePoint] = {}
+    for point in points:
+        number = point.zs[0] if not point.volume else -1
+        key = (point.sequence, point.time, number)
+        if point.time >= 0 and (first := seen.setdefault(key, point)) is not point:
+            slice_ = f", slice {number}" if number >= 0 else ""
+            what = f"is of sequence {point.sequence}, time {point.time}{slice_}, as {first.where or first.planes[0]} is"
+            yield Problem(point.where or point.planes[0], what, "keep one of the two, or number them apart")
+        elif (first := names.setdefault(point.ids[0], point)) is not point:
+            what = f"has the same name as {first.planes[0]}: {point.ids[0]}"
+            yield Problem(point.where or point.planes[0], what, "rename one of the two")
+
+
+def _joined(slices: Sequence[TimePoint], digits: int) -> TimePoint:
+    """Return the volume of slices that are sorted by their number."""
+    first = slices[0]
+    return TimePoint(
+        f"{first.sequence}_t{first.time:0{digits}d}",
+        first.sequence,
+        first.time,
+        first.group,
+        [point.planes[0] for point in slices],
+        [point.zs[0] for point in slices],
+        [point.ids[0] for point in slices],
+        first.size,
+        True,
+        first.voxel,
+        {place: point.truth[0] for place, point in enumerate(slices) if point.truth},
+        {place: point.gold[0] for place, point in enumerate(slices) if point.gold},
+        first.where,
+    )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,12 +16,11 @@ from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 from visionlab.files import Problem, problem_of
 from visionlab.io import open_volume, read_depth, read_image, read_mask, same_view
-from visionlab.io.maps import Mask, Size
 
 SSIM_WINDOW = 11
 """Least side of an image, in pixels: SSIM compares windows of 11 x 11."""
 
-_PATHS = ["path", "mask_path", "depth_path", "background_path"]
+Size = tuple[int, int]
 
 
 @dataclass
@@ -47,103 +46,95 @@ def check_maps(
     :func:`visionlab.data.checks.check_files` names it.
 
     Args:
-        table: as :func:`visionlab.datasets.depth_mask.index` returns it.
+        table: an index with ``path`` and any of ``mask_path``, ``depth_path``, ``background_path``.
         root: folder that the paths are relative to.
         mask_threshold: see ``read_mask``.
         invalid: see ``read_depth``.
     """
     folder = Path(root)
-    paths = table[[name for name in _PATHS if name in table]]
-    shared = paths["background_path"].unique().tolist() if "background_path" in paths else []
-    sizes = progress(in_parallel(partial(_background, folder), shared), len(shared), "checking backgrounds")
-    backgrounds = dict(zip(shared, sizes, strict=True)) if shared else {}
+    columns = [name for name in ("path", "mask_path", "depth_path", "background_path") if name in table]
+    alone = _Row()
+    shared = table["background_path"].unique().tolist() if "background_path" in table else []
+    read = in_parallel(lambda path: _read(folder, path, read_image), shared)
+    backgrounds: dict[str, Size | None] = {}
+    for path, found in zip(shared, progress(read, len(shared), "checking backgrounds"), strict=True):
+        alone.problems += [found] if isinstance(found, Problem) else []
+        backgrounds[path] = None if isinstance(found, Problem) else found.shape[:2]
 
     def check(files: dict[str, str]) -> _Row:
         return _check(folder, files, backgrounds, mask_threshold, invalid)
 
-    rows = (dict(zip(paths.columns, values, strict=True)) for values in paths.itertuples(index=False, name=None))
-    found = list(progress(in_parallel(check, rows), len(paths), "checking masks and depth maps"))
-    problems = [problem for row in found for problem in row.problems]
-    problems += [size for size in backgrounds.values() if isinstance(size, Problem)]
-    if "mask_path" in paths:
-        problems += _cut(paths["mask_path"], found, 128 if mask_threshold is None else mask_threshold)
-        problems += _repeated(table.assign(hash=pd.Series([row.mask for row in found], table.index, dtype=object)))
-    if "depth_path" in paths:
-        problems += _mixed(paths["depth_path"], found)
+    each = (dict(zip(columns, values, strict=True)) for values in table[columns].itertuples(index=False, name=None))
+    rows = list(progress(in_parallel(check, each), len(table), "checking masks and depth maps"))
+    problems = [problem for row in (alone, *rows) for problem in row.problems]
+    if "mask_path" in table:
+        problems += _cut(table["mask_path"], rows, 128 if mask_threshold is None else mask_threshold)
+        problems += _repeated(table.assign(hash=pd.Series([row.mask for row in rows], table.index, dtype=object)))
+    if "depth_path" in table:
+        problems += _mixed(table["depth_path"], rows)
     return sorted(problems, key=lambda problem: (problem.path, problem.what))
+
+
+def _read(folder: Path, path: str, reader: Callable[..., Any], *options: Any) -> Any:
+    """Return what a reader returns, or the problem that it has."""
+    try:
+        return reader(folder / path, *options)
+    except DataError as error:
+        return problem_of(error, path, folder / path)
 
 
 def _check(
     folder: Path,
     files: dict[str, str],
-    backgrounds: dict[str, Size | Problem],
+    backgrounds: dict[str, Size | None],
     threshold: int | None,
     invalid: str | float,
 ) -> _Row:
     row = _Row()
-    image: Size | None
-    try:
-        head = open_volume(folder / files["path"])
-        image = (head.height, head.width)
-        row.problems += _too_small(files["path"], image)
-    except DataError:
-        image = None
-    sizes: dict[str, Size] = {}
+    head = _read(folder, files["path"], open_volume)
+    image = None if isinstance(head, Problem) else (head.height, head.width)
+    row.problems += _too_small(files["path"], image)
+    sizes: dict[str, Size | None] = {}
     if path := files.get("mask_path"):
-        try:
-            mask, about = read_mask(folder / path, threshold)
-            sizes[path] = (mask.shape[0], mask.shape[1])
-            row.grey = about["grey"]
-            constant = list(_one_value(path, mask))
-            row.mask = None if constant else about["hash"]
-            row.problems += [*_too_small(path, sizes[path]), *constant]
-        except DataError as error:
-            row.problems.append(problem_of(error, path, folder / path))
+        found = _read(folder, path, read_mask, threshold)
+        if isinstance(found, Problem):
+            row.problems.append(found)
+        else:
+            mask, about = found
+            sizes[path], row.grey = mask.shape[:2], about["grey"]
+            row.problems += _too_small(path, mask.shape[:2])
+            if mask.any() and not mask.all():
+                row.mask = about["hash"]
+            else:
+                what = "full: all is foreground" if mask.any() else "empty: all is background"
+                row.problems.append(Problem(path, f"the mask is {what}", "remove it unless so meant", "warning"))
     if path := files.get("depth_path"):
-        try:
-            depth, about = read_depth(folder / path, invalid)
-            sizes[path] = (depth.shape[0], depth.shape[1])
-            row.depth = about["dtype"]
-        except DataError as error:
-            row.problems.append(problem_of(error, path, folder / path))
+        found = _read(folder, path, read_depth, invalid)
+        if isinstance(found, Problem):
+            row.problems.append(found)
+        else:
+            sizes[path], row.depth = found[0].shape[:2], found[1]["dtype"]
     if path := files.get("background_path"):
-        background = backgrounds[path]
-        if not isinstance(background, Problem):
-            sizes[path] = background
+        sizes[path] = backgrounds[path]
     for path, size in sizes.items():
-        if image and not same_view(image, size):
+        if image and size and not same_view(image, size):
             what = f"is {size[0]} x {size[1]} pixels, but its image {files['path']} {image[0]} x {image[1]}"
             advice = "expected the same size, or the same picture at another scale: export both alike"
             row.problems.append(Problem(path, what, advice))
     return row
 
 
-def _background(folder: Path, path: str) -> Size | Problem:
-    try:
-        image = read_image(folder / path)
-    except DataError as error:
-        return problem_of(error, path, folder / path)
-    return image.shape[0], image.shape[1]
-
-
-def _too_small(path: str, size: Size) -> Iterator[Problem]:
-    if min(size) < SSIM_WINDOW:
+def _too_small(path: str, size: Size | None) -> Iterator[Problem]:
+    if size and min(size) < SSIM_WINDOW:
         what = f"is {size[0]} x {size[1]} pixels, smaller than the window of SSIM ({SSIM_WINDOW} x {SSIM_WINDOW})"
         yield Problem(path, what, "export it larger, or remove it with what belongs to it")
 
 
-def _one_value(path: str, mask: Mask) -> Iterator[Problem]:
-    if not mask.any():
-        yield Problem(path, "the mask is empty: all is background", "remove it unless so meant", "warning")
-    elif mask.all():
-        yield Problem(path, "the mask is full: all is foreground", "remove it unless so meant", "warning")
-
-
-def _cut(paths: pd.Series[str], found: list[_Row], threshold: int) -> Iterator[Problem]:
+def _cut(paths: pd.Series[str], rows: list[_Row], threshold: int) -> Iterator[Problem]:
     """Say once a folder (the first part of the path) how many masks had grey values."""
     total: Counter[str] = Counter()
     grey: Counter[str] = Counter()
-    for path, row in zip(paths, found, strict=True):
+    for path, row in zip(paths, rows, strict=True):
         if row.grey is not None:
             place = path.rpartition("/")[0].partition("/")[0]
             total[place] += 1
@@ -169,8 +160,8 @@ def _repeated(table: pd.DataFrame) -> Iterator[Problem]:
         yield Problem(other, what, advice, "warning")
 
 
-def _mixed(paths: pd.Series[str], found: list[_Row]) -> Iterator[Problem]:
-    types = np.array([row.depth or "" for row in found], dtype=str)
+def _mixed(paths: pd.Series[str], rows: list[_Row]) -> Iterator[Problem]:
+    types = np.array([row.depth or "" for row in rows], dtype=str)
     counts = Counter(types[types != ""].tolist()).most_common()
     for dtype, count in counts[1:]:
         common, most = counts[0]

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.conftest import SHARED
-from visionlab.datasets.depth_mask import index
-from visionlab.datasets.pairs import check_maps
+from visionlab.datasets.depth_mask import scan
+from visionlab.datasets.map_checks import check_maps
 from visionlab.files import Problem
 from visionlab.io import read_image
 
@@ -55,7 +55,7 @@ def write(root: Path, count: int = 4, backgrounds: bool = False) -> Path:
 def check(
     root: Path, *, threshold: int | None = None, invalid: str | float = "auto", pattern: str | None = None
 ) -> list[Problem]:
-    table = index(root, layout="auto", table=None, per_background=1, group_pattern=pattern)
+    table = scan(root, layout="auto", table=None, per_background=1, group_pattern=pattern).usable(root)
     return check_maps(table, root, mask_threshold=threshold, invalid=invalid)
 
 
@@ -70,7 +70,7 @@ def test_good_files_have_no_problem(tmp_path: Path) -> None:
 
 def test_masks_alone_and_depth_alone(tmp_path: Path) -> None:
     write(tmp_path)
-    table = index(tmp_path, layout="auto", table=None, per_background=1, group_pattern=None)
+    table = scan(tmp_path, layout="auto", table=None, per_background=1, group_pattern=None).usable(tmp_path)
     for column in ("mask_path", "depth_path"):
         assert check_maps(table.drop(columns=column), tmp_path, mask_threshold=None, invalid="auto") == []
 
@@ -216,8 +216,8 @@ def test_each_background_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
         seen.append(path.name)
         return read_image(path)
 
-    monkeypatch.setattr("visionlab.datasets.pairs.read_image", counted)
-    table = index(tmp_path, layout="auto", table=None, per_background=1, group_pattern=None)
+    monkeypatch.setattr("visionlab.datasets.map_checks.read_image", counted)
+    table = scan(tmp_path, layout="auto", table=None, per_background=1, group_pattern=None).usable(tmp_path)
     table = table.assign(background_path="bg.png")
     assert check_maps(table, tmp_path, mask_threshold=None, invalid="auto") == []
     assert seen == ["bg.png"]
@@ -240,7 +240,7 @@ def test_an_empty_index(tmp_path: Path) -> None:
 def test_real_triples_fit() -> None:
     root = SHARED / "depth_mask"
     pattern = "^(.*?)(?:-[0-9]+|-opaque|-transparent)$"
-    table = index(root, layout="auto", table=None, per_background=4000, group_pattern=pattern)
+    table = scan(root, layout="auto", table=None, per_background=4000, group_pattern=pattern).usable(root)
     assert check_maps(table, root, mask_threshold=None, invalid="auto") == []
     # Without the pattern, the two shots of one scene are groups of their own; their masks give them away.
     (warning,) = check(root)
@@ -255,6 +255,8 @@ def test_real_float_depth_through_a_table(tmp_path: Path) -> None:
     suffixes = {path.stem: path.suffix for path in (root / "fg_bg").iterdir()}
     lines = [f"{root}/fg_bg/{n}{suffixes[n]},{root}/fg_bg_mask/{n}.png,{root}/depth_float/{n}.tif,all" for n in names]
     (tmp_path / "list.csv").write_text("\n".join(["image,mask,depth,group", *lines]))
-    table = index(root, layout="auto", table=str(tmp_path / "list.csv"), per_background=1, group_pattern=None)
+    table = scan(root, layout="auto", table=str(tmp_path / "list.csv"), per_background=1, group_pattern=None).usable(
+        tmp_path
+    )
     assert len(table) == 26
     assert check_maps(table, root, mask_threshold=None, invalid="auto") == []

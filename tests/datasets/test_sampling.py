@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from visionlab.data.sampling import sample_weights
+from visionlab.datasets.protein_atlas import sample_weights
 
 
 def test_a_sample_weighs_as_its_rarest_label() -> None:

@@ -15,11 +15,10 @@ import pandas as pd
 import pytest
 from omegaconf import OmegaConf
 
-from tests.conftest import SHARED
 from visionlab.config.compose import compose
 from visionlab.data.channels import STAINS, Channels
 from visionlab.datasets import protein_atlas
-from visionlab.datasets.label_table import choose_classes
+from visionlab.datasets.classes import choose_classes
 from visionlab.datasets.protein_atlas import NAMES, ProteinAtlasDataModule, Sources
 from visionlab.errors import ConfigError, DataError
 from visionlab.files import Scan
@@ -48,7 +47,7 @@ def sources(*channels: str, **changed: Any) -> Sources:
 
 
 def index(root: Path, *channels: str, **changed: Any) -> pd.DataFrame:
-    return protein_atlas.index(root, sources(*channels, **changed))
+    return protein_atlas.scan(root, sources(*channels, **changed)).usable(root)
 
 
 def scan(root: Path, *channels: str, **changed: Any) -> Scan:
@@ -146,69 +145,6 @@ def test_where_the_images_are(tmp_path: Path) -> None:
 # Tables -------------------------------------------------------------------------------------------------------------
 
 
-def test_tables_as_spreadsheets_write_them(tmp_path: Path) -> None:
-    touch(tmp_path, "train/a", "train/b")
-    (tmp_path / "train.csv").write_bytes(b'\xef\xbb\xbfplate, Target ,"Id"\r\np1,"16  0", a \r\n,,\r\np1,,b\r\n')
-    assert labels(index(tmp_path)) == {"a": [0, 16], "b": []}
-
-
-@pytest.mark.parametrize(
-    ("row", "what"),
-    [
-        ("b,28", "there is no label '28'; expected numbers from 0 to 27 divided by spaces: mend Target"),
-        ("b,0 abc", "there is no label 'abc'; expected"),
-        ("b,-1", "there is no label '-1'; expected"),
-        ("b,1.0", "there is no label '1.0'; expected"),
-        ('b,"1,2"', "there is no label '1,2'; expected"),
-        ("b,3 25 3", "the Target '3 25 3' names a label twice; keep one"),
-        ("a,2", "the Id 'a' stands in train.csv line 2 as well; keep one of the two rows"),
-        (",2", "the cell 'Id' is empty; fill it"),
-        ("b,1,2", "3 cells where the header has 2; mend the row"),
-        ("b", "1 cells where the header has 2; mend the row"),
-    ],
-)
-def test_a_wrong_row_is_named_by_its_line(tmp_path: Path, row: str, what: str) -> None:
-    write(touch(tmp_path, "train/a", "train/b"), "a,1", "", row)
-    found = scan(tmp_path)
-    assert found.table["id"].tolist() == ["a"]
-    assert len(found.problems) == 1
-    assert str(found.problems[0]).startswith(f"train.csv line 4: {what}")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("Id;Target\na;1\n", r"train\.csv: expected a table whose cells are divided by commas, found ';'; save it"),
-        ("Id\tTarget\na\t1\n", "divided by commas, found tabs"),
-        ("Id,Targets\na,1\n", r"expected a header with the column Target, found Id, Targets\. Did you mean 'Targets'"),
-        ("a,1\n", r"expected a header with the columns Id and Target, found a, 1"),
-        ("", r"columns Id and Target, found nothing"),
-        ("Id,Target,Id\n", r"the column 'Id' stands twice in the header \(Id, Target, Id\); keep one"),
-        ("Id,Target\n", "expected a row for each sample below the header, found none"),
-        ('"Id,Target"\n"a,1"\n', "divided by commas, found quotes around whole rows; save it"),
-        ('"Id";"Target"\n"a";"1"\n', r"train\.csv: not a comma-separated table \(.*\); save it as CSV with commas"),
-    ],
-)
-def test_a_table_of_another_form_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    touch(tmp_path, "train/a")
-    (tmp_path / "train.csv").write_text(text)
-    with pytest.raises(DataError, match=message):
-        index(tmp_path)
-
-
-def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
-    write(touch(tmp_path, "train/a"), "a,1")
-    with pytest.raises(DataError, match=r"data\.table: .*tain\.csv cannot be read .*Did you mean 'train\.csv'"):
-        index(tmp_path, table="tain.csv")
-    with pytest.raises(DataError, match=r"data\.table: .*Set data\.root to the folder that holds the table, and data"):
-        index(tmp_path / "train")
-    with pytest.raises(DataError, match=r"data\.extra: .*external\.csv cannot be read"):
-        index(tmp_path, extra=["external.csv"])
-    (tmp_path / "train.csv").write_bytes("Id,Target\nä,1\n".encode("utf-16"))
-    with pytest.raises(DataError, match=r"train\.csv: expected a table in UTF-8"):
-        index(tmp_path)
-
-
 def test_further_tables_are_joined(tmp_path: Path) -> None:
     write(touch(tmp_path, "train/b"), "b,1")
     write(touch(tmp_path, "external/a", suffix="tif"), "a,7 2", name="external.csv")
@@ -225,7 +161,7 @@ def test_further_tables_are_joined(tmp_path: Path) -> None:
 def test_a_column_may_tell_what_belongs_together(tmp_path: Path) -> None:
     write(touch(tmp_path, "train/a", "train/b", "train/c"), "a,1,p1", "b,2,p2", "c,3,p1", header="Id,Target,plate")
     assert index(tmp_path, group_column="plate")["group"].tolist() == ["p1", "p2", "p1"]
-    with pytest.raises(DataError, match=r"column plates, which data\.group_column names, .*Did you mean 'plate'"):
+    with pytest.raises(DataError, match=r"column plates, .*data\.group_column names it.*Did you mean 'plate'"):
         index(tmp_path, group_column="plates")
     write(tmp_path, "a,1,p1", "b,2,", header="Id,Target,plate")
     assert "line 3: the cell 'plate' is empty" in str(scan(tmp_path, group_column="plate").problems[0])
@@ -414,13 +350,6 @@ def test_further_samples_of_a_tested_group_are_left_out(atlas: Path, tmp_path: P
     )
 
 
-def test_given_splits_are_followed(atlas: Path, tmp_path: Path) -> None:
-    data = module(atlas)
-    data.splits.write(tmp_path / "splits.json")
-    again = module(atlas, 5, split_file=str(tmp_path / "splits.json"))
-    assert (again.splits.train, again.splits.test) == (data.splits.train, data.splits.test)
-
-
 def test_rare_classes_can_be_drawn_more_often(atlas: Path) -> None:
     data = module(atlas, sampling="balanced")
     weights = data.sample_weights()
@@ -430,18 +359,6 @@ def test_rare_classes_can_be_drawn_more_often(atlas: Path) -> None:
     assert rare.any()
     assert weights[rare].min() > weights[~rare].max()
     assert module(atlas).sample_weights() is None
-
-
-def test_options_that_fit_nothing_are_refused(atlas: Path) -> None:
-    changes: list[tuple[dict[str, Any], str]] = [
-        ({"channels": ["red", "gren"]}, "Did you mean 'green'"),
-        ({"class_group": "5/4"}, "found '5/4'"),
-        ({"classes": [1, 1]}, "each class once"),
-        ({"class_names": ["a", "a"]}, "each name once"),
-    ]
-    for changed, message in changes:
-        with pytest.raises(ConfigError, match=message):
-            make(atlas, **changed)
 
 
 def test_prepare_is_told_what_is_wrong_with_the_other_files(tmp_path: Path) -> None:
@@ -472,16 +389,3 @@ def test_prepare_is_told_what_is_wrong_with_the_other_files(tmp_path: Path) -> N
         ("train/s3_red.png", "error"): "expected one grey channel, found 3 that differ; save the stain as a grey image",
         ("train/s4_yellow.png", "warning"): "all values are 3; remove the sample unless an empty image is meant",
     }
-
-
-@pytest.mark.shared_data
-def test_the_real_table_has_far_more_rows_than_there_are_files() -> None:
-    root = SHARED / "protein_atlas"
-    table = index(root)
-    assert len(table) == 83
-    assert labels(table)["02b13740-bbc5-11e8-b2bc-ac1f6b6435d0"] == [0, 3, 25]
-    absent = [number for number, name in enumerate(NAMES) if not table[name].any()]
-    assert absent == [8, 9, 10, 16, 17, 24, 26, 27]
-    assert table.equals(index(root, table="subset.csv").assign(set="train.csv"))
-    with pytest.raises(DataError, match=r"(?s)6 problems, beside 0 samples.*1 of 4 channels found"):
-        index(root, images="incomplete_single_channel")

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from tests.conftest import SHARED
 from visionlab.datasets import depth_mask
 from visionlab.errors import ConfigError, DataError
-from visionlab.files import Listing, Scan
+from visionlab.files import Scan
 
 Warnings = pytest.LogCaptureFixture
 
@@ -32,7 +29,7 @@ def options(**changed: Any) -> dict[str, Any]:
 
 
 def index(root: Path, **changed: Any) -> pd.DataFrame:
-    return depth_mask.index(root, **options(**changed))
+    return depth_mask.scan(root, **options(**changed)).usable(root)
 
 
 def scan(root: Path, **changed: Any) -> Scan:
@@ -107,11 +104,6 @@ def test_folder_names(tmp_path: Path, image: str, mask: str, depth: str, backgro
     assert index(touch(tmp_path, *paths)).to_numpy().tolist() == [["x7", "bg0", *paths]]
 
 
-def test_masks_or_depth_alone_leave_the_other_column_out(tmp_path: Path) -> None:
-    assert list(index(touch(tmp_path / "m", "images/1.png", "masks/1.png"))) == ["id", "group", "path", "mask_path"]
-    assert list(index(touch(tmp_path / "d", "images/1.png", "depth/1.npy"))) == ["id", "group", "path", "depth_path"]
-
-
 def test_missing_partners_are_named_with_the_expected_path(tmp_path: Path) -> None:
     published(tmp_path, 1, 2, 3)
     (tmp_path / "masks/mask000002.jpg").unlink()
@@ -124,19 +116,8 @@ def test_missing_partners_are_named_with_the_expected_path(tmp_path: Path) -> No
         ("images/fgbg000002.jpg", "has no depth: expected 'depth/fgbg000002.jpg'", "error"),
         ("images/fgbg000003.jpg", "has no depth: expected 'depth/fgbg000003.jpg'", "error"),
     ]
-    with pytest.raises(DataError, match=r"3 problems, beside 1 images .*\n  images/fgbg000002.jpg: has no mask"):
+    with pytest.raises(DataError, match=r"3 problems, beside 1 samples .*\n  images/fgbg000002.jpg: has no mask"):
         index(tmp_path)
-
-
-def test_index_shows_the_first_ten(tmp_path: Path) -> None:
-    published(tmp_path, *range(13))
-    for number in range(12):
-        (tmp_path / f"masks/mask{number:06d}.jpg").unlink()
-    with pytest.raises(DataError) as caught:
-        index(tmp_path)
-    assert "fgbg000009.jpg: has no mask" in str(caught.value)
-    assert "fgbg000010.jpg" not in str(caught.value)
-    assert "and 2 more" in str(caught.value)
 
 
 def test_files_without_image_are_a_warning(tmp_path: Path, caplog: Warnings) -> None:
@@ -178,22 +159,10 @@ def test_names_win_a_tie_with_numbers(tmp_path: Path) -> None:
     assert [problem.path for problem in problems] == ["images/cup1.png", "masks/"]
 
 
-def test_numbers_of_other_width_pair(tmp_path: Path) -> None:
-    touch(tmp_path, "images/img9.png", "images/img10.png", "masks/m_009.png", "masks/m_010.png")
-    assert index(tmp_path)["mask_path"].tolist() == ["masks/m_010.png", "masks/m_009.png"]
-
-
 def test_one_number_twice_is_refused(tmp_path: Path) -> None:
     touch(tmp_path, "images/img1.png", "images/img2.png", "masks/m1.png", "masks/m01.png", "masks/m2.png")
     _, problems = scan(tmp_path)
     assert ("masks/m1.png", "has the same number as masks/m01.png") in [(p.path, p.what) for p in problems]
-
-
-@pytest.mark.parametrize("name", ["images/a.jpg", "masks/a.tif", "depth/a.npy"])
-def test_same_name_with_two_suffixes_is_refused(tmp_path: Path, name: str) -> None:
-    touch(tmp_path, "images/a.png", "masks/a.png", "depth/a.png", name)
-    with pytest.raises(DataError, match="has the same name as"):
-        index(tmp_path)
 
 
 def test_nothing_that_pairs_is_one_error(tmp_path: Path) -> None:
@@ -217,28 +186,6 @@ def test_some_backgrounds_missing_are_problems(tmp_path: Path) -> None:
     assert "has no background: expected 'background/fgbg000002.png'" in problem.what
 
 
-def test_names_in_another_encoding_are_refused(tmp_path: Path) -> None:
-    touch(tmp_path, "images/a.png", "masks/a.png")
-    try:
-        (tmp_path / "images" / os.fsdecode(b"caf\xe9.png")).touch()
-    except OSError:
-        pytest.skip("this file system takes UTF-8 names only")
-    with pytest.raises(DataError, match="not valid UTF-8") as caught:
-        index(tmp_path)
-    str(caught.value).encode()
-
-
-def test_other_image_types_are_reported(tmp_path: Path, caplog: Warnings) -> None:
-    touch(tmp_path, "images/a.png", "images/b.bmp", "masks/a.png")
-    with caplog.at_level(logging.WARNING, logger="visionlab"):
-        assert len(index(tmp_path)) == 1
-    assert ".bmp 1, for instance 'b.bmp'" in caplog.text
-    with pytest.raises(DataError, match=r"expected \.png.*found files of other types \(\.bmp 1"):
-        index(touch(tmp_path / "other", "images/a.png", "masks/a.bmp"))
-    with pytest.raises(DataError, match=r"depth: expected .*\.npy files, found none"):
-        index(touch(tmp_path / "third", "images/a.png", "depth/a.txt"))
-
-
 # Groups -------------------------------------------------------------------------------------------------------------
 
 
@@ -256,16 +203,6 @@ def test_different_names_before_the_number_make_different_groups(tmp_path: Path,
     }
     assert "1 of 6 images are each a group of their own" in caplog.text
     assert "data.group_pattern" in caplog.text
-
-
-def test_one_group_for_all_is_logged(tmp_path: Path, caplog: Warnings) -> None:
-    with caplog.at_level(logging.WARNING, logger="visionlab"):
-        assert set(index(published(tmp_path, 1, 2))["group"]) == {"bg0"}
-    assert "all 2 images are of one group, bg0, since data.per_background=4000" in caplog.text
-    caplog.clear()
-    with caplog.at_level(logging.WARNING, logger="visionlab"):
-        assert index(tmp_path, per_background=1)["group"].tolist() == ["bg1", "bg2"]
-    assert caplog.text == ""
 
 
 def test_a_pattern_names_the_group(tmp_path: Path, caplog: Warnings) -> None:
@@ -289,11 +226,6 @@ def test_images_that_the_pattern_does_not_fit_are_problems(tmp_path: Path) -> No
 def test_a_pattern_that_cannot_be_used(tmp_path: Path, pattern: str, words: str) -> None:
     with pytest.raises(ConfigError, match=rf"data\.group_pattern: .*{words}"):
         index(published(tmp_path, 1), group_pattern=pattern)
-
-
-def test_per_background_must_be_positive(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"data\.per_background: expected at least 1"):
-        index(published(tmp_path, 1), per_background=0)
 
 
 # Nested -------------------------------------------------------------------------------------------------------------
@@ -332,12 +264,6 @@ def test_a_missing_background_is_one_problem(tmp_path: Path) -> None:
     (problem,) = problems
     assert problem.path == "fgbg/b1/f/1.jpg"
     assert "has no background, nor have 2 other images: expected 'bg/b1.jpg'" in problem.what
-
-
-def test_nested_without_backgrounds_and_with_a_pattern(tmp_path: Path) -> None:
-    touch(tmp_path, "fgbg/b1/f1/1.png", "fgbgmask/b1/f1/1.png", "fgbg/b1/f2/1.png", "fgbgmask/b1/f2/1.png")
-    assert "background_path" not in index(tmp_path)
-    assert index(tmp_path, group_pattern="/(f[0-9])/")["group"].tolist() == ["f1", "f2"]
 
 
 def test_a_background_in_two_groups_is_a_warning(tmp_path: Path) -> None:
@@ -395,18 +321,6 @@ def test_a_table_gives_all_columns(tmp_path: Path) -> None:
     ]
 
 
-def test_cells_are_relative_to_the_table(tmp_path: Path) -> None:
-    root = touch(tmp_path / "root", "lists/in/a.png", "masks/a.png")
-    write_table(root, "image,mask,group", "in/a.png,../masks/a.png,g", name="lists/t.csv")
-    expected = {"id": "lists/in/a", "group": "g", "path": "lists/in/a.png", "mask_path": "masks/a.png"}
-    assert index(root, table="lists/t.csv").to_dict("records") == [expected]
-    assert index(root, table=str(root / "lists/t.csv"), layout="table").to_dict("records") == [expected]
-    write_table(tmp_path, "image,mask,group", f"root/lists/in/a.png,{root}/masks/a.png,g", name="outside.csv")
-    assert index(root, table=str(tmp_path / "outside.csv")).to_dict("records") == [expected]
-    (tmp_path / "link").symlink_to(root)
-    assert index(tmp_path / "link", table=str(root / "lists/t.csv")).to_dict("records") == [expected]
-
-
 def test_groups_of_a_table_without_that_column(tmp_path: Path, caplog: Warnings) -> None:
     touch(tmp_path, "a1.png", "a2.png", "b1.png", "m.png", "x.png", "y.png")
     write_table(tmp_path, "image,mask,background", "a1.png,m.png,x.png", "a2.png,m.png,y.png", "b1.png,m.png,y.png")
@@ -422,66 +336,6 @@ def test_groups_of_a_table_without_that_column(tmp_path: Path, caplog: Warnings)
     write_table(tmp_path, "image,mask,group", "a1.png,m.png,g")
     with pytest.raises(ConfigError, match=r"data\.group_pattern: not used"):
         index(tmp_path, table="list.csv", group_pattern="^(.)")
-
-
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ("a.png,,g", "the cell 'mask' is empty"),
-        ("a.png,m.png,", "the cell 'group' is empty"),
-        ("a.png,m.png", "2 cells where the header has 3"),
-        ("a.png,m.png,g,h", "4 cells where the header has 3"),
-        ("a.png,none.png,g", "the mask 'none.png' does not exist"),
-        ("no/a.png,m.png,g", "the image 'no/a.png' does not exist"),
-        ("a.png,m.npy,g", "the mask 'm.npy' is of no type that is read"),
-        ("../secret.png,m.png,g", "lies outside of data.root"),
-        ("{outside}/secret.png,m.png,g", "lies outside of data.root"),
-        ("sub/../../root/a.png,m.png,g", ""),
-        (r"..\root\a.png,.\m.png,g", ""),
-        ("ok.png,m.png,g", "the image 'ok.png' stands in line 2 as well"),
-        ("ok.jpg,m.png,g", "the image 'ok.jpg' stands in line 2 as well"),
-    ],
-)
-def test_wrong_rows_of_a_table(tmp_path: Path, row: str, words: str) -> None:
-    root = touch(tmp_path / "root", "a.png", "ok.png", "ok.jpg", "m.png", "m.npy")
-    touch(tmp_path, "secret.png")
-    write_table(root, "image,mask,group", "ok.png,m.png,g", row.format(outside=tmp_path))
-    table, problems = scan(root, table="list.csv")
-    if not words:
-        assert table["path"].tolist() == ["a.png", "ok.png"]
-        return
-    assert table["path"].tolist() == ["ok.png"]
-    (problem,) = problems
-    assert (problem.path, problem.severity) == ("list.csv line 3", "error")
-    assert words in problem.what
-    assert problem.advice
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("", "found nothing"),
-        ("image;mask\na;b", "separated by commas, found image;mask"),
-        ("images,mask\n", "Did you mean 'images'"),
-        ("image,group\n", "expected a column mask or depth"),
-        ("image,mask,mask\n", "'mask' stands twice"),
-        ("image,mask\n", "expected a row for each image"),
-        ('image,mask\n"a,b\n', "not a comma-separated table"),
-    ],
-)
-def test_tables_that_cannot_be_used(tmp_path: Path, content: str, words: str) -> None:
-    (tmp_path / "list.csv").write_text(content)
-    with pytest.raises(DataError, match=words) as caught:
-        index(tmp_path, table="list.csv")
-    assert str(tmp_path / "list.csv") in str(caught.value)
-
-
-def test_a_table_that_is_no_text_or_not_there(tmp_path: Path) -> None:
-    (tmp_path / "list.csv").write_bytes(b"image,mask\n\xff\xfe,b\n")
-    with pytest.raises(DataError, match="UTF-8"):
-        index(tmp_path, table="list.csv")
-    with pytest.raises(DataError, match=r"data\.table: .*lst\.csv cannot be read.*Did you mean 'list\.csv'"):
-        index(tmp_path, table="lst.csv")
 
 
 def test_layout_and_table_must_agree(tmp_path: Path) -> None:
@@ -510,52 +364,3 @@ def test_two_folders_for_one_thing_are_refused(tmp_path: Path) -> None:
     touch(published(tmp_path, 1), "fg_bg_mask/a.png")
     with pytest.raises(DataError, match="one folder for each mask, found fg_bg_mask and masks"):
         index(tmp_path)
-
-
-def test_missing_folder_suggests_the_nearest(tmp_path: Path) -> None:
-    published(tmp_path / "data", 1)
-    with pytest.raises(DataError, match=r"Did you mean 'data'\?"):
-        index(tmp_path / "dat")
-
-
-def test_memory_grows_with_the_number_of_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The listing is faked, since making the files would take longer than indexing them."""
-    published(tmp_path, 1)
-    peaks = []
-    for count in (2_000, 20_000):
-        monkeypatch.setattr(
-            "visionlab.datasets.layouts.list_files",
-            lambda folder, _, count=count: Listing(
-                [f"{'mask' if folder.name == 'masks' else 'fgbg'}{number:06d}.jpg" for number in range(count)]
-            ),
-        )
-        tracemalloc.start()
-        table = index(tmp_path, per_background=500)
-        peaks.append(tracemalloc.get_traced_memory()[1])
-        tracemalloc.stop()
-        assert len(table) == count
-        assert table["group"].nunique() == count // 500
-    assert peaks[1] < 13 * peaks[0]
-    assert peaks[1] < 20_000 * 2_000
-
-
-@pytest.mark.shared_data
-def test_index_of_real_triples(caplog: Warnings) -> None:
-    root = SHARED / "depth_mask"
-    table = index(root)
-    assert len(table) == 26
-    assert list(table) == ["id", "group", "path", "mask_path", "depth_path"]
-    assert table["depth_path"].str.startswith("fg_bg_depth/").all()
-    assert table["group"].nunique() == 10
-    row = table[table["id"] == "cg-d435-080-opaque"].iloc[0]
-    assert (row["path"], row["mask_path"]) == (f"fg_bg/{row['id']}.jpg", f"fg_bg_mask/{row['id']}.png")
-    grouped = index(root, group_pattern="^(.*?)(?:-[0-9]+|-opaque|-transparent)$")
-    assert grouped["group"].value_counts().to_dict() == {
-        "gq-single-ps": 8,
-        "gq-clutter-ps": 4,
-        "gq-clutter-phoxiA": 4,
-        "gq-clutter-phoxiB": 4,
-        "cg-d435-080": 2,
-        "cg-d435-130": 2,
-        "cg-d435-153": 2,
-    }

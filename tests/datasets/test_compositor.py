@@ -28,7 +28,7 @@ from tests.conftest import ROOT, SHARED
 from visionlab.console import LOG
 from visionlab.datasets.composition import Composition
 from visionlab.datasets.compositor import Compositor
-from visionlab.datasets.layouts import find_folders, is_nested, nested
+from visionlab.datasets.depth_mask import scan
 from visionlab.datasets.pasting import paste, read_background, read_cutout, resize
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.io import read_image
@@ -106,13 +106,12 @@ def test_layout(sources: Path, tmp_path: Path) -> None:
 
 def test_the_data_set_reads_it(sources: Path, tmp_path: Path) -> None:
     root = make(tmp_path / "set", sources).run()
-    folders = find_folders(root)
-    assert folders == {"image": "fgbg", "mask": "fgbgmask", "background": "bg"} and is_nested(root / "fgbg")
-    rows = nested(root, folders)
-    assert rows.problems == [] and len(rows.columns["id"]) == 24
-    assert set(rows.columns["group"]) == {"bg_001", "bg_002", "bg_003"}
-    assert set(rows.columns["foreground"]) == {"001", "002"}
-    assert set(rows.columns["background_path"]) == {f"bg/bg_{b:03d}.jpg" for b in (1, 2, 3)}
+    table, problems = scan(root, layout="auto", table=None, per_background=1, group_pattern=None)
+    assert problems == []
+    assert len(table) == 24
+    assert set(table["group"]) == {"bg_001", "bg_002", "bg_003"}
+    assert set(table["foreground"]) == {"001", "002"}
+    assert set(table["background_path"]) == {f"bg/bg_{b:03d}.jpg" for b in (1, 2, 3)}
 
 
 def test_same_bytes_whatever_the_workers(sources: Path, tmp_path: Path) -> None:
@@ -294,7 +293,7 @@ def test_a_killed_process(sources: Path, tmp_path: Path) -> None:
     root = tmp_path / "set"
     changes = {"per_pair": 100, "workers": 1}
     code = (
-        f"from pathlib import Path; from tests.test_compositor import make\n"
+        f"from pathlib import Path; from tests.datasets.test_compositor import make\n"
         f"make(Path({str(root)!r}), Path({str(sources)!r}), **{changes!r}).run()"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)

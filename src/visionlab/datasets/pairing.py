@@ -1,0 +1,216 @@
+"""Find the files that belong together: by equal names, by the numbers at their ends, by what their names begin with."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+
+from visionlab.console import LOG
+from visionlab.errors import ConfigError, DataError
+from visionlab.files import Problem, list_files, suffix
+
+_DIGITS = "0123456789"
+
+
+class Files:
+    """The files below a folder, by name.
+
+    Args:
+        root: folder that the paths are relative to.
+        name: of the folder, relative to ``root``; empty: ``root`` itself.
+        role: what the files are, for messages, e.g. ``mask``.
+        kinds: suffixes that are read.
+        advice: said where there are none.
+        stem: what a path becomes as a key of ``paths``; by default it loses its suffix.
+
+    Attributes:
+        paths: a file's path in the folder without suffix -> its path in ``root``, sorted.
+        problems: files that cannot be used for their names: of equal ones but for the suffix, or not UTF-8.
+
+    Raises:
+        DataError: the folder cannot be read or holds no such file.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        name: str,
+        role: str,
+        kinds: Collection[str],
+        advice: str,
+        stem: Callable[[str], str] = lambda path: path.rpartition(".")[0],
+    ) -> None:
+        self.name, self.role = name, role
+        self.paths: dict[str, str] = {}
+        self.problems: list[Problem] = []
+        folder = root / name
+        listing = list_files(folder, kinds)
+        others, listed = listing.describe_others(), ", ".join(f".{kind}" for kind in kinds)
+        if not listing.paths:
+            found = f"found files of other types ({others}): convert them" if others else "found none"
+            raise DataError(f"{folder}: expected {listed} files, {found}; {advice}")
+        if others:
+            LOG.warning("%s: only %s files are read; not used: %s", folder, listed, others)
+        prefix = f"{name}/" if name else ""
+        # Sorted by what becomes the id, so that files that differ in their suffix only follow each other.
+        for key, path in sorted((stem(path), prefix + path) for path in listing.paths):
+            shown = path.encode("utf-8", "backslashreplace").decode()
+            if key in self.paths:
+                self.problems.append(Problem(shown, f"has the same name as {self.paths[key]}", "keep one of the two"))
+            elif shown != path:  # names in another encoding hold lone surrogates
+                self.problems.append(Problem(shown, "the name is not valid UTF-8", "rename it"))
+            else:
+                self.paths[key] = path
+
+    def expected(self, key: str) -> str:
+        """Return where the file of this name would lie."""
+        return f"{self.name}/{key}.{suffix(next(iter(self.paths.values()), ''))}"
+
+    def partners(self, wanted: Mapping[str, str], images: Mapping[str, str]) -> tuple[list[str], list[Problem]]:
+        """Return the file of each image, empty if there is none; and a problem for these, and for files of no image.
+
+        Args:
+            wanted: image -> name of its file.
+            images: image -> path, for messages.
+
+        Raises:
+            DataError: no file belongs to an image.
+        """
+        column = [self.paths.get(wanted[image], "") for image in images]
+        missing: dict[str, list[str]] = {}
+        for image, path in images.items():
+            if wanted[image] not in self.paths:
+                missing.setdefault(wanted[image], []).append(path)
+        if not any(column):
+            raise DataError(
+                f"{self.name}/: none of its {len(self.paths)} files belongs to an image by its name: expected e.g. "
+                f"{self.expected(next(iter(missing), 'NAME'))}, found {some(self.paths.values())}"
+            )
+        problems = []
+        for key, (path, *more) in missing.items():
+            also = f", nor have {len(more)} other images" if more else ""
+            what = f"has no {self.role}{also}: expected '{self.expected(key)}', of any suffix that is read"
+            problems.append(Problem(path, what, "add it, or move the image out"))
+        if orphans := self.paths.keys() - wanted.values():
+            names = some(sorted(self.paths[key] for key in orphans), 10)
+            what = f"{len(orphans)} of its {len(self.paths)} files belong to no image and are not used: {names}"
+            problems.append(Problem(f"{self.name}/", what, "nothing need be done if so meant", "warning"))
+        return column, problems
+
+
+def by_name_or_number(images: Files, files: Files) -> dict[str, str]:
+    """Return for each image the name of its file: the same one, or, if that pairs more, that of the same number.
+
+    Numbers stand at the ends, behind what most names of a folder begin with (``fgbg000123`` and ``mask000123``). Files
+    of a number that stands before become ``files.problems``.
+    """
+    same = {key: key for key in images.paths}
+    named = len(images.paths.keys() & files.paths.keys())
+    if named == len(images.paths):
+        return same
+    mine, theirs = _usual_prefix(images.paths), _usual_prefix(files.paths)
+    partner: dict[int, str] = {}
+    repeated: list[Problem] = []
+    for key, path in files.paths.items():
+        prefix, number = split_number(key)
+        if number and prefix == theirs and (first := partner.setdefault(int(number), key)) != key:
+            repeated.append(Problem(path, f"has the same number as {files.paths[first]}", "keep one of the two"))
+    wanted = {}
+    for key in images.paths:
+        prefix, number = split_number(key)
+        if number and prefix == mine:
+            wanted[key] = partner.get(int(number), f"{theirs}{number}")
+    if sum(key in files.paths for key in wanted.values()) <= named:
+        return same
+    files.problems += repeated
+    LOG.info("%s/ and %s/: paired by the numbers at the ends of their names", images.name, files.name)
+    return same | wanted
+
+
+def group_by_pattern(ids: Sequence[str], paths: Sequence[str], pattern: str) -> tuple[list[str], list[Problem]]:
+    """Return the group of each image, what the first parenthesis of ``pattern`` finds in its id; empty if nothing.
+
+    The latter are named in the problems.
+
+    Raises:
+        ConfigError: ``pattern`` is no regular expression or has no parenthesis.
+    """
+    try:
+        found = re.compile(pattern)
+    except re.error as error:
+        raise ConfigError(f"data.group_pattern: expected a regular expression, found '{pattern}' ({error})") from None
+    if not found.groups:
+        raise ConfigError(
+            "data.group_pattern: expected a parenthesis around the part of the name that is the group, e.g."
+            f" '^(scene[0-9]+)_', found '{pattern}'"
+        )
+    matches = [found.search(sample) for sample in ids]
+    groups = shared([(match[1] or "") if match else "" for match in matches])
+    problems = [
+        Problem(path, f"data.group_pattern '{pattern}' finds no group in '{sample}'", "make it fit every image")
+        for group, sample, path in zip(groups, ids, paths, strict=True)
+        if not group
+    ]
+    return groups, problems
+
+
+def group_by_number(ids: Sequence[str], size: int) -> list[str]:
+    """Return the group of each image from the number at the end of its id: ``bg0``, ``bg1``, ...
+
+    ``size`` images that follow each other show the same background. If the names before the numbers differ, they become
+    part of the group's name. An image without a number is its own group, which is logged.
+    """
+    parts = [split_number(sample) for sample in ids]
+    prefixes = {prefix for prefix, number in parts if number}
+    groups = shared(
+        [
+            f"{prefix if len(prefixes) > 1 else ''}bg{int(number) // size}" if number else prefix
+            for prefix, number in parts
+        ]
+    )
+    own = sum(not number for _, number in parts)
+    if own:
+        warn_own_groups(own, len(ids))
+    elif len(set(groups)) == 1:
+        LOG.warning(
+            "all %d images are of one group, %s, since data.per_background=%d images are taken to show one background;"
+            " set data.per_background to their number (1 if each shows another scene) or data.group_pattern",
+            *(len(ids), groups[0], size),
+        )
+    return groups
+
+
+def warn_own_groups(count: int, total: int) -> None:
+    """Log that images are groups of their own."""
+    LOG.warning(
+        "%d of %d images are each a group of their own, as their names don't tell what belongs together, so"
+        " near-duplicates may land in two splits; set data.group_pattern, e.g. '^(scene[0-9]+)_', or give a column"
+        " 'group' in data.table",
+        *(count, total),
+    )
+
+
+def split_number(key: str) -> tuple[str, str]:
+    """Split a name into what stands before the number at its end, and that number's digits (maybe none)."""
+    prefix = key.rstrip(_DIGITS)
+    return prefix, key[len(prefix) :]
+
+
+def shared(names: Iterable[str]) -> list[str]:
+    """Return the names with one string for all equal ones, which saves memory."""
+    known: dict[str, str] = {}
+    return [known.setdefault(name, name) for name in names]
+
+
+def some(names: Collection[str], most: int = 3) -> str:
+    """Return the first names and how many more there are."""
+    listed = list(names)[:most]
+    return (", ".join(listed) or "none") + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _usual_prefix(keys: Iterable[str]) -> str:
+    """Return what most of the names that end in a number begin with."""
+    counts = Counter(prefix for prefix, number in map(split_number, keys) if number)
+    return counts.most_common(1)[0][0] if counts else ""
