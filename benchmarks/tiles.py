@@ -26,8 +26,7 @@ from visionlab import models
 from visionlab.data.preprocess import Preprocess
 from visionlab.heads.mask.head import MaskHead
 from visionlab.inference.predictor import Predictor
-from visionlab.inference.stacks import peak_memory, predict_frame
-from visionlab.inference.tiles import TILE
+from visionlab.inference.tiles import TILE, predict_frame
 from visionlab.modules.task_model import Normalizer, TaskModel
 
 LARGE, SMALL = 4096, 2048  # sides of the slice whose memory is bounded, and of one that is also predicted in one piece
@@ -103,7 +102,6 @@ def apart(side: int, tile: int, folder: Path) -> float:
 
 def main() -> None:
     """Measure memory, then time and difference of a slice in tiles and in one piece, in turn."""
-    print(peak_memory())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         train(folder / "weights.pt")

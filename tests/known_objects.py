@@ -86,5 +86,5 @@ def write_run(folder: Path) -> Path:
 
 def predict(monkeypatch: Any, found: Any, *arguments: object) -> int:
     """Run ``predict`` with this predictor in place of what the run's checkpoint holds; return the exit status."""
-    monkeypatch.setattr("visionlab.inference.ensemble.load", lambda *_, **__: found)
+    monkeypatch.setattr("visionlab.inference.predictor.load", lambda *_, **__: found)
     return shell.run("predict", *arguments)

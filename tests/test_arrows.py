@@ -37,14 +37,7 @@ KNOWN = {
     "visionlab.training.evaluation -> visionlab.evaluate",
     "visionlab.training.preparation -> visionlab.train",
 }
-KNOWN_CIRCLES = {
-    "visionlab.inference.base",
-    "visionlab.inference.ensemble",
-    "visionlab.inference.objects",
-    "visionlab.inference.predictor",
-    "visionlab.inference.stacks",
-    "visionlab.inference.volume_prediction",
-}
+KNOWN_CIRCLES: set[str] = set()
 
 
 def _modules() -> dict[str, Path]:

@@ -19,9 +19,10 @@ from tests.dense import Array, png
 from visionlab.errors import DataError, UsageError
 from visionlab.heads.depth.head import DepthHead
 from visionlab.heads.mask.head import MaskHead
-from visionlab.inference.files import output_names, pair, write_predictions
-from visionlab.inference.maps import MapWriter
+from visionlab.inference.files import output_names, pair
+from visionlab.inference.images import MapWriter
 from visionlab.inference.prediction import Prediction
+from visionlab.inference.tables import write_predictions
 from visionlab.io import read_image
 
 

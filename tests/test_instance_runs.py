@@ -15,7 +15,7 @@ from visionlab.config.compose import compose_run
 from visionlab.errors import ConfigError
 from visionlab.heads.instances.head import InstanceHead
 from visionlab.inference import load
-from visionlab.inference.stacks import predict_frame
+from visionlab.inference.tiles import predict_frame
 from visionlab.training.assembly import make_data
 from visionlab.training.evaluation import evaluate_own
 from visionlab.training.registry import REGISTRY

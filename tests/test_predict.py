@@ -19,9 +19,10 @@ import tifffile
 import visionlab
 from tests import shell
 from visionlab.errors import DataError, UsageError, UserError
-from visionlab.inference.files import find_images, write_predictions
+from visionlab.inference.files import find_images
 from visionlab.inference.prediction import Prediction
 from visionlab.inference.predictor import Predictor
+from visionlab.inference.tables import write_predictions
 
 Write = Callable[[Path, object], None]
 GRAY = np.arange(100, dtype=np.uint8).reshape(10, 10)
@@ -112,7 +113,7 @@ def test_bad_files_are_named_and_the_rest_is_done(
         "text.png": "found text",
         "nan.tif": "1024 values are NaN",
         "float.tif": "expected uint8 values",
-        "five.tif": "5 channels found, 1 wanted",
+        "five.tif": "holds the channels 0, 1, 2, 3, 4, which are no colours",
         "gone.png": "cannot be read",
     }
     assert set(failed.index) == {str(bad_files / name) for name in expected}

@@ -15,17 +15,16 @@ from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import Array
 from visionlab.errors import UsageError
-from visionlab.inference.files import find_images, output_names
-from visionlab.inference.population import merged_columns
+from visionlab.inference.files import find_images, only_images, output_names
 from visionlab.inference.series import (
     Moment,
     arrange,
     as_planes,
-    only_images,
     open_scaled,
     parse_axes,
     parse_voxel,
 )
+from visionlab.inference.tables import merged_columns
 from visionlab.io import open_volume, read_image
 
 

@@ -25,9 +25,9 @@ from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import CENTRES, Array
 from visionlab.errors import DataError, UsageError
-from visionlab.inference import objects, stacks
-from visionlab.inference.ensemble import Ensemble
-from visionlab.inference.label_files import LabelWriter
+from visionlab.inference import objects, tiles
+from visionlab.inference.objects import LabelWriter
+from visionlab.inference.predictor import Ensemble
 from visionlab.inference.tta import Views
 from visionlab.io import open_volume, read_labels
 
@@ -279,7 +279,7 @@ class Counted:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count, self.most = 0, 10**9
-        original = stacks.predict_planes
+        original = tiles.predict_planes
 
         def planes(*arguments: Any) -> Iterator[Any]:
             for maps in original(*arguments):
@@ -288,7 +288,7 @@ class Counted:
                     raise KeyboardInterrupt
                 yield maps
 
-        monkeypatch.setattr("visionlab.inference.objects.predict_planes", planes)
+        monkeypatch.setattr("visionlab.inference.predictor.predict_planes", planes)
 
 
 @pytest.fixture
@@ -547,7 +547,7 @@ def test_no_more_than_one_time_point_is_held(predict: Any, tmp_path: Path, monke
         earlier.extend([weakref.ref(found), weakref.ref(image)])
         return found
 
-    monkeypatch.setattr("visionlab.inference.volume_files.find_objects", watched)
+    monkeypatch.setattr("visionlab.inference.objects.find_objects", watched)
     assert predict(imagej(tmp_path / "a.tif", known.series(3), "TZYX"), "--probabilities", "--gif") == 0
     assert len(earlier) == 6
 

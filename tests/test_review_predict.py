@@ -17,8 +17,9 @@ from tests import celegans, shell
 from tests import known_objects as known
 from visionlab.drawing.animation import Animation, through_z
 from visionlab.errors import DataError, UsageError
-from visionlab.inference.finished import DONE
-from visionlab.inference.series import as_planes, only_images
+from visionlab.inference.files import only_images
+from visionlab.inference.output_folder import DONE
+from visionlab.inference.series import as_planes
 from visionlab.io import open_volume, read_image
 
 

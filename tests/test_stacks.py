@@ -20,9 +20,8 @@ from visionlab.errors import DataError, UserError
 from visionlab.heads.head import Head
 from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.mask.head import MaskHead
-from visionlab.inference import stacks
 from visionlab.inference.predictor import Predictor
-from visionlab.inference.stacks import predict_frame, predict_planes
+from visionlab.inference.tiles import predict_frame, predict_planes
 from visionlab.inference.tta import Views
 from visionlab.modules.task_model import Normalizer
 
@@ -186,7 +185,3 @@ def test_wrong_images_and_too_little_memory_are_said(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(one.model, "forward", full)
     with pytest.raises(UserError, match="cpu: too little memory"):
         predict_frame(one, volume(), tile=16, overlap=4)
-
-
-def test_the_memory_that_is_needed_is_told() -> None:
-    assert "tiles of at most 1536 x 1536 px" in stacks.peak_memory()

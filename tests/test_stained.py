@@ -15,7 +15,7 @@ from tests import shell
 from tests.untrained import STAINS, Means, labels, planes, predictor, write_png, write_run, write_samples
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.files import find_images
-from visionlab.inference.stained import group
+from visionlab.inference.files import group_stains as group
 
 # Each class is one stain, so that a score says which file was read as what.
 EYE = [[4.0, 0.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0], [0.0, 0.0, 4.0, 0.0], [0.0, 0.0, 0.0, 4.0]]

@@ -12,7 +12,7 @@ import pytest
 import visionlab
 from tests import shell
 from tests.untrained import NAMES, NAN, labels, numbers, predicted, write_decisive_run, write_run, write_samples
-from visionlab.inference.submission import absent_classes
+from visionlab.inference.labels import absent_classes
 
 
 def faults(submission: bytes, sample: bytes, classes: int = 28) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,9 @@ from visionlab.errors import UsageError
 from visionlab.grouped_help import GroupedCommand
 
 if TYPE_CHECKING:
-    from visionlab.inference.base import BasePredictor
+    from visionlab.inference.predictor import BasePredictor
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 class DepthFormat(StrEnum):
@@ -37,132 +39,83 @@ class TtaMerge(StrEnum):
     max = "max"
 
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+# Options, in the order and under the headings of --help ---------------------------------------------------------------
 
 _VIEWS, _LABELS, _DEPTH = "Mirror images", "Models of labels", "Models of depth"
 _STACKS, _OBJECTS = "Volumes, series, videos", "Models of objects (nuclei, cells)"
 
+_RUNS = (
+    "RUN: a run folder (its best checkpoint is used) or a .ckpt file; several are merged into one prediction. "
+    "INPUT: Images, volumes, series or videos (PNG, JPEG, TIFF, MATLAB, MP4, AVI, MOV, MKV), folders (searched to the "
+    "bottom) or quoted patterns such as 'scans/*.tif'."
+)
+_WITH = (
+    "A further input of a model that takes several, such as background=DIR: one file for all images, or a folder with "
+    "the partner of each."
+)
+_BATCH = "Images predicted at once; of objects as many as make up a tile."
+_TTA = (
+    "Predict mirror images of each image as well and merge: 4 (flips), or 8 with the transposes (all; for models of "
+    "square images)."
+)
+_MERGE = "How what is predicted of these is merged; of objects the maps that they are found in.  [default: mean]"
+_AXES = "What the pages of files are that do not tell: ZYX, TYX or TZYX.  [default: ZYX]"
+_VOXEL = "Micrometres of a voxel in files that do not tell, such as 1.0,0.25,0.25 (of images y,x)."
+_THRESHOLD = "Probability from which on a pixel is foreground, in place of that which was fitted."
+_PROBABILITIES = "Also write probability/<head>/: the foreground's, float32 0..1."
+_GIF = "Also write overlay/*.gif of volumes (through z) and series."
+_FORMAT = "Depth as 16-bit PNG (millimetres for metres) or as float TIFF."
+_SUBMISSION = "Also write Id,Predicted: for each image the numbers of its labels."
+_ORDER = (
+    "A table whose column Id says which rows --submission has, in which order; by default sample_submission.csv in a "
+    "folder of the inputs or beside it, else all images as they come."
+)
+_AT_LEAST_ONE = "In --submission, give images without a label the one nearest to its threshold."
+
+Words = Annotated[list[str], typer.Argument(metavar="RUN... INPUT", show_default=False, help=_RUNS)]
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written, made if need be.")]
+With = Annotated[list[str] | None, typer.Option("--with", metavar="NAME=PATH", help=_WITH)]
+Batch = Annotated[int, typer.Option(metavar="N", min=1, help=_BATCH)]
+Device = Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")]
+Views = Annotated[Tta | None, typer.Option(rich_help_panel=_VIEWS, help=_TTA)]
+Merge = Annotated[TtaMerge | None, typer.Option(rich_help_panel=_VIEWS, help=_MERGE)]
+Axes = Annotated[str | None, typer.Option(metavar="AXES", rich_help_panel=_STACKS, help=_AXES)]
+Voxel = Annotated[str | None, typer.Option(metavar="Z,Y,X", rich_help_panel=_STACKS, help=_VOXEL)]
+Level = Annotated[float | None, typer.Option(metavar="P", min=0, max=1, rich_help_panel=_OBJECTS, help=_THRESHOLD)]
+Maps = Annotated[bool, typer.Option("--probabilities", rich_help_panel=_OBJECTS, help=_PROBABILITIES)]
+Gif = Annotated[bool, typer.Option("--gif", rich_help_panel=_OBJECTS, help=_GIF)]
+Depth = Annotated[DepthFormat, typer.Option(rich_help_panel=_DEPTH, help=_FORMAT)]
+File = Annotated[Path | None, typer.Option(metavar="FILE", rich_help_panel=_LABELS, help=_SUBMISSION)]
+Order = Annotated[Path | None, typer.Option(metavar="FILE", rich_help_panel=_LABELS, help=_ORDER)]
+Fill = Annotated[bool, typer.Option("--at-least-one", rich_help_panel=_LABELS, help=_AT_LEAST_ONE)]
+
 
 @app.command(cls=GroupedCommand)
 def predict(
-    words: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="RUN... INPUT",
-            show_default=False,
-            help="RUN: a run folder (its best checkpoint is used) or a .ckpt file; several are merged into one "
-            "prediction. INPUT: Images, volumes, series or videos (PNG, JPEG, TIFF, MATLAB, MP4, AVI, MOV, MKV), "
-            "folders (searched to the bottom) or quoted patterns such as 'scans/*.tif'.",
-        ),
-    ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for what is written, made if need be.")] = Path(
-        "predictions"
-    ),
-    others: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--with",
-            metavar="NAME=PATH",
-            help="A further input of a model that takes several, such as background=DIR: one file for all images, or "
-            "a folder with the partner of each.",
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Images predicted at once; of objects as many as make up a tile.")
-    ] = 16,
-    device: Annotated[str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, ...")] = "auto",
-    tta: Annotated[
-        Tta | None,
-        typer.Option(
-            rich_help_panel=_VIEWS,
-            help="Predict mirror images of each image as well and merge: 4 (flips), or 8 with the transposes (all; for "
-            "models of square images).",
-        ),
-    ] = None,
-    tta_merge: Annotated[
-        TtaMerge | None,
-        typer.Option(
-            rich_help_panel=_VIEWS,
-            help="How what is predicted of these is merged; of objects the maps that they are found in.  "
-            "[default: mean]",
-        ),
-    ] = None,
-    axes: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AXES",
-            rich_help_panel=_STACKS,
-            help="What the pages of files are that do not tell: ZYX, TYX or TZYX.  [default: ZYX]",
-        ),
-    ] = None,
-    voxel_size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="Z,Y,X",
-            rich_help_panel=_STACKS,
-            help="Micrometres of a voxel in files that do not tell, such as 1.0,0.25,0.25 (of images y,x).",
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            metavar="P",
-            min=0,
-            max=1,
-            rich_help_panel=_OBJECTS,
-            help="Probability from which on a pixel is foreground, in place of that which was fitted.",
-        ),
-    ] = None,
-    probabilities: Annotated[
-        bool,
-        typer.Option(
-            "--probabilities",
-            rich_help_panel=_OBJECTS,
-            help="Also write probability/<head>/: the foreground's, float32 0..1.",
-        ),
-    ] = False,
-    gif: Annotated[
-        bool,
-        typer.Option(
-            "--gif", rich_help_panel=_OBJECTS, help="Also write overlay/*.gif of volumes (through z) and series."
-        ),
-    ] = False,
-    depth_format: Annotated[
-        DepthFormat,
-        typer.Option(rich_help_panel=_DEPTH, help="Depth as 16-bit PNG (millimetres for metres) or as float TIFF."),
-    ] = DepthFormat.png,
-    submission: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=_LABELS,
-            help="Also write Id,Predicted: for each image the numbers of its labels.",
-        ),
-    ] = None,
-    order: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            rich_help_panel=_LABELS,
-            help="A table whose column Id says which rows --submission has, in which order; by default "
-            "sample_submission.csv in a folder of the inputs or beside it, else all images as they come.",
-        ),
-    ] = None,
-    at_least_one: Annotated[
-        bool,
-        typer.Option(
-            "--at-least-one",
-            rich_help_panel=_LABELS,
-            help="In --submission, give images without a label the one nearest to its threshold.",
-        ),
-    ] = False,
+    words: Words,
+    out: Out = Path("predictions"),
+    others: With = None,
+    batch_size: Batch = 16,
+    device: Device = "auto",
+    tta: Views = None,
+    tta_merge: Merge = None,
+    axes: Axes = None,
+    voxel_size: Voxel = None,
+    threshold: Level = None,
+    probabilities: Maps = False,
+    gif: Gif = False,
+    depth_format: Depth = DepthFormat.png,
+    submission: File = None,
+    order: Order = None,
+    at_least_one: Fill = False,
 ) -> None:
     """Predict with trained models and write predictions.csv: path, name, value, unit.
 
     Models of labels also write labels.csv: path, id, labels, numbers. Models of masks and depth also write mask/,
     depth/ and overlay/, in the size of each image. Of a model of several stains, the files <Id>_red.png, ... are one
     image. Images go through the preprocessing that each model was trained with. Files that cannot be read are listed
-    in failed.csv and on the screen; the rest is done, and the exit status is 1.
+    in failed.csv and on the screen; the rest is done, and the exit status is 1. Folders that hold predictions are left
+    out, unless files in them are named one by one.
 
     Models of objects take images, volumes (ZYX) and series of either (TYX, TZYX), and write <head>/<name>.tif, labels
     with the shape, axes and voxel size of the file and as few bits as hold their numbers; objects.csv, a row for each
@@ -176,17 +129,17 @@ def predict(
     Several models, such as folds, seeds or groups of classes, give the mean of what they have in common (calibrated
     scores, numbers, maps); the threshold of a class, and what objects are found with, is the mean of theirs.
     """
-    from visionlab.inference.files import find_images, pair, prepare_output, split_runs
-    from visionlab.inference.series import only_images, parse_axes, parse_voxel
-    from visionlab.inference.submission import Submission
+    from visionlab.inference.files import find_images, pair, split_runs
+    from visionlab.inference.labels import Submission
+    from visionlab.inference.output_folder import prepare_output
+    from visionlab.inference.series import parse_axes, parse_voxel
 
     # What was typed is checked before torch is imported and the models loaded.
     if tta_merge and not tta:
         raise UsageError("--tta-merge: it goes with --tta")
     if submission is None and (order is not None or at_least_one):
         raise UsageError(f"{'--order' if order is not None else '--at-least-one'}: it goes with --submission")
-    axes = parse_axes(axes)
-    voxel = parse_voxel(voxel_size)
+    axes, voxel = parse_axes(axes), parse_voxel(voxel_size)
     checkpoints, inputs = split_runs(words)
     named = _named(others or [])
     found = pair(find_images(inputs, volumes=True), named)
@@ -194,11 +147,12 @@ def predict(
     prepare_output(out)
 
     from visionlab.files import IMAGE
-    from visionlab.inference import load
-    from visionlab.inference.base import check_inputs
-    from visionlab.inference.image_files import predict_images
-    from visionlab.inference.objects import object_heads
-    from visionlab.inference.volume_files import Options, predict_volumes
+    from visionlab.inference.files import only_images
+    from visionlab.inference.images import predict_images
+    from visionlab.inference.objects import Options, predict_objects
+    from visionlab.inference.prediction import check_inputs
+    from visionlab.inference.predictor import load
+    from visionlab.inference.volumes import object_heads
 
     merge = (tta_merge or TtaMerge.mean).value
     predictor = load(*checkpoints, device=device, tta=tta.value if tta else None, tta_merge=merge)
@@ -207,7 +161,7 @@ def predict(
         files = only_images([sample[IMAGE] for sample in found], inputs)
         views = f"{tta.value}, {merge}" if tta else None
         options = Options(axes, voxel, threshold, probabilities=probabilities, gif=gif, tta=views)
-        bad = predict_volumes(predictor, checkpoints, files, out, options)
+        bad = predict_objects(predictor, checkpoints, files, out, options)
     else:
         _refuse_for_images(predictor, voxel_size=voxel, threshold=threshold, probabilities=probabilities, gif=gif)
         # Folders are searched for volumes and videos only by models that are made for them.
@@ -217,7 +171,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _refuse_for_images(predictor: BasePredictor[Any], **options: object) -> None:
+def _refuse_for_images(predictor: BasePredictor, **options: object) -> None:
     for name, value in options.items():
         if value:
             heads = ", ".join(f"{head.name} ({head.kind})" for head in predictor.heads)

@@ -19,7 +19,7 @@ from visionlab.data.target import Target
 from visionlab.errors import UsageError
 from visionlab.heads import KINDS, head_class, load
 from visionlab.heads.head import Head
-from visionlab.inference.merging import merge
+from visionlab.inference.predictor import merge
 from visionlab.losses import LOSSES
 from visionlab.modules.task_module import make_loss
 

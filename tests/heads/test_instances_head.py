@@ -9,7 +9,7 @@ import torch
 from visionlab.errors import UsageError
 from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.instances.parameters import Parameters
-from visionlab.inference.merging import merge
+from visionlab.inference.predictor import merge
 from visionlab.losses.elementwise import BCELoss
 from visionlab.losses.mixed import BCEDiceLoss
 from visionlab.losses.overlap import DiceLoss, LovaszLoss

@@ -6,11 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from visionlab.inference.ensemble import Ensemble, load
     from visionlab.inference.prediction import Prediction
-    from visionlab.inference.predictor import Predictor
+    from visionlab.inference.predictor import Ensemble, Predictor, load
 
-_EXPORTS = {"Ensemble": "ensemble", "Prediction": "prediction", "Predictor": "predictor", "load": "ensemble"}
+_EXPORTS = {"Ensemble": "predictor", "Prediction": "prediction", "Predictor": "predictor", "load": "predictor"}
 __all__ = ["Ensemble", "Prediction", "Predictor", "load"]
 
 

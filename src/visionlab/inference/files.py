@@ -1,28 +1,27 @@
-"""Finding what a user names, and writing what was predicted. Importing this does not import torch."""
+"""What a user names: runs, images and their partners, and the names of what is written of them.
+
+Importing this does not import torch.
+"""
 
 from __future__ import annotations
 
-import csv
 import glob
-import io
 import itertools
 import os
-import sys
-import uuid
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from visionlab.console import LOG
-from visionlab.errors import DataError, UsageError, UserError, nearest
-from visionlab.files import IMAGE, list_files, write_text
+from visionlab.data.channels import Channels
+from visionlab.errors import DataError, UsageError, nearest
+from visionlab.files import IMAGE, list_files
+from visionlab.inference.output_folder import holds_predictions, written
 from visionlab.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_plane
 
-if TYPE_CHECKING:
-    from visionlab.inference.prediction import Prediction
-
-"""Further suffixes that folders are searched for where volumes and series are predicted."""
+# Folders of labels, results and errors beside the images, as the Cell Tracking Challenge names them.
+_LABELS = re.compile(r"\d+_(GT|ST|RES|ERR_SEG)")
 
 
 def find_checkpoint(run: str | Path) -> Path:
@@ -134,6 +133,31 @@ def _others(folder: Path) -> str:
     return f" but other kinds ({others}): convert them" if others else ""
 
 
+def only_images(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
+    """Return the files but those in folders of the Cell Tracking Challenge's labels, and of what was predicted before.
+
+    Args:
+        files: as found.
+        inputs: as the user named them; what is in such a folder that was named itself is kept, but for what was
+            predicted into the very folder of the images.
+
+    Raises:
+        UsageError: nothing is left.
+    """
+    named = {folder for text in inputs for path in [Path(text).expanduser()] for folder in (path, *path.parents)}
+    folders = {folder for file in files for folder in file.parents} - named
+    left_out = {folder for folder in folders if _LABELS.fullmatch(folder.name) or holds_predictions(folder)}
+    beside = [path for text in inputs if holds_predictions(path := Path(text).expanduser())]
+    results = {file for folder in beside for file in written(folder)}
+    kept = [file for file in files if left_out.isdisjoint(file.parents) and file not in results]
+    if len(kept) < len(files):
+        one = min(set(files) - set(kept))
+        if not kept:
+            raise UsageError(f"{', '.join(inputs)}: expected images, found labels only, such as {one}")
+        LOG.info("%d files in folders of labels and of predictions left out, such as %s", len(files) - len(kept), one)
+    return kept
+
+
 def pair(files: Sequence[Path], others: Mapping[str, Path]) -> list[dict[str, Path]]:
     """Return the inputs of each image, {``image``: file, other input: its file}.
 
@@ -203,74 +227,45 @@ def _named_plane(path: Path) -> Path:
     return path if index is None else file.with_name(f"{file.stem}_{index:04d}{file.suffix}")
 
 
-def prepare_output(out: Path, option: str = "--out") -> None:
-    """Make a folder for predictions, named by ``option``.
-
-    Raises:
-        UsageError: it cannot be one that is written into.
-    """
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / f".{uuid.uuid4().hex}.part"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"{option} {out}: expected a folder that can be written, found: {error.strerror}") from error
+# Samples of several files ---------------------------------------------------------------------------------------------
 
 
-def write_predictions(
-    results: Iterable[tuple[Path, Prediction | DataError]], out: Path, *writers: Callable[[Prediction], None]
-) -> tuple[int, int]:
-    """Write ``predictions.csv`` (path, name, value, unit) and, if there are any, ``failed.csv`` (path, reason).
+def sample_id(path: str | Path, channels: Channels | None) -> str:
+    """Return the Id of a sample: what stands before the stain, or before the suffix where each is one file."""
+    found = channels.split(path) if channels else None
+    return found[0] if found else Path(path).stem
 
-    The files appear when complete; those of an earlier prediction are replaced.
+
+def group_stains(samples: Sequence[Mapping[str, Path]], channels: Channels | None) -> list[dict[str, Path]]:
+    """Return each sample once, in the order of the first of its files.
 
     Args:
-        results: each image with its prediction or its error.
-        out: the folder.
-        writers: called with each prediction, to write its maps or note its labels.
+        samples: input name -> file, one for each file found.
+        channels: that are needed; None: each file is a sample.
 
     Returns:
-        How many files were predicted and how many failed.
-
-    Raises:
-        UserError: the files cannot be written.
+        The same, the image being the file of the first stain that is needed; where that can't be told, as a file is
+        missing, the one that was found. A file whose name holds no stain is a sample of its own.
     """
-    part = out / f".predictions.csv.{uuid.uuid4().hex}.part"
-    good, failed = 0, []
+    if channels is None:
+        return [dict(sample) for sample in samples]
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    folders: dict[Path, str] = {}
+    for sample in samples:
+        file = sample[IMAGE]
+        if file.parent not in folders:
+            folders[file.parent] = os.path.realpath(file.parent)
+        named = channels.split(file)
+        # No Id ends so.
+        key = (folders[file.parent], named[0] if named else f"{file.name}/")
+        if key not in found:
+            found[key] = {**sample, IMAGE: _first(file, channels) if named else file}
+    return list(found.values())
+
+
+def _first(file: Path, channels: Channels) -> Path:
     try:
-        with part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "name", "value", "unit"])
-            for path, result in results:
-                if isinstance(result, DataError):
-                    LOG.warning("%s", result)
-                    failed.append((printable(path), printable(str(result).removeprefix(f"{path}: "))))
-                    continue
-                good += 1
-                for write in writers:
-                    write(result)
-                for name, value in result.values.items():
-                    writer.writerow([printable(path), name, f"{value:.7g}", result.units[name]])
-        part.replace(out / "predictions.csv")
-        (out / "failed.csv").unlink(missing_ok=True)
-        if failed:
-            text = io.StringIO(newline="")
-            csv.writer(text, lineterminator="\n").writerows([("path", "reason"), *failed])
-            write_text(out / "failed.csv", text.getvalue())
-    except OSError as error:
-        raise UserError(f"{out}: the predictions cannot be written: {error.strerror or error}") from error
-    finally:
-        part.unlink(missing_ok=True)
-    return good, len(failed)
-
-
-def say_failed(bad: int, count: int, out: Path) -> None:
-    """Say on stderr that some of ``count`` files failed, if so."""
-    if bad:
-        print(f"error: {bad} of {count} files could not be predicted; see {out / 'failed.csv'}", file=sys.stderr)
-
-
-def printable(text: object) -> str:
-    """Return a text as it is, or escaped where a file name holds bytes that are no UTF-8."""
-    return str(text).encode("utf-8", "backslashreplace").decode()
+        return channels.files(file)[channels.names[0]]
+    except DataError:
+        # Said when it is read, so that the others are predicted.
+        return file

@@ -1,134 +1,352 @@
-"""Objects of whole time points: found in the maps of a model or of several, and measured."""
+"""Predict the objects of many images, volumes and series, a file after the other, and go on where a command stopped."""
 
 from __future__ import annotations
 
+import contextlib
+import math
+import tempfile
+import zlib
+from collections import defaultdict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
 
 import numpy as np
-import pandas as pd
 
-from visionlab.errors import UsageError
-from visionlab.heads.head import Head
-from visionlab.inference.base import BasePredictor
-from visionlab.inference.ensemble import Ensemble
-from visionlab.inference.labels import say_warnings
-from visionlab.inference.prediction import Array
-from visionlab.inference.predictor import Predictor
-from visionlab.inference.stacks import predict_planes
-from visionlab.io import Volume
+from visionlab.console import LOG, progress
+from visionlab.drawing.animation import MOST, Animation
+from visionlab.drawing.outlines import PREDICTED, SECOND, TRUE, limits, rim, shade
+from visionlab.drawing.style import rgb
+from visionlab.errors import DataError, UserError
+from visionlab.files import write_bytes
+from visionlab.inference.output_folder import OVERLAY, POPULATION, Finished, fault_of, finished, state_of
+from visionlab.inference.prediction import Array, Prediction
+from visionlab.inference.predictor import BasePredictor
+from visionlab.inference.series import Item, arrange, open_scaled
+from visionlab.inference.tables import object_curves, object_values, write_objects, write_predictions
+from visionlab.inference.volumes import find_objects, object_heads, settings_of, summaries, table_of
+from visionlab.io import StackWriter, Volume, VoxelSize, read_labels
+from visionlab.io.encoding import eight_bits, png
+
+PROBABILITY = "probability"
 
 
 @dataclass(frozen=True)
-class Found:
-    """What was found in a time point, by the name of the head.
+class Options:
+    """What a user asks for.
 
     Attributes:
-        labels: Z x H x W int32, 1..n in each object and 0 between them.
-        foreground: Z x H x W float32, its probability; empty unless it was to be kept.
+        axes: of files that do not tell, ``TYX`` and the like.
+        voxel: micrometres along z, y and x, for files that do not tell.
+        threshold: of the foreground, in place of that which was fitted.
+        probabilities: write maps of the foreground.
+        gif: write animations.
+        tta: how views of each image are merged, in words; None for the image alone. It is the predictor's own.
     """
 
-    labels: dict[str, Array]
-    foreground: dict[str, Array]
+    axes: str | None = None
+    voxel: VoxelSize | None = None
+    threshold: float | None = None
+    probabilities: bool = False
+    gif: bool = False
+    tta: str | None = None
+
+    def results(self) -> dict[str, str | None]:
+        """Return those that results depend on, as text."""
+        sizes = None if self.voxel is None else ",".join(f"{size:g}" for size in self.voxel if size)
+        threshold = None if self.threshold is None else f"{self.threshold:g}"
+        return {"tta": self.tta, "axes": self.axes, "voxel_size": sizes, "threshold": threshold}
+
+    def kinds(self) -> list[str]:
+        """Return what is written beside the labels."""
+        return [name for name, wanted in (("probabilities", self.probabilities), ("gif", self.gif)) if wanted]
 
 
-def object_heads(predictor: BasePredictor[Any]) -> list[Head]:
-    """Return the heads that find objects in whole time points, none of a model of something else.
+def predict_objects(
+    predictor: BasePredictor, checkpoints: Sequence[Path], files: Sequence[Path], out: Path, options: Options
+) -> int:
+    """Predict files and write labels, tables, curves and pictures; return how many files failed.
 
-    Raises:
-        UsageError: it has other heads too, or takes more than one file an image.
-    """
-    heads = [head for head in predictor.heads if head.by_time_point]
-    if not heads:
-        return []
-    others = [f"{head.name} ({head.kind})" for head in predictor.heads if head not in heads]
-    if others:
-        raise UsageError(
-            f"{heads[0].name} ({heads[0].kind}) is predicted for volumes and series, {', '.join(others)} for images; "
-            "predict with the runs of each by themselves"
-        )
-    if len(predictor.inputs) > 1 or predictor.channels:
-        raise UsageError(f"{heads[0].name}: objects are found in single files; expected a model of the image alone")
-    return heads
-
-
-def settings_of(predictor: BasePredictor[Any], threshold: float | None = None) -> dict[str, Any]:
-    """Return {head: what its objects are found with}, and say it.
+    Files that an earlier call with the same models and options finished, and that have not changed, are left as they
+    are. At once there are in memory: of one time point the image and the labels (and the maps if they are wanted), and
+    what the network needs for one tile (see :mod:`visionlab.inference.tiles`).
 
     Args:
-        predictor: of objects.
-        threshold: in place of that which was fitted.
-    """
-    heads = object_heads(predictor)
-    say_warnings(predictor)
-    return {head.name: head.settings(threshold) for head in heads}
-
-
-def find_objects(
-    predictor: BasePredictor[Any],
-    image: Array,
-    settings: Mapping[str, Any],
-    *,
-    volume: bool,
-    keep: bool = False,
-) -> Generator[None, None, Found]:
-    """Find the objects of a time point; yield after each plane, and return them.
-
-    Of the maps only a plane's are held at once, but for the foreground if that is to be kept.
-
-    Args:
-        predictor: of objects.
-        image: Z x H x W x C as on disk.
-        settings: of each head, see :func:`settings_of`.
-        volume: whether the planes are slices of one volume, through which objects are linked.
-        keep: the probability of the foreground.
+        predictor: of instances.
+        checkpoints: that it was loaded from.
+        files: what to predict.
+        out: a folder that is there.
+        options: see there.
 
     Raises:
-        DataError: the image's channels or type can't be brought to those of the training set.
-        UserError: the device has too little memory.
+        UsageError: see :func:`visionlab.inference.output_folder.finished`.
+        UserError: the device has too little memory, or the results cannot be written.
     """
-    heads = object_heads(predictor)
-    labels = {head.name: np.empty(image.shape[:3], np.int32) for head in heads}
-    foreground = {head.name: np.empty(image.shape[:3], np.float32) for head in heads if keep}
-    for z, maps in enumerate(_planes(predictor, image)):
-        for head in heads:
-            name, values = head.name, maps[head.name]
-            labels[name][z] = head.find(values, settings[name])
-            if keep:
-                foreground[name][z] = values[0]
-        yield
-    if volume:
-        for head in heads:
-            labels[head.name] = head.link(labels[head.name], settings[head.name])
-    return Found(labels, foreground)
+    heads = [head.name for head in object_heads(predictor)]
+    with finished(out, checkpoints, options.results(), [*heads, PROBABILITY, OVERLAY]) as records:
+        work = _Work(predictor, arrange(files), records, options)
+        _, bad = write_predictions(work.results(), out)
+        done = work.done()
+        try:
+            write_objects(records, done)
+            if object_curves(out, done, heads):
+                LOG.info("objects over time: %s", out / f"{POPULATION}.png")
+            work.draw_series()
+        except OSError as error:
+            raise UserError(f"{out}: the results cannot be written: {error.strerror or error}") from error
+    frames = sum(len(record["moments"]) for record in work.records.values())
+    points = f", {frames} time points" if frames > len(work.records) else ""
+    print(f"{len(work.records)} files predicted{points}: {out / 'objects.csv'}")
+    return bad
 
 
-def _planes(predictor: BasePredictor[Any], image: Array) -> Iterator[dict[str, Array]]:
-    """Yield {head: K x H x W} of each plane, the mean over the models that have the head."""
-    members = predictor.members if isinstance(predictor, Ensemble) else [predictor]
-    ways = [predict_planes(member, image) for member in members if isinstance(member, Predictor)]
-    for found in zip(*ways, strict=True):
-        names = dict.fromkeys(name for maps in found for name in maps)
-        parts = {name: [maps[name] for maps in found if name in maps] for name in names}
-        yield {name: np.mean(values, axis=0) if len(values) > 1 else values[0] for name, values in parts.items()}
+@dataclass(frozen=True)
+class _Writers:
+    """Where what is found in a file goes: labels and maps of each head, the table of objects, pictures."""
+
+    labels: dict[str, LabelWriter]
+    maps: dict[str, StackWriter]
+    table: Path
+    pictures: Pictures
 
 
-def table_of(heads: Sequence[Head], found: Found, image: Array, volume: Volume) -> pd.DataFrame:
-    """Return a row for each object of a time point: ``head``, and what that says of it."""
-    tables = []
-    for head in heads:
-        table = head.objects(found.labels[head.name], image, volume.voxel_size, volume="Z" in volume.axes)
-        table.insert(0, "head", head.name)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+class _Work:
+    """The files of one command, and the records of those that are predicted."""
+
+    def __init__(self, predictor: BasePredictor, items: Sequence[Item], records: Finished, options: Options) -> None:
+        self.predictor, self.items, self.options, self._finished = predictor, items, options, records
+        self._objects = object_heads(predictor)
+        self.heads = [head.name for head in self._objects]
+        self.settings = settings_of(predictor, options.threshold)
+        self.records: dict[Item, dict[str, Any]] = {}
+        for item in items:
+            record = records.find(item.path, item.name, options.kinds())
+            if record is not None:
+                self.records[item] = record
+        self._todo = [item for item in items if item not in self.records]
+        if self.records:
+            LOG.info("%d of %d files were predicted before and are left as they are", len(self.records), len(items))
+
+    def results(self) -> Iterator[tuple[Path, Prediction | DataError]]:
+        """Predict what is to be done; yield all files' time points, or their errors, in order."""
+        ready: list[tuple[Path, Prediction | DataError]] = []
+        if self._todo:
+            total = sum(self._planes(item) for item in self._todo)
+            for _ in progress(self._steps(ready), total, "finding objects, planes"):
+                yield from ready
+                ready.clear()
+        else:
+            for _ in self._steps(ready):
+                pass
+        yield from ready
+
+    def _planes(self, item: Item) -> int:
+        try:
+            volume = self._open(item)
+        except DataError:
+            return 1
+        return volume.frames * volume.planes
+
+    def _open(self, item: Item) -> Volume:
+        return open_scaled(item.path, axes=self.options.axes, voxel=self.options.voxel, stains=self.predictor.stains)
+
+    def _steps(self, ready: list[tuple[Path, Prediction | DataError]]) -> Iterator[None]:
+        """Predict the files; yield after each plane, and put what is finished into ``ready``."""
+        for item in self.items:
+            if item not in self.records:
+                try:
+                    with fault_of(item.path):
+                        self.records[item] = yield from self._predict(item)
+                except DataError as error:
+                    text = str(error).removeprefix("image: ")
+                    ready.append((item.path, DataError(text if str(item.path) in text else f"{item.path}: {text}")))
+                    continue
+            ready += list(object_values(item, self.records[item]))
+
+    def done(self) -> dict[Item, dict[str, Any]]:
+        """Return the files that are predicted, as what they turned out to be, and their records."""
+        found = {item: self.records[item] for item in self.items if item in self.records}
+        return {item.holding(len(record["moments"])): record for item, record in found.items()}
+
+    def _predict(self, item: Item) -> Generator[None, None, dict[str, Any]]:
+        state = state_of(item.path)
+        volume = self._open(item)
+        if volume.frames * volume.planes > 1:
+            LOG.info("%s (%d of %d): %s", item.path, 1 + self._todo.index(item), len(self._todo), _words(volume))
+        moments = []
+        with self._finished.work() as folder:
+            # One of the frames of a series of files is a frame of the animation of that.
+            gif = self.options.gif and item.holding(volume.frames).time is None
+            pictures = Pictures(volume, self.heads, folder / OVERLAY / item.name, gif=gif)
+            table = folder / self._finished.objects(item.name).relative_to(self._finished.out)
+            table.parent.mkdir(parents=True)
+            with contextlib.ExitStack() as stack:
+                writers = _Writers(
+                    {name: stack.enter_context(self._labels(folder, name, item, volume)) for name in self.heads},
+                    {name: stack.enter_context(self._maps(folder, name, item, volume)) for name in self._kept()},
+                    table,
+                    pictures,
+                )
+                for t in range(volume.frames):
+                    moments.append((yield from self._predict_frame(volume, t, writers)))
+            pictures.save()
+            about = {"planes": volume.planes, "interval": volume.interval, "moments": moments}
+            return self._finished.keep(item.name, state, self.options.kinds(), about)
+
+    def _predict_frame(self, volume: Volume, t: int, writers: _Writers) -> Generator[None, None, dict[str, Any]]:
+        """Predict and write a time point, of which nothing stays in memory."""
+        image = volume.frame(t)
+        wanted = bool(writers.maps)
+        found = yield from find_objects(self.predictor, image, self.settings, volume="Z" in volume.axes, keep=wanted)
+        for name, writer in writers.labels.items():
+            writer.write(found.labels[name])
+        for name, stack in writers.maps.items():
+            stack.write(found.foreground[name])
+        objects = table_of(self._objects, found, image, volume)
+        summary = {"t": t, "heads": summaries(found, objects)}
+        objects.insert(0, "t", t)
+        objects.to_csv(writers.table, mode="a", header=t == 0, index=False, float_format="%.10g")
+        writers.pictures.add(t, image, found.labels)
+        return summary
+
+    def _kept(self) -> list[str]:
+        return self.heads if self.options.probabilities else []
+
+    def _labels(self, folder: Path, head: str, item: Item, volume: Volume) -> LabelWriter:
+        words = f"{head}: objects of {item.path.name}, 0 between them, numbered anew at each time point"
+        return LabelWriter(folder / head / f"{item.name}.tif", volume, words)
+
+    def _maps(self, folder: Path, head: str, item: Item, volume: Volume) -> StackWriter:
+        path = folder / PROBABILITY / head / f"{item.name}.tif"
+        return StackWriter(path, volume, "float32", description=f"{head}: probability of the foreground, 0..1")
+
+    def draw_series(self) -> None:
+        """Write the animations of series of several files, where one of them is new."""
+        if not self.options.gif:
+            return
+        members: dict[str, list[Item]] = defaultdict(list)
+        for item in self.done():
+            if item.time is not None:
+                members[item.series].append(item)
+        for series, items in members.items():
+            path = self._finished.out / OVERLAY / f"{series}.gif"
+            if not path.is_file() or any(item in self._todo for item in items):
+                LOG.info("drawing %s", path)
+                self._draw(sorted(items, key=lambda item: item.time or 0), path)
+
+    def _draw(self, items: Sequence[Item], path: Path) -> None:
+        """Write the animation of at most ``MOST`` of the files, evenly spread, with the labels that are written."""
+        animation: Animation | None = None
+        size: tuple[int, int] | None = None
+        for item in items[:: math.ceil(len(items) / MOST)]:
+            volume = self._open(item)
+            if size is not None and (volume.height, volume.width) != size:
+                LOG.warning("%s: time points of several sizes, so there is no animation of them", item.series)
+                return
+            size = (volume.height, volume.width)
+            animation = animation or Animation(colours(self.heads), pixel=volume.voxel_size[2])
+            labels = {name: read_labels(self._finished.out / name / f"{item.name}.tif") for name in self.heads}
+            animation.add(volume.frame(0), labels, f"t {item.time}")
+        if animation is not None:
+            animation.save(path)
 
 
-def summaries(found: Found, table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return for each head of a time point ``head``, ``objects``, and the sums of ``volume_px``, ``area_um2``, ..."""
-    sizes = [name for name in table if name in ("volume_px", "volume_um3", "area_px", "area_um2")]
-    rows = []
-    for head in found.labels:
-        own = table[table["head"] == head]
-        rows.append({"head": head, "objects": len(own), **{name: float(own[name].sum()) for name in sizes}})
-    return rows
+def _words(volume: Volume) -> str:
+    counts = [(volume.frames, "time points"), (volume.planes, "planes")]
+    said = " x ".join(f"{count} {what}" for count, what in counts if count > 1)
+    return f"{said}, {volume.height} x {volume.width} px"
+
+
+class LabelWriter:
+    """Writes a TIFF file of labels with the axes, shape, voxel size and interval of another file, for use in ``with``.
+
+    Its type is the smallest of uint8, uint16 and uint32 that holds all numbers, which is known when the last time point
+    is: until then they are kept compressed in a temporary file, so that no more than a time point is held in memory.
+    The file appears when it is complete; after an error nothing is left.
+
+    Args:
+        path: of the file; its folder is made.
+        like: what it is like; channels do not count.
+        description: a line that is kept in the file.
+    """
+
+    def __init__(self, path: Path, like: Volume, description: str) -> None:
+        self.path, self._like, self._description = path, like, description
+        self._kept: list[tuple[int, str]] = []
+        self._highest = 0
+
+    def __enter__(self) -> LabelWriter:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # Without a name: it goes with its process, however that ends.
+        self._file: IO[bytes] = tempfile.TemporaryFile(dir=self.path.parent)
+        return self
+
+    def write(self, labels: Array) -> None:
+        """Write the next time point, Z x H x W, 0 and more."""
+        highest = int(labels.max())
+        dtype = np.min_scalar_type(highest)
+        content = zlib.compress(labels.astype(dtype).tobytes(), 1)
+        self._file.write(content)
+        self._kept.append((len(content), str(dtype)))
+        self._highest = max(self._highest, highest)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._file.seek(0)
+                shape = (self._like.planes, self._like.height, self._like.width)
+                dtype = np.min_scalar_type(self._highest)
+                with StackWriter(self.path, self._like, dtype, description=self._description) as writer:
+                    for size, stored in self._kept:
+                        values = np.frombuffer(zlib.decompress(self._file.read(size)), stored)
+                        writer.write(values.reshape(shape).astype(dtype, copy=False))
+
+
+class Pictures:
+    """The picture of one file: ``overlay/<name>.png`` of a single image; of others ``overlay/<name>.gif`` if wanted.
+
+    The animation goes through the time points of a series, with the maximum over z, and of one time point through z.
+
+    Args:
+        volume: the file.
+        heads: names.
+        path: of the picture, without its suffix.
+        gif: whether there are animations.
+    """
+
+    def __init__(self, volume: Volume, heads: Sequence[str], path: Path, *, gif: bool) -> None:
+        self._volume, self._path = volume, path
+        self._animation = Animation(colours(heads), pixel=volume.voxel_size[2]) if gif else None
+
+    def add(self, t: int, image: Array, labels: Mapping[str, Array]) -> None:
+        """Add a time point: Z x H x W x C, and Z x H x W ids of each head."""
+        volume, interval = self._volume, self._volume.interval
+        if volume.frames * volume.planes == 1:
+            picture = outlined(image[0], {name: ids[0] for name, ids in labels.items()})
+            write_bytes(self._path.with_name(f"{self._path.name}.png"), png(picture))
+        elif self._animation is not None and volume.frames > 1:
+            self._animation.add(image, labels, f"t {t}, {t * interval / 60:.4g} min" if interval else f"t {t}")
+        elif self._animation is not None:
+            for z in range(len(image)):
+                self._animation.add(image[z], {name: ids[z] for name, ids in labels.items()}, f"z {z}")
+
+    def save(self) -> None:
+        """Write the animation, if there is one."""
+        if self._animation is not None and len(self._animation):
+            self._animation.save(self._path.with_name(f"{self._path.name}.gif"))
+
+
+def colours(heads: Sequence[str]) -> dict[str, str]:
+    """Return the colour of the outlines of each head; of more than three the first three are shown."""
+    return dict(zip(heads, (PREDICTED, SECOND, TRUE), strict=False))
+
+
+def outlined(image: Array, labels: Mapping[str, Array]) -> Array:
+    """Return an image, H x W x C, with the outlines of objects, H x W ids of each head: H x W x 3 uint8."""
+    shown = shade(image, limits(image[None]))
+    shown = np.repeat(shown[:, :, None], 3, axis=2) if shown.ndim == 2 else shown
+    for name, colour in colours(list(labels)).items():
+        shown[rim(labels[name], max(1, round(min(image.shape[:2]) / 400)))] = rgb(colour)
+    return eight_bits(shown)

@@ -1,9 +1,9 @@
-"""What goes into a prediction and what comes out. Importing this does not import torch."""
+"""What goes into a prediction, an image as a model takes it, and what comes out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,10 @@ import numpy as np
 
 from visionlab.data.channels import STAINS, Channels, read_plane, unlike
 from visionlab.data.preprocess import Preprocess
+from visionlab.data.stored import joined
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import IMAGE, suffix
-from visionlab.io import IMAGE_SUFFIXES, native, read_image
+from visionlab.io import IMAGE_SUFFIXES, Stains, native, read_image, same_view
 
 Array = np.ndarray[Any, Any]
 Source = str | os.PathLike[str] | Array
@@ -62,7 +63,7 @@ class Opened(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ready:
+class Prepared:
     """The inputs of one sample as the network takes them.
 
     Attributes:
@@ -77,7 +78,7 @@ class Ready:
 
 
 @dataclass(frozen=True)
-class Intake:
+class Sampling:
     """How a model takes its samples.
 
     Attributes:
@@ -101,12 +102,31 @@ class Intake:
         return Channels(self.spec) if self.spec else None
 
 
-def prepare(sources: Sources, intakes: Sequence[Intake], stains: Sequence[str]) -> list[Ready]:
+def check_inputs(inputs: Sequence[str], others: Iterable[str]) -> None:
+    """Check that the further inputs given are those that the network takes.
+
+    Raises:
+        UsageError: one is missing, or there is no such input.
+    """
+    given = set(others)
+    wanted = set(inputs[1:])
+    for name in sorted(given - wanted):
+        takes = f"image and {', '.join(inputs[1:])}" if wanted else "the image alone"
+        raise UsageError(f"'{name}': the model takes {takes}.{nearest(name, wanted)}")
+    if wanted - given:
+        name = min(wanted - given)
+        raise UsageError(
+            f"the model was trained with image and {', '.join(inputs[1:])}: give the {name} as well, in Python as "
+            f"{name}=PATH, in the shell as --with {name}=PATH"
+        )
+
+
+def prepare(sources: Sources, samplings: Sequence[Sampling], stains: Sequence[str]) -> list[Prepared]:
     """Return a sample as each model takes it; what several take alike is read and prepared once.
 
     Args:
         sources: input name -> path or array, or for images of several files: {stain: path or array}.
-        intakes: of the models.
+        samplings: of the models.
         stains: those that an array or a single file holds as its channels, in this order.
 
     Raises:
@@ -114,25 +134,23 @@ def prepare(sources: Sources, intakes: Sequence[Intake], stains: Sequence[str]) 
         UsageError: a stain is missing, or there is no such stain.
         TypeError: it is something else.
     """
-    opened: dict[tuple[str, ...], Opened] = {}
-    found: dict[Intake, Ready] = {}
-    for intake in dict.fromkeys(intakes):
+    opened: dict[tuple[int | str, ...], Opened] = {}
+    found: dict[Sampling, Prepared] = {}
+    for sampling in dict.fromkeys(samplings):
         own = {}
-        for name in intake.inputs:
-            channels = intake.channels if name == IMAGE else None
-            way = (name, *(channels.spec if channels else ()))
+        for name in sampling.inputs:
+            channels = sampling.channels if name == IMAGE else None
+            seen: Stains = getattr(sampling.preprocess, "stains", ())
+            way = (name, *(channels.spec if channels else seen))
             if way not in opened:
-                opened[way] = _open_stained(sources[name], channels, stains) if channels else _open(sources[name])
+                opened[way] = _open_stained(sources[name], channels, stains) if channels else _open(sources[name], seen)
             own[name] = opened[way]
-        found[intake] = _fitted(own, intake)
-    return [found[intake] for intake in intakes]
+        found[sampling] = _preprocessed(own, sampling)
+    return [found[sampling] for sampling in samplings]
 
 
-def _fitted(opened: Mapping[str, Opened], intake: Intake) -> Ready:
-    from visionlab.data.stored import joined
-    from visionlab.io import same_view
-
-    preprocess = intake.preprocess
+def _preprocessed(opened: Mapping[str, Opened], sampling: Sampling) -> Prepared:
+    preprocess = sampling.preprocess
     (first, path), *_ = opened.values()
     size = preprocess.size(first.shape[0], first.shape[1], path or "array")
     parts = []
@@ -144,16 +162,16 @@ def _fitted(opened: Mapping[str, Opened], intake: Intake) -> Ready:
             )
         resized = preprocess.resize(image, where or "array", size)
         limits = preprocess.limits(image) if preprocess.scale == "percentile" else None
-        plane = preprocess.unit(resized if intake.whole else preprocess.window(resized), limits)
-        parts += [plane] * (2 * intake.neighbours + 1)
-    return Ready(joined(parts), (first.shape[0], first.shape[1]), path)
+        plane = preprocess.unit(resized if sampling.whole else preprocess.window(resized), limits)
+        parts += [plane] * (2 * sampling.neighbours + 1)
+    return Prepared(joined(parts), (first.shape[0], first.shape[1]), path)
 
 
-def _open(source: Any) -> Opened:
+def _open(source: Any, stains: Stains = ()) -> Opened:
     if isinstance(source, np.ndarray):
         return Opened(_checked(source), None)
     if isinstance(source, str | os.PathLike):
-        return Opened(read_image(source), str(source))
+        return Opened(read_image(source, stains), str(source))
     raise TypeError(f"expected an image's path, a NumPy array or a list of these, found {type(source).__name__}")
 
 

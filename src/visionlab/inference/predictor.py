@@ -1,26 +1,185 @@
-"""The ``Predictor``: a trained model with the preprocessing that it was trained with."""
+"""Predict with a trained model, or with several as one: from images, arrays and files to predictions."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import itertools
+import os
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, overload
 
-import cv2
 import numpy as np
 import torch
 
+from visionlab.console import LOG
+from visionlab.data.channels import Channels
 from visionlab.data.preprocess import Preprocess
-from visionlab.errors import UsageError, UserError, nearest
+from visionlab.errors import DataError, UsageError, UserError, nearest
+from visionlab.files import IMAGE
 from visionlab.heads.head import Head
-from visionlab.inference.base import BasePredictor, to_prediction
-from visionlab.inference.prediction import Array, Intake, Prediction, Ready, Sources, prepare
+from visionlab.inference.checkpoint import read_checkpoint, rebuild
+from visionlab.inference.files import find_checkpoint
+from visionlab.inference.prediction import Array, Prediction, Prepared, Sampling, Source, Sources, check_inputs, prepare
+from visionlab.inference.tiles import FrameMaps, enlarged, predict_planes
 from visionlab.inference.tta import Views
+from visionlab.inference.volumes import VolumePrediction, predict_volume
+from visionlab.io import Stains
 from visionlab.modules.task_model import Statistics, TaskModel
 
 
-class Predictor(BasePredictor[Ready]):
-    """Predict with a trained model.
+class BasePredictor(ABC):
+    """Predict for images, with a model or with several.
+
+    Attributes:
+        members: the models.
+        inputs: names of what is seen of each sample; the first is the image itself.
+        channels: of samples that are several files, one for each stain: which files are needed. None: one file each.
+        tasks: that it was trained for.
+        stains: which channels are seen of files with an axis of them; empty: files have none.
+    """
+
+    members: Sequence[Predictor]
+    inputs: tuple[str, ...]
+    channels: Channels | None
+    tasks: tuple[str, ...]
+    stains: Stains
+
+    @property
+    @abstractmethod
+    def heads(self) -> list[Head]:
+        """What is predicted, in order."""
+
+    @abstractmethod
+    def decoded(self, samples: Sequence[Sequence[Prepared]]) -> list[dict[str, Array]]:
+        """Return {head: K values, or maps K x H x W in the size of the image} of samples, each prepared for each model.
+
+        Sizes and types may differ from sample to sample.
+        """
+
+    @abstractmethod
+    def planes(self, image: Array) -> Iterator[FrameMaps]:
+        """Yield {head: maps K x H x W} of one plane of a time point, Z x H x W x C as on disk, after the other."""
+
+    def say_warnings(self) -> None:
+        """Warn of what a user should know of the heads: what was never fitted, and classes without a threshold."""
+        for head in self.heads:
+            for text in head.warnings():
+                LOG.warning("%s", text)
+
+    @overload
+    def predict(self, source: Source | Mapping[str, Source], **others: Any) -> Prediction: ...
+    @overload
+    def predict(self, source: list[Any] | tuple[Any, ...], **others: Any) -> list[Prediction]: ...
+    def predict(
+        self, source: Source | Mapping[str, Source] | list[Any] | tuple[Any, ...], **others: Any
+    ) -> Prediction | list[Prediction]:
+        """Predict for an image, or a list of images.
+
+        Args:
+            source: path of an image file, or an array H x W or H x W x C of uint8, uint16 or float32 as it was on disk;
+                or a list of these. For samples of several files (see ``channels``) the path is that of any one of them,
+                or without the stain (``folder/Id``); ``{"red": path or array, ...}`` names each; and an array, or a
+                single file of another name, holds ``channels.names`` as its channels.
+            others: the further inputs of a network that takes several, e.g. ``background=...``: one for all images,
+                or a list with one for each.
+
+        Raises:
+            DataError: a file cannot be read or is missing, or an array has another shape, kind or number of channels.
+            UsageError: an input or stain is missing, or there is no such input or stain.
+            TypeError: it is something else.
+        """
+        check_inputs(self.inputs, others)
+        if not isinstance(source, list | tuple):
+            return self._predict([self._prepare({IMAGE: source, **others})])[0]
+        columns = {}
+        for name, other in others.items():
+            columns[name] = other if isinstance(other, list | tuple) else [other] * len(source)
+            if len(columns[name]) != len(source):
+                raise UsageError(f"{name}: expected one or {len(source)}, one an image; found {len(columns[name])}")
+        samples = [
+            {IMAGE: item, **{name: column[i] for name, column in columns.items()}} for i, item in enumerate(source)
+        ]
+        return [self._predict([self._prepare(sample)])[0] for sample in samples]
+
+    def predict_volume(
+        self,
+        source: str | os.PathLike[str] | Array,
+        voxel_size: Sequence[float] | None = None,
+        *,
+        axes: str | None = None,
+        threshold: float | None = None,
+    ) -> VolumePrediction:
+        """Find the objects of a volume, a series or an image; see :mod:`visionlab.inference.volumes`."""
+        return predict_volume(self, source, voxel_size, axes=axes, threshold=threshold)
+
+    def predict_files(
+        self, samples: Iterable[Mapping[str, Path]], batch_size: int = 16
+    ) -> Iterator[tuple[Path, Prediction | DataError]]:
+        """Predict for many files, decoding on all cores; yield each image with its prediction or its error, in order.
+
+        Args:
+            samples: input name -> file; of a sample of several files any one.
+            batch_size: images predicted at once.
+
+        Raises:
+            UserError: the device has too little memory for ``batch_size`` images.
+        """
+        todo = iter(samples)
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            waiting: deque[tuple[Path, Future[list[Prepared]]]] = deque()
+            while True:
+                for sample in islice(todo, 2 * batch_size - len(waiting)):
+                    waiting.append((sample[IMAGE], pool.submit(self._prepare, sample)))
+                if not waiting:
+                    return
+                yield from self._batch([waiting.popleft() for _ in range(min(batch_size, len(waiting)))])
+
+    def _batch(self, batch: list[tuple[Path, Future[list[Prepared]]]]) -> Iterator[tuple[Path, Prediction | DataError]]:
+        prepared: list[list[Prepared]] = []
+        errors: dict[int, DataError] = {}
+        for number, (_, future) in enumerate(batch):
+            try:
+                prepared.append(future.result())
+            except DataError as error:
+                errors[number] = error
+        predictions = iter(self._predict(prepared))
+        for number, (path, _) in enumerate(batch):
+            yield path, errors[number] if number in errors else next(predictions)
+
+    def _prepare(self, sources: Sources) -> list[Prepared]:
+        """Return a sample as each model takes it; called in threads."""
+        return prepare(
+            sources, [member.sampling for member in self.members], self.channels.names if self.channels else ()
+        )
+
+    def _predict(self, samples: Sequence[Sequence[Prepared]]) -> list[Prediction]:
+        return [
+            _prediction(self.heads, decoded, sample[0].path)
+            for sample, decoded in zip(samples, self.decoded(samples), strict=True)
+        ]
+
+
+def _prediction(heads: Iterable[Head], decoded: Mapping[str, Array], path: str | None) -> Prediction:
+    values, units, maps, decided = {}, {}, {}, {}
+    for head in heads:
+        shown, classes = head.map(decoded[head.name]), head.decided(decoded[head.name])
+        if shown is not None:
+            maps[head.name], units[head.name] = shown, head.unit
+        if classes is not None:
+            decided[head.name] = classes
+        for name, (value, unit) in head.values(decoded[head.name]).items():
+            values[name], units[name] = value, unit
+    return Prediction(values, units, path, maps, decided)
+
+
+class Predictor(BasePredictor):
+    """Predict with a trained model, whose images are preprocessed as in training.
 
     Args:
         model: with its weights.
@@ -31,8 +190,7 @@ class Predictor(BasePredictor[Ready]):
     Attributes:
         preprocess: what is done to every image, as in training.
         neighbours: planes below and above its own that are seen of each image of a volume.
-        intake: how samples are taken, in one.
-        inputs, channels, tasks: see :class:`BasePredictor`.
+        sampling: how samples are taken, in one.
 
     Raises:
         UsageError: there is no such device, or the model cannot be shown these views.
@@ -47,11 +205,13 @@ class Predictor(BasePredictor[Ready]):
         self.preprocess = Preprocess.from_spec(description["preprocess"])
         self.inputs = tuple(description["inputs"])
         self.neighbours = int(description.get("neighbours", 0))
-        self.intake = Intake(
+        self.stains: Stains = getattr(self.preprocess, "stains", ())
+        self.sampling = Sampling(
             self.inputs, tuple(description.get("channels", ())), self.preprocess, model.dense, self.neighbours
         )
-        self.channels = self.intake.channels
+        self.channels = self.sampling.channels
         self.tasks = (str(description["task"]),)
+        self.members = [self]
         self.views = views
         if views is not None:
             views.check(self.preprocess)
@@ -64,12 +224,18 @@ class Predictor(BasePredictor[Ready]):
     def decode(self, images: torch.Tensor, statistics: Statistics | None = None) -> dict[str, torch.Tensor]:
         """Return {head: values in the user's units, on the CPU} for preprocessed images B x C x H x W.
 
+        Of several views of the images the values are merged.
+
         Args:
             images: whole, or tiles of images.
             statistics: of the whole images that these are tiles of, see ``Normalizer.statistics``.
         """
-        with self._guarded(len(images)):
-            return {name: values.cpu() for name, values in self._decoded(images, statistics).items()}
+
+        def decode(shown: torch.Tensor) -> dict[str, torch.Tensor]:
+            with self._guarded(len(shown)):
+                return {name: values.cpu() for name, values in self._outputs(shown, statistics).items()}
+
+        return decode(images) if self.views is None else self.views.decode(decode, images)
 
     def measure(
         self, images: torch.Tensor, targets: Mapping[str, torch.Tensor]
@@ -83,7 +249,7 @@ class Predictor(BasePredictor[Ready]):
             targets: {head: in the user's units}.
         """
         with self._guarded(len(images)):
-            decoded = self._decoded(images)
+            decoded = self._outputs(images)
             found = {}
             for head in (head for head in self.heads if not head.by_time_point):
                 target = targets[head.name].to(self.device, non_blocking=True)
@@ -91,29 +257,27 @@ class Predictor(BasePredictor[Ready]):
                 found[head.name] = (model.cpu(), base.cpu())
             return found
 
-    def outcomes(self, samples: Sequence[Ready]) -> list[dict[str, Array]]:
-        """Return {head: K decoded values, or maps K x H x W in the size of the image} of each prepared sample."""
+    def decoded(self, samples: Sequence[Sequence[Prepared]]) -> list[dict[str, Array]]:
+        return self.of_prepared([sample[0] for sample in samples])
+
+    def of_prepared(self, samples: Sequence[Prepared]) -> list[dict[str, Array]]:
+        """Return what :meth:`decoded` does, of samples prepared for this model."""
         # Images of another size or depth than the others cannot share a batch with them.
         alike: dict[tuple[Any, ...], list[int]] = {}
         for number, sample in enumerate(samples):
             alike.setdefault((sample.values.dtype, sample.values.shape), []).append(number)
         found: list[dict[str, Array]] = [{} for _ in samples]
         for numbers in alike.values():
-            images = torch.from_numpy(np.stack([samples[number].values for number in numbers]))
-            decoded = self.decode(images) if self.views is None else self.views.decode(self.decode, images)
+            decoded = self.decode(torch.from_numpy(np.stack([samples[number].values for number in numbers])))
             for head in self.heads:
                 for number, values in zip(numbers, decoded[head.name].numpy(), strict=True):
                     found[number][head.name] = enlarged(values, samples[number].size) if values.ndim == 3 else values
         return found
 
-    def _prepare(self, sources: Sources) -> Ready:
-        return prepare(sources, [self.intake], self.channels.names if self.channels else ())[0]
+    def planes(self, image: Array) -> Iterator[FrameMaps]:
+        return predict_planes(self, image)
 
-    def _predict(self, samples: Sequence[Ready]) -> list[Prediction]:
-        outcomes = self.outcomes(samples)
-        return [to_prediction(self.heads, found, sample.path) for sample, found in zip(samples, outcomes, strict=True)]
-
-    def _decoded(self, images: torch.Tensor, statistics: Statistics | None = None) -> dict[str, torch.Tensor]:
+    def _outputs(self, images: torch.Tensor, statistics: Statistics | None = None) -> dict[str, torch.Tensor]:
         return self.model.decode(self.model(images.to(self.device, non_blocking=True), statistics))
 
     @contextlib.contextmanager
@@ -126,15 +290,6 @@ class Predictor(BasePredictor[Ready]):
                 f"{self.device}: too little memory for {count} images at once; predict fewer (a smaller batch "
                 "size), or on another device"
             ) from error
-
-
-def enlarged(values: Array, size: tuple[int, int]) -> Array:
-    """Return maps, K x h x w, in the size of their image, K x H x W float32."""
-    if values.shape[1:] != size:
-        shrinks = size[0] <= values.shape[1] and size[1] <= values.shape[2]
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        values = np.stack([cv2.resize(one, (size[1], size[0]), interpolation=method) for one in values])
-    return np.asarray(values, np.float32)
 
 
 def find_device(name: str) -> torch.device:
@@ -156,3 +311,172 @@ def find_device(name: str) -> torch.device:
             f"device '{name}': expected one that is there: {', '.join(there)}.{nearest(name, there)}"
         ) from error
     return device
+
+
+# Several models -------------------------------------------------------------------------------------------------------
+
+
+class Ensemble(BasePredictor):
+    """Predict with several models, each with images prepared as it was trained; what they have in common is averaged.
+
+    Heads of the same name become one. Each of its columns is the mean over the models that have it: of calibrated
+    scores for labels (classes in the order of their numbers), of numbers, of maps in the size of the image. A class is
+    decided by the mean of its thresholds, over the models that have one; if none has, it is never predicted.
+
+    Args:
+        members: the models, at least one.
+        names: of the models, for messages; by default their numbers.
+
+    Raises:
+        UsageError: heads of the same name are of different kinds, units or classes, two heads have a column in common,
+            or only some of the models take samples of several files.
+    """
+
+    def __init__(self, members: Sequence[Predictor], names: Sequence[str] | None = None) -> None:
+        self.members = list(members)
+        names = names or [f"model {number}" for number, _ in enumerate(members, start=1)]
+        self.inputs = tuple(dict.fromkeys(name for member in members for name in member.inputs))
+        self.tasks = tuple(dict.fromkeys(task for member in members for task in member.tasks))
+        self.channels = _all_channels(members, names)
+        # Each model sees its own; pictures show those of the first.
+        self.stains = members[0].stains
+        self._merged = merge([member.heads for member in members], names)
+
+    @property
+    def heads(self) -> list[Head]:
+        """The merged heads, in the order of the models."""
+        return [merged.head for merged in self._merged]
+
+    def decoded(self, samples: Sequence[Sequence[Prepared]]) -> list[dict[str, Array]]:
+        sums: list[dict[str, Array]] = [{} for _ in samples]
+        for number, member in enumerate(self.members):
+            # Added up at once: the maps of all models and images together would need much memory.
+            for total, found in zip(sums, member.of_prepared([sample[number] for sample in samples]), strict=True):
+                for merged in self._merged:
+                    merged.add(number, found, total)
+        return [{merged.head.name: merged.mean(total) for merged in self._merged} for total in sums]
+
+    def planes(self, image: Array) -> Iterator[FrameMaps]:
+        for found in zip(*(member.planes(image) for member in self.members), strict=True):
+            names = dict.fromkeys(name for maps in found for name in maps)
+            parts = {name: [maps[name] for maps in found if name in maps] for name in names}
+            yield {name: np.mean(values, axis=0) if len(values) > 1 else values[0] for name, values in parts.items()}
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The heads of one name of all models.
+
+    Attributes:
+        head: that stands for all.
+        parts: number of the model -> its head, and where the columns of that stand in the merged head.
+    """
+
+    head: Head
+    parts: Mapping[int, tuple[Head, list[int]]]
+
+    def add(self, number: int, found: Mapping[str, Array], total: dict[str, Array]) -> None:
+        """Add what a model has found in an image to the sums of that image, head name -> K, or K x H x W."""
+        if number not in self.parts:
+            return
+        head, places = self.parts[number]
+        values = head.averaged(found[head.name])
+        if head.name not in total:
+            total[head.name] = np.zeros((self.head.channels, *values.shape[1:]))
+        total[head.name][places] += values
+
+    def mean(self, total: Mapping[str, Array]) -> Array:
+        """Return the mean of the models' values: K, or K x H x W."""
+        sums = total[self.head.name]
+        counts = np.zeros(self.head.channels)
+        for _, places in self.parts.values():
+            counts[places] += 1
+        return np.asarray(sums / counts.reshape(-1, *[1] * (sums.ndim - 1)), np.float32)
+
+
+def merge(models: Sequence[Sequence[Head]], names: Sequence[str]) -> list[Merged]:
+    """Return the merged heads of all models, in the order of the models; refuse what says not the same thing."""
+    found: dict[str, dict[int, Head]] = {}
+    for number, heads_of_one in enumerate(models):
+        for head in heads_of_one:
+            found.setdefault(head.name, {})[number] = head
+    merged = []
+    owners: dict[str, str] = {}
+    for name, heads in found.items():
+        for one, other in itertools.combinations(heads, 2):
+            heads[one].refuse_unlike(heads[other], names[one], names[other])
+        joined = type(next(iter(heads.values()))).merge(list(heads.values()))
+        places = {column: place for place, column in enumerate(joined.columns)}
+        parts = {number: (head, [places[column] for column in head.columns]) for number, head in heads.items()}
+        merged.append(Merged(joined, parts))
+        for column in joined.columns:
+            if column in owners:
+                raise UsageError(
+                    f"'{column}' is predicted by the head {owners[column]} of one run and by {name} of another; "
+                    "expected heads of the same name for what is to be merged"
+                )
+            owners[column] = name
+    return merged
+
+
+def _all_channels(members: Sequence[Predictor], names: Sequence[str]) -> Channels | None:
+    """Return the stains that any of the models needs."""
+    found = [member.channels for member in members]
+    needed = list(dict.fromkeys(stain for channels in found if channels for stain in channels.names))
+    if needed and None in found:
+        one = next(name for name, channels in zip(names, found, strict=True) if channels)
+        raise UsageError(
+            f"{names[found.index(None)]}: takes each image from one file, {one} from one file for each stain; expected "
+            "runs that can be given the same files"
+        )
+    return Channels(needed) if needed else None
+
+
+@overload
+def load(
+    run_or_checkpoint: str | os.PathLike[str], *, device: str = ..., tta: str | None = ..., tta_merge: str = ...
+) -> Predictor: ...
+@overload
+def load(
+    run_or_checkpoint: str | os.PathLike[str],
+    *more: str | os.PathLike[str],
+    device: str = ...,
+    tta: str | None = ...,
+    tta_merge: str = ...,
+) -> Predictor | Ensemble: ...
+def load(
+    run_or_checkpoint: str | os.PathLike[str],
+    *more: str | os.PathLike[str],
+    device: str = "auto",
+    tta: str | None = None,
+    tta_merge: str = "mean",
+) -> Predictor | Ensemble:
+    """Return the predictor of a run folder (its best checkpoint) or of a checkpoint file; of several, their ensemble.
+
+    The files alone suffice: each holds a network's description, weights and preprocessing. They are loaded with
+    ``weights_only=True``; nothing pickled is trusted.
+
+    Args:
+        run_or_checkpoint, more: the models.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+        tta: test-time augmentation, ``flips`` or ``all``; see :class:`visionlab.inference.tta.Views`.
+        tta_merge: of its views, ``mean`` or ``max``.
+
+    Raises:
+        UsageError: there is no checkpoint, no such device or augmentation, or the models cannot be merged.
+        DataError: a file is damaged or not a visionlab checkpoint.
+    """
+    names = [str(path) for path in (run_or_checkpoint, *more)]
+    paths = [find_checkpoint(name) for name in names]
+    real = [path.resolve() for path in paths]
+    if len(set(real)) < len(real):
+        twice = next(name for name, path in zip(names, real, strict=True) if real.count(path) > 1)
+        raise UsageError(f"{twice}: given twice; expected different runs to merge")
+    views = Views(tta, tta_merge) if tta is not None else None
+    # Before the checkpoints, which may take a while.
+    find_device(device)
+    members = []
+    for path in paths:
+        content = read_checkpoint(path)
+        members.append(Predictor(rebuild(path, content), content["visionlab"], device, views=views))
+    return Ensemble(members, names) if more else members[0]

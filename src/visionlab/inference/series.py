@@ -18,11 +18,7 @@ from visionlab.console import LOG
 from visionlab.errors import DataError, UsageError
 from visionlab.files import IMAGE, suffix
 from visionlab.inference.files import output_names
-from visionlab.inference.finished import ABOUT, DONE, written
-from visionlab.io import AxesError, Volume, VoxelSize, check_axes, open_volume, plane
-
-# Folders of labels, results and errors beside the images, as the Cell Tracking Challenge names them.
-_LABELS = re.compile(r"\d+_(GT|ST|RES|ERR_SEG)")
+from visionlab.io import AxesError, Stains, Volume, VoxelSize, check_axes, open_volume, plane
 
 # t000, embryo_T12, time-3, frame 0007: what stands before it tells series in one folder apart.
 _TIME = re.compile(r"(?P<before>|.*[^a-z0-9])(?:t|time|frame)[ _-]?(?P<number>\d+)", re.IGNORECASE)
@@ -61,31 +57,6 @@ class Moment:
     series: str
     time: int
     seconds: float | None = None
-
-
-def only_images(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
-    """Return the files but those in folders of the Cell Tracking Challenge's labels, and of what was predicted before.
-
-    Args:
-        files: as found.
-        inputs: as the user named them; what is in such a folder that was named itself is kept, but for what was
-            predicted into the very folder of the images.
-
-    Raises:
-        UsageError: nothing is left.
-    """
-    named = {folder for text in inputs for path in [Path(text).expanduser()] for folder in (path, *path.parents)}
-    folders = {folder for file in files for folder in file.parents} - named
-    left_out = {folder for folder in folders if _LABELS.fullmatch(folder.name) or (folder / DONE / ABOUT).is_file()}
-    beside = [path for text in inputs if ((path := Path(text).expanduser()) / DONE / ABOUT).is_file()]
-    results = {file for folder in beside for file in written(folder)}
-    kept = [file for file in files if left_out.isdisjoint(file.parents) and file not in results]
-    if len(kept) < len(files):
-        one = min(set(files) - set(kept))
-        if not kept:
-            raise UsageError(f"{', '.join(inputs)}: expected images, found labels only, such as {one}")
-        LOG.info("%d files in folders of labels and of predictions left out, such as %s", len(files) - len(kept), one)
-    return kept
 
 
 def arrange(files: Sequence[Path]) -> list[Item]:
@@ -157,13 +128,15 @@ def voxel_of(sizes: Sequence[float], what: str) -> VoxelSize:
     return (float(sizes[0]) if len(sizes) == 3 else None, float(sizes[-2]), float(sizes[-1]))
 
 
-def open_scaled(path: str | Path, *, axes: str | None = None, voxel: VoxelSize | None = None) -> Volume:
+def open_scaled(
+    path: str | Path, *, axes: str | None = None, voxel: VoxelSize | None = None, stains: Stains = ()
+) -> Volume:
     """Open a file, the sizes of whose voxels are ``voxel`` along the axes of which it does not tell.
 
     Raises:
         DataError: see :func:`visionlab.io.open_volume`.
     """
-    volume = open_volume(path, axes=axes)
+    volume = open_volume(path, axes=axes, stains=stains)
     if voxel is None:
         return volume
     _say_if_unlike(volume.voxel_size, voxel)

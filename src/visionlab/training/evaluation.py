@@ -20,7 +20,6 @@ from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import check_folder, new_folder, write_json, write_text
 from visionlab.inference import Predictor, load
 from visionlab.inference.files import find_checkpoint
-from visionlab.inference.labels import say_warnings
 from visionlab.training import assembly
 from visionlab.training.measurement import describe_heads
 from visionlab.training.pictures import example_figure
@@ -72,7 +71,7 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
         )
     if not len(data.rows[split]):
         raise UsageError(f"--split {split}: the run has no {split} images")
-    say_warnings(predictor)
+    predictor.say_warnings()
     if out == folder:
         about = read_json(folder / "run.json")
         metrics = evaluate_into(folder, predictor, data, (split,))
@@ -125,7 +124,7 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
     _refuse_other_kind(predictor, data)
     _refuse_other_unit(predictor, data)
     _refuse_seen(folder, data)
-    say_warnings(predictor)
+    predictor.say_warnings()
     command = ["python", "-m", "visionlab.evaluate", str(run), *overrides, "--data", str(root)]
     _write_evaluation(out, folder, checkpoint, predictor, data, "test", shlex.join(command))
     return out

@@ -16,7 +16,7 @@ from visionlab.files import write_text
 from visionlab.heads.head import Array, Evaluation, Head, Split
 from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.inference.predictor import Predictor
-from visionlab.inference.stacks import predict_frame
+from visionlab.inference.tiles import predict_frame
 from visionlab.training.checkpoints import AtomicCheckpointIO
 
 # The split on whose scores heads fit what they fit after training.

@@ -34,7 +34,7 @@ from visionlab.heads.figures import HeadTables, Spec, figures_of
 from visionlab.heads.pictures import Measured, Sample, grid, pictures_of, spread
 from visionlab.inference import Predictor
 from visionlab.inference.gradcam import grad_cam
-from visionlab.inference.stacks import predict_frame
+from visionlab.inference.tiles import predict_frame
 from visionlab.modules.task_module import TaskModule
 
 Array = np.ndarray[Any, Any]

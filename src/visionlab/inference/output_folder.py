@@ -1,4 +1,4 @@
-"""What has been predicted already: a record for each file, so that an interrupted command goes on where it was.
+"""The folder that predictions are written into: what is ours in it, and what was finished there before.
 
 Importing this does not import torch.
 """
@@ -6,8 +6,12 @@ Importing this does not import torch.
 from __future__ import annotations
 
 import contextlib
+import csv
+import errno
 import hashlib
+import io
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,16 +19,100 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from visionlab.errors import DataError, UsageError
-from visionlab.files import write_json
+from visionlab.errors import DataError, UsageError, UserError
+from visionlab.files import temporary, write_json, write_text
 from visionlab.io import stored_file
 
-DONE, ABOUT = ".done", "about.json"
-_WORDS = {"tta": "--tta", "axes": "--axes", "voxel_size": "--voxel-size", "threshold": "--threshold"}
+PREDICTIONS, MAPS, OVERLAY, POPULATION = "predictions.csv", "maps.json", "overlay", "population"
+HEADER = ("path", "name", "value", "unit")
+"""Columns of ``predictions.csv``."""
+DONE = ".done"
+"""Folder of the records of files that are finished."""
+_ABOUT = "about.json"
+_OPTIONS = {"tta": "--tta", "axes": "--axes", "voxel_size": "--voxel-size", "threshold": "--threshold"}
+_LONGEST = 200  # bytes of the name of a record
 
 
-class Ledger:
-    """The records of an output folder. Everything that belongs to a file appears at once, and its record last.
+def prepare_output(out: Path, option: str = "--out") -> None:
+    """Make a folder for predictions, named by ``option``.
+
+    Raises:
+        UsageError: it cannot be one that is written into.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = temporary(out / "probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise UsageError(f"{option} {out}: expected a folder that can be written, found: {error.strerror}") from error
+
+
+def holds_predictions(folder: Path) -> bool:
+    """Return whether predictions were written into a folder."""
+    try:
+        with (folder / PREDICTIONS).open("rb") as file:
+            return file.read(64).startswith(",".join(HEADER).encode())
+    except OSError:
+        return (folder / DONE / _ABOUT).is_file()
+
+
+def written(folder: Path) -> set[Path]:
+    """Return the files and folders that predictions have written into a folder that may hold images as well."""
+    found = {folder / f"{POPULATION}.png"}
+    for record in (folder / DONE / "files").rglob("*.json"):
+        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            found |= {folder / name for name in json.loads(record.read_text(encoding="utf-8"))["outputs"]}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        found |= {folder / name for name in (*json.loads((folder / MAPS).read_text(encoding="utf-8")), OVERLAY)}
+    return found
+
+
+def refuse_others(out: Path, names: Sequence[str]) -> None:
+    """Refuse a folder with files or folders that predictions would be mixed with: they may be labels of a data set.
+
+    Raises:
+        UsageError: one of these names is there.
+    """
+    if others := [name for name in names if (out / name).exists()]:
+        raise UsageError(f"--out {out}: found '{others[0]}' there, not from an earlier prediction; give another folder")
+
+
+@contextlib.contextmanager
+def fault_of(path: Path) -> Iterator[None]:
+    """Turn what is the fault of one file alone, a name too long for what is made of it, into a ``DataError``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise DataError(f"{path}: its name is too long for the files that are made of it; shorten it") from error
+
+
+def write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
+    """Write a table, whole or not at all.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    try:
+        write_text(path, text.getvalue())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written: {error.strerror or error}") from error
+
+
+def printable(text: object) -> str:
+    """Return a text as it is, or escaped where a file name holds bytes that are no UTF-8."""
+    return str(text).encode("utf-8", "backslashreplace").decode()
+
+
+# Going on where a command stopped -------------------------------------------------------------------------------------
+
+
+class Finished:
+    """The records of the files that are finished. All that belongs to a file appears at once, and its record last.
 
     Args:
         out: the output folder.
@@ -92,14 +180,17 @@ class Ledger:
         return kept
 
     def _record(self, name: str) -> Path:
+        above, _, last = name.rpartition("/")
+        if len(os.fsencode(last)) > _LONGEST:
+            last = hashlib.blake2b(os.fsencode(last), digest_size=16).hexdigest()
         # Not with_suffix: names may hold dots.
-        return self.out / DONE / "files" / f"{name}.json"
+        return self.out / DONE / "files" / above / f"{last}.json"
 
 
 @contextlib.contextmanager
-def ledger(
+def finished(
     out: Path, checkpoints: Sequence[Path], options: Mapping[str, Any], folders: Sequence[str]
-) -> Iterator[Ledger]:
+) -> Iterator[Finished]:
     """Give the records of an output folder, which is this command's alone meanwhile.
 
     Args:
@@ -114,12 +205,8 @@ def ledger(
     """
     place = out / DONE
     about = {"models": {str(path): _digest(path) for path in checkpoints}, **options}
-    if not (place / ABOUT).is_file():
-        # They may be the labels of a data set.
-        if others := [name for name in folders if (out / name).exists()]:
-            raise UsageError(
-                f"--out {out}: found '{others[0]}' there, not from an earlier prediction; give another folder"
-            )
+    if not (place / _ABOUT).is_file():
+        refuse_others(out, folders)
         place.mkdir(exist_ok=True)
     with contextlib.ExitStack() as stack:
         try:
@@ -128,15 +215,15 @@ def ledger(
             raise UsageError(
                 f"--out {out}: another prediction is writing there; wait for it, or give another folder"
             ) from error
-        _check(place / ABOUT, about, out)
+        _refuse_mixture(place / _ABOUT, about, out)
         shutil.rmtree(place / "work", ignore_errors=True)
         for part in out.glob(".*.*.part"):
             part.unlink(missing_ok=True)  # of a command that was killed
-        write_json(place / ABOUT, about)
-        yield Ledger(out)
+        write_json(place / _ABOUT, about)
+        yield Finished(out)
 
 
-def _check(path: Path, about: Mapping[str, Any], out: Path) -> None:
+def _refuse_mixture(path: Path, about: Mapping[str, Any], out: Path) -> None:
     if not path.is_file():
         return
     try:
@@ -148,7 +235,7 @@ def _check(path: Path, about: Mapping[str, Any], out: Path) -> None:
     if list(models.values()) != list(about["models"].values()):
         same = list(models) == list(about["models"])
         found.append(f"{', '.join(models)}{', which has changed since' if same else ''}")
-    for key, option in _WORDS.items():
+    for key, option in _OPTIONS.items():
         was, now = earlier.get(key), about.get(key)
         if was != now:
             found.append(
@@ -158,15 +245,6 @@ def _check(path: Path, about: Mapping[str, Any], out: Path) -> None:
         raise UsageError(
             f"--out {out}: what is there was predicted with {' and '.join(found)}; give another folder, or remove it"
         )
-
-
-def written(out: Path) -> set[Path]:
-    """Return the images that predictions have written into a folder, such as labels, overlays and curves."""
-    found = {out / "population.png"}
-    for record in (out / DONE / "files").rglob("*.json"):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            found |= {out / name for name in json.loads(record.read_text(encoding="utf-8"))["outputs"]}
-    return found
 
 
 def state_of(path: Path) -> list[Any]:

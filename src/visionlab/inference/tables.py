@@ -1,0 +1,276 @@
+"""Tables of predictions: predictions.csv, failed.csv, objects.csv, population.csv and its curves."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from visionlab.console import LOG
+from visionlab.drawing.population import population_figure, readable_times
+from visionlab.drawing.style import save
+from visionlab.errors import DataError, UserError
+from visionlab.files import left_behind, temporary
+from visionlab.inference.output_folder import (
+    DONE,
+    HEADER,
+    POPULATION,
+    PREDICTIONS,
+    Finished,
+    fault_of,
+    printable,
+    write_table,
+)
+from visionlab.inference.prediction import Prediction
+from visionlab.inference.series import Item, Moment
+from visionlab.io import plane
+
+if TYPE_CHECKING:
+    from visionlab.inference.predictor import BasePredictor
+
+Records = Mapping[Item, Mapping[str, Any]]
+"""File -> ``planes``, ``interval`` and ``moments``: of each time point ``t`` and the summaries of its ``heads``."""
+Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float | None, float]]]]
+"""Series -> column -> number of the time point, seconds or None, and value."""
+
+_OBJECTS = ("file", "head", "series", "time", "object")
+_SIZES = ("volume_px", "volume_um3", "area_px", "area_um2")
+
+
+def write_predictions(
+    results: Iterable[tuple[Path, Prediction | DataError]], out: Path, *writers: Callable[[Prediction], None]
+) -> tuple[int, int]:
+    """Write ``predictions.csv`` (path, name, value, unit) and, if there are any, ``failed.csv`` (path, reason).
+
+    The files appear when complete; those of an earlier prediction are replaced. How many failed is said on stderr.
+
+    Args:
+        results: each image with its prediction or its error.
+        out: the folder.
+        writers: called with each prediction, to write its maps or note its labels; a ``DataError`` is the image's.
+
+    Returns:
+        How many files were predicted and how many failed.
+
+    Raises:
+        UserError: the files cannot be written.
+    """
+    for part in left_behind(out / PREDICTIONS):
+        part.unlink(missing_ok=True)  # of a command that was killed
+    part = temporary(out / PREDICTIONS)
+    good, failed = 0, []
+    try:
+        with part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(HEADER)
+            for path, result in results:
+                error = result if isinstance(result, DataError) else _write(path, result, writers)
+                if error is not None:
+                    LOG.warning("%s", error)
+                    failed.append((printable(path), printable(str(error).removeprefix(f"{path}: "))))
+                elif isinstance(result, Prediction):
+                    good += 1
+                    for name, value in result.values.items():
+                        writer.writerow([printable(path), name, f"{value:.7g}", result.units[name]])
+        part.replace(out / PREDICTIONS)
+        (out / "failed.csv").unlink(missing_ok=True)
+        if failed:
+            write_table(out / "failed.csv", [("path", "reason"), *failed])
+            count = good + len(failed)
+            words = f"error: {len(failed)} of {count} files could not be predicted; see {out / 'failed.csv'}"
+            print(words, file=sys.stderr)
+    except OSError as error:
+        raise UserError(f"{out}: the predictions cannot be written: {error.strerror or error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return good, len(failed)
+
+
+def _write(path: Path, prediction: Prediction, writers: Iterable[Callable[[Prediction], None]]) -> DataError | None:
+    try:
+        with fault_of(path):
+            for write in writers:
+                write(prediction)
+    except DataError as error:
+        return error
+    return None
+
+
+# Objects --------------------------------------------------------------------------------------------------------------
+
+
+def write_objects(finished: Finished, records: Records) -> None:
+    """Write objects.csv of all files, row by row out of their own tables."""
+    tables = {item: finished.objects(item.name) for item in records}
+    headers = []
+    for table in tables.values():
+        with table.open(encoding="utf-8", newline="") as file:
+            headers.append([name for name in next(csv.reader(file)) if name not in ("t", "head", "object")])
+    part = finished.out / DONE / "objects.csv"
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [*_OBJECTS, *merged_columns(headers)], lineterminator="\n")
+        writer.writeheader()
+        for item, table in tables.items():
+            of_file = {"file": printable(item.path), "series": printable(item.series)}
+            with table.open(encoding="utf-8", newline="") as rows:
+                for row in csv.DictReader(rows):
+                    writer.writerow({**of_file, "time": item.moment(int(row.pop("t"))), **row})
+    part.replace(finished.out / "objects.csv")
+
+
+def object_values(item: Item, record: Mapping[str, Any]) -> Iterator[tuple[Path, Prediction]]:
+    """Yield count and sizes of each time point of a file; those of several are named by their first plane."""
+    for moment in record["moments"]:
+        path = item.path
+        if len(record["moments"]) > 1:
+            path = Path(plane(str(item.path), moment["t"] * record["planes"]))
+        values: dict[str, float] = {}
+        units: dict[str, str] = {}
+        for found in moment["heads"]:
+            size = "volume" if "volume_px" in found else "area"
+            unit = "um3" if "volume_um3" in found else "px"
+            total, count, name = found[f"{size}_{unit}"], found["objects"], found["head"]
+            mean = total / count if count else float("nan")
+            for key, value, of in (("count", count, ""), (size, total, unit), (f"mean_{size}", mean, unit)):
+                values[f"{name}_{key}"], units[f"{name}_{key}"] = float(value), of
+        yield path, Prediction(values, units, str(path))
+
+
+# Curves over time -----------------------------------------------------------------------------------------------------
+
+
+def object_curves(out: Path, records: Records, heads: Sequence[str]) -> bool:
+    """Write the population of objects over time, see :func:`write_population`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    rows: list[dict[str, Any]] = []
+    curves: dict[str, dict[str, list[tuple[float, float | None, float]]]] = defaultdict(lambda: defaultdict(list))
+    order = {series: place for place, series in enumerate(dict.fromkeys(item.series for item in records))}
+    for item in sorted(records, key=lambda item: (order[item.series], item.moment(0))):
+        moments = records[item]["moments"]
+        interval = records[item]["interval"] if len(moments) > 1 else None
+        for moment in moments:
+            time, seconds = item.moment(moment["t"]), interval and moment["t"] * interval
+            for found in moment["heads"]:
+                base = {"series": item.series, "time": time, **({"time_s": seconds} if interval else {})}
+                count = found["objects"]
+                means = {f"mean_{name}": found[name] / count if count else None for name in _SIZES if name in found}
+                rows.append({**base, "head": found["head"], "objects": count, **means})
+                curves[item.series][found["head"]].append((time, seconds, count))
+    title = f"{heads[0].capitalize()} over time" if len(heads) == 1 else "Objects over time"
+    return write_population(out, rows, curves, title=title, what="objects")
+
+
+class ValueCurves:
+    """The population of numbers that are predicted for the images of series, see :func:`write_population`.
+
+    Args:
+        predictor: whose predictions come.
+        moments: image -> which time point it is, of the images that belong to series.
+        out: the folder.
+    """
+
+    def __init__(self, predictor: BasePredictor, moments: Mapping[str, Moment], out: Path) -> None:
+        heads = [head for head in predictor.heads if head.curves]
+        self._columns = [column for head in heads for column in head.curves]
+        units = {head.unit for head in heads}
+        self._unit = units.pop() if len(units) == 1 else ""
+        self._moments, self.out = moments, out
+        self._found: list[tuple[Moment, dict[str, float]]] = []
+
+    def __call__(self, prediction: Prediction) -> None:
+        """Add an image."""
+        moment = self._moments.get(str(prediction.path))
+        if moment is not None and self._columns:
+            self._found.append((moment, {column: prediction.values[column] for column in self._columns}))
+
+    def write(self) -> None:
+        """Write the files, if any image belongs to a series."""
+        if not self._found:
+            return
+        order = {name: place for place, name in enumerate(dict.fromkeys(moment.series for moment, _ in self._found))}
+        self._found.sort(key=lambda one: (order[one[0].series], one[0].time))
+        timed = any(moment.seconds is not None for moment, _ in self._found)
+        rows = []
+        curves: dict[str, dict[str, list[tuple[float, float | None, float]]]] = {}
+        for moment, values in self._found:
+            seconds = {"time_s": moment.seconds} if timed else {}
+            rows.append({"series": moment.series, "time": moment.time, **seconds, **values})
+            of = curves.setdefault(moment.series, {column: [] for column in self._columns})
+            for column, value in values.items():
+                of[column].append((moment.time, moment.seconds, value))
+        what = self._columns[0] if len(self._columns) == 1 else ""
+        write_population(self.out, rows, curves, title="Predictions over time", what=what, unit=self._unit)
+
+
+def write_population(
+    out: Path, rows: Sequence[Mapping[str, Any]], curves: Curves, *, title: str, what: str, unit: str = ""
+) -> bool:
+    """Write ``population.csv``, and ``population.png`` if a series has more than one time point.
+
+    Args:
+        out: the folder.
+        rows: of the table, column -> value; a column may be missing, and one that is nowhere is left out.
+        curves: of the figure.
+        title, what, unit: of the figure, see :func:`visionlab.drawing.population.population_figure`.
+
+    Returns:
+        Whether there is a figure.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    columns = merged_columns(list(row) for row in rows)
+    table, figure = out / f"{POPULATION}.csv", out / f"{POPULATION}.png"
+    write_table(table, [columns, *([_cell(row.get(name)) for name in columns] for row in rows)])
+    shown = {
+        series: {name: sorted(points) for name, points in of.items()}
+        for series, of in curves.items()
+        if max(len({point[0] for point in points}) for points in of.values()) > 1
+    }
+    try:
+        if not shown:
+            figure.unlink(missing_ok=True)
+            return False
+        times, label = _times({name: next(iter(of.values())) for name, of in shown.items()})
+        values = {name: {column: [p[2] for p in points] for column, points in of.items()} for name, of in shown.items()}
+        save(population_figure(times, values, title=title, what=what, unit=unit, time=label), figure)
+    except OSError as error:
+        raise UserError(f"{figure}: cannot be written: {error.strerror or error}") from error
+    return True
+
+
+def _times(series: Mapping[str, Sequence[tuple[float, float | None, float]]]) -> tuple[dict[str, Any], str]:
+    """Return the times of each series, in seconds or a longer unit if all are known, and the label of their axis."""
+    if any(seconds is None for points in series.values() for _, seconds, _ in points):
+        return {name: [point[0] for point in points] for name, points in series.items()}, "time point"
+    scaled, label = readable_times([seconds or 0.0 for points in series.values() for _, seconds, _ in points])
+    ends = np.cumsum([len(points) for points in series.values()])[:-1]
+    return dict(zip(series, np.split(scaled, ends), strict=True)), label
+
+
+def merged_columns(headers: Iterable[Sequence[str]]) -> list[str]:
+    """Return the columns of all tables, each in its place between those that it has beside it."""
+    columns: list[str] = []
+    for header in headers:
+        place = 0
+        for name in header:
+            if name in columns:
+                place = columns.index(name) + 1
+            else:
+                columns.insert(place, name)
+                place += 1
+    return columns
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.7g}"
+    return "" if value is None else printable(value)
