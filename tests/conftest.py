@@ -32,7 +32,7 @@ TINY = (
 
 
 # The files that take longest: begun first, so that no process is left with one of them at the end.
-SLOWEST = ("test_notebooks", "test_resume", "test_stages", "test_conf_runs", "test_labels_run", "test_instance_runs")
+SLOWEST = ("test_notebooks", "test_resume_exact", "test_commands", "test_conf_runs", "test_labels_run")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +15,7 @@ from sklearn import metrics as reference
 
 import visionlab
 from tests import shell
-from tests.conftest import SHARED, TINY, train_labels
-from tests.test_resume import KILLER, assert_same, load
-from tests.test_resume import SETTINGS as STATEFUL
+from tests.conftest import SHARED, TINY
 from visionlab import samples
 from visionlab.data.dealing import nested_folds
 from visionlab.datasets.protein_atlas import NAMES
@@ -450,28 +443,6 @@ def test_class_weights_are_made_of_the_counts_of_training(atlas_root: Path) -> N
     (head,) = learner.model.each_head()
     found = head.loss(torch.tensor(raw), torch.tensor(labels), learner.losses["labels"])
     assert float(found) == pytest.approx((costs * weights / weights.mean()).mean(), rel=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
-def test_killed_and_resumed_with_drawn_samples_equals_uninterrupted(atlas_root: Path, tmp_path: Path) -> None:
-    settings = (
-        *(*LABELS, *STATEFUL, f"data.root={atlas_root}"),
-        *("data.classes=[25,21,0]", "data.samples_per_epoch=20", "data.sampling=balanced"),
-        *("heads.labels.calibration=platt", "loss.class_weights=log"),
-    )
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    train_labels(tmp_path / "whole", atlas_root, *settings)
-    folder = tmp_path / "run"
-    command = [sys.executable, "-c", textwrap.dedent(KILLER), str(folder), "batch-8", "SIGKILL", *settings]
-    stopped = subprocess.run([*command, "optimizer.lr=5e-3"], capture_output=True, text=True, check=False, timeout=250)
-    assert stopped.returncode == -signal.SIGKILL, stopped.stderr
-    assert load(folder)["loops"]["fit_loop"]["epoch_progress"]["current"]["completed"] == 1
-    assert shell.run("resume", folder) == 0
-    assert_same(folder, tmp_path / "whole")
-    assert thresholds(folder).tolist() == thresholds(tmp_path / "whole").tolist()
-    for split in ("val", "test"):
-        assert found(folder, split) == found(tmp_path / "whole", split)
 
 
 # Real images --------------------------------------------------------------------------------------------------------
