@@ -40,7 +40,7 @@ CHOICES = {
     "celegans_membrane celegans_lineage",
     "trainer": "default gpu ddp debug",
 }
-# Keys of the tables of README, and their defaults as --cfg job prints them.
+# Keys of README, as --cfg job prints them; those with a value are printed where they are set.
 KEYS = {
     "focus": "seed data.root data.image_size data.fit data.channels data.normalize data.val_fraction "
     "data.test_fraction data.folds data.fold data.fraction data.samples_per_epoch data.include data.exclude "
@@ -49,8 +49,8 @@ KEYS = {
     "model.hidden model.dropout init_from lr_find summary compile callbacks.early_stopping.patience "
     "callbacks.ema.decay callbacks.checkpoint.every_minutes logger.histograms monitor mode heads.distance.metrics",
     "depth_mask": "data.table data.per_background data.group_pattern data.split_by data.mask_threshold "
-    "data.depth_scale data.depth_invalid data.inputs data.layout heads.mask.loss heads.mask.weight "
-    "heads.mask.activation heads.depth.unit heads.depth.weight",
+    "data.depth_scale data.depth_invalid data.inputs data.layout heads.mask.loss=bce heads.mask.weight=2 "
+    "heads.mask.activation=sigmoid heads.depth.unit heads.depth.weight=2",
     "protein_atlas": "data.table data.images data.extra data.group_column data.class_names data.classes "
     "data.class_group data.sampling heads.labels.thresholds heads.labels.calibration",
     "celegans_nuclei": "data.layout data.truth data.split_by data.blocks data.gap data.voxel_size data.empty "
@@ -144,10 +144,11 @@ def test_help_of_every_command() -> None:
 
 @pytest.mark.parametrize("task", KEYS)
 def test_settings_are_printed_and_have_every_key(task: str) -> None:
-    ((status, text),) = without_torch(["train", f"task={task}", "--cfg", "job"])
+    keys = KEYS[task].split()
+    ((status, text),) = without_torch(["train", f"task={task}", *(key for key in keys if "=" in key), "--cfg", "job"])
     assert status == 0, text
     settings = yaml.safe_load(text)
-    for key in KEYS[task].split():
+    for key in (key.partition("=")[0] for key in keys):
         at = settings
         for part in key.split("."):
             # A callback that is off has no keys until one is set.
