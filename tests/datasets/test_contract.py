@@ -155,3 +155,20 @@ def test_copies_of_an_image_in_two_splits_are_refused(roots: dict[str, Path], ta
         shutil.copyfile(source, target)
     with pytest.raises(DataError, match="lie in two splits with equal pixels"):
         module(task, root).setup()
+
+
+@every
+def test_a_data_module_takes_the_rest_from_its_task(roots: dict[str, Path], task: str) -> None:
+    import visionlab.data
+    from visionlab.config import defaults
+
+    composed = module(task, roots[task])
+    own = getattr(visionlab.data, type(composed).__name__)(root=str(roots[task]), batch_size=3)
+    settings = defaults(task)
+    assert (own.batch_size, own.fit, own.seed) == (3, settings["data"]["fit"], settings["seed"])
+    own.asked = composed.asked
+    own.prepare_data()
+    own.setup("fit")
+    assert len(next(iter(own.train_dataloader()))["id"]) == 3
+    composed.setup()
+    assert own.splits == composed.splits

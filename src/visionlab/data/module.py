@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -14,10 +15,10 @@ import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
 import torch
-from filelock import FileLock
 from pydantic import Field
 from torch.utils.data import DataLoader
 
+from visionlab.config import defaults
 from visionlab.console import LOG
 from visionlab.data.definition import Definition
 from visionlab.data.limits import limits_of
@@ -33,9 +34,7 @@ from visionlab.data.transforms import Augment
 from visionlab.errors import DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
-from visionlab.version import __version__
 
-SAMPLE = "sample"
 STAGES = ("train", "val", "test")
 # Of images scaled by percentiles nearly all values are within; what hot pixels are beyond doesn't count.
 _SPAN = (-0.25, 1.5)
@@ -45,13 +44,36 @@ MeanAndStd = Annotated[list[float], Field(min_length=2, max_length=2, descriptio
 _USE = {"train": "train on", "val": "choose the best epoch by"}
 
 
-class ImageDataModule(Definition, pl.LightningDataModule):
+class _TaskDefaults(type):
+    """Let a data module take what it isn't given from its task's configuration, where each default stands once."""
+
+    def __call__(cls, seed: int | None = None, augment: Mapping[str, Any] | None = None, **settings: Any) -> Any:
+        made: Any = cls
+        needed = {
+            name
+            for base in cls.__mro__
+            if issubclass(base, Definition) and "__init__" in vars(base)
+            for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
+        }
+        if seed is None or augment is None or needed - {"root"} - settings.keys():
+            found = defaults(made.task)
+            seed = found["seed"] if seed is None else seed
+            augment = found["augment"] if augment is None else augment
+            others = {key: value for key, value in found["data"].items() if key not in ("_target_", "root")}
+            settings = {**others, **settings}
+        return super().__call__(seed, augment, **settings)
+
+
+class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefaults):
     """Images with numbers or maps as targets, split by group; see :class:`visionlab.data.definition.Definition`.
+
+    ``FocusDataModule(root="cells")`` takes all other arguments from the configuration of the class's task.
 
     Args:
         seed: of the run; splits, order and augmentation derive from it.
         augment: ``{joint: [...], image: [...]}``, see :class:`visionlab.data.transforms.Augment`.
-        root: folder of the data, or ``sample`` for the generated set.
+        root: folder of the data.
         channels: what every image is brought to.
         image_size: height and width in pixels, or one number for both.
         fit: how other sizes become ``image_size``: ``crop``, ``pad`` or ``stretch``; or ``native``: windows of that
@@ -95,10 +117,11 @@ class ImageDataModule(Definition, pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.seed, self.augment = seed, Augment(augment["joint"], augment["image"])
-        self.synthetic = root == SAMPLE
         self._root = root
         # What the data are called in metrics, TensorBoard and report.
-        self.name: str = "generated sample" if self.synthetic else root
+        self.name: str = root
+        # Makes the set in its folder unless it is there: set where the data are a generated set.
+        self.generate: Callable[[Path], None] | None = None
         self.channels, self.fit = channels, fit
         self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.normalize: str | list[float] = normalize
@@ -132,25 +155,19 @@ class ImageDataModule(Definition, pl.LightningDataModule):
     # Setting up -------------------------------------------------------------------------------------------------
 
     def locate(self) -> Path:
-        """Return the folder of the data; the generated set is made on first use.
+        """Return the folder of the data; a generated set is made on first use.
 
         Raises:
             DataError: there is no such folder.
         """
-        if not self.synthetic:
-            return check_folder(self._root, f"the images of task {self.task}")
-        from visionlab import samples
+        if self.generate is not None:
+            self.generate(Path(self._root))
+        return check_folder(self._root, f"the images of task {self.task}")
 
-        if self.task not in samples.SETS:
-            raise DataError(f"data.root=sample: there is no generated set for task {self.task}; give data.root=FOLDER")
-        root = cache_dir(self.cache_dir) / "samples" / f"{self.task}-{__version__}"
-        root.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.with_name(f"{root.name}.lock")):
-            if not root.is_dir():
-                LOG.info("data.root=sample: making a generated (synthetic) sample set in %s", root)
-                samples.write(self.task, root)
-        LOG.info("data: generated sample (synthetic) in %s; give data.root=FOLDER for your own", root)
-        return root
+    @property
+    def synthetic(self) -> bool:
+        """Whether the data are a generated set."""
+        return self.generate is not None
 
     def choose(self, table: pd.DataFrame, root: Path) -> pd.DataFrame:
         """Return the rows of an index whose groups are chosen by ``include`` and ``exclude``."""

@@ -16,14 +16,25 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visionlab.console import progress
+from filelock import FileLock
+
+from visionlab.console import LOG, progress
 from visionlab.errors import DataError, UsageError, nearest
-from visionlab.files import new_folder
+from visionlab.files import cache_dir, new_folder
+from visionlab.version import __version__
 
 if TYPE_CHECKING:
     from visionlab.samples.sets import SampleSet
 
-__all__ = ["SETS", "write"]
+__all__ = ["NAME", "SAMPLE", "SETS", "cached", "provide", "write"]
+
+SAMPLE = "sample"
+"""The ``data.root`` that stands for a generated set."""
+NAME = "generated sample"
+"""What a generated set is called in metrics and reports."""
+
+# Part of the names of the cached sets' folders: raise it when a generator changes, and old sets aren't taken for new.
+_GENERATION = 2
 
 SETS = {
     "focus": "visionlab.samples.focus:FocusSet",
@@ -87,6 +98,27 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
         seconds = time.monotonic() - started
         print(f"generated the {task} sample: {count} samples in {target} ({seconds:.1f} s)", file=sys.stderr)
     return Path(root)
+
+
+def cached(task: str, folder: str | os.PathLike[str] | None) -> Path:
+    """Return where the generated set of a task stands in the cache folder (``data.cache_dir``); it is not made here."""
+    return cache_dir(folder) / "samples" / f"{task}-{__version__}-{_GENERATION}"
+
+
+def provide(task: str, root: Path) -> None:
+    """Make the generated set of a task in ``root`` unless it is there; of several processes one makes it.
+
+    Raises:
+        DataError: there is no set for the task, or it cannot be written.
+    """
+    if task not in SETS:
+        raise DataError(f"data.root=sample: there is no generated set for task {task}; give data.root=FOLDER")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f"{root.name}.lock")):
+        if not root.is_dir():
+            LOG.info("data.root=sample: making a generated (synthetic) sample set in %s", root)
+            write(task, root)
+    LOG.info("data: generated sample (synthetic) in %s; give data.root=FOLDER for your own", root)
 
 
 def _write_parts(sample: SampleSet, folder: Path) -> int:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from visionlab import models, modules
-from visionlab.config import build
+from visionlab import models, modules, samples
+from visionlab.config import build, signature
 from visionlab.config.compose import compose_run
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import ConfigError, UsageError
@@ -73,8 +74,15 @@ def compose(overrides: Sequence[str]) -> tuple[ImageDataModule, TaskModule]:
 
 
 def make_data(cfg: DictConfig) -> ImageDataModule:
-    """Return the data module, not set up yet."""
-    data: ImageDataModule = build(plain(cfg.data), cfg.seed, plain(cfg.augment))
+    """Return the data module, not set up yet; ``data.root=sample`` is a folder in the cache, made when it is set up."""
+    settings = plain(cfg.data)
+    generated = settings["root"] == samples.SAMPLE
+    if generated:
+        task = signature.literal(settings["_target_"], "task")
+        settings["root"] = str(samples.cached(task, settings["cache_dir"]))
+    data: ImageDataModule = build(settings, cfg.seed, plain(cfg.augment))
+    if generated:
+        data.name, data.generate = samples.NAME, partial(samples.provide, task)
     data.asked = {str(name): load(KINDS[head.kind].target) for name, head in cfg.heads.items()}
     return data
 

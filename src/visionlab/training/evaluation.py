@@ -13,13 +13,14 @@ from omegaconf import DictConfig
 from visionlab.config.run_folder import load_config, read_json, run_folder
 from visionlab.console import LOG
 from visionlab.data.describe import card, index_table
-from visionlab.data.module import SAMPLE, STAGES, ImageDataModule
+from visionlab.data.module import STAGES, ImageDataModule
 from visionlab.data.splits import Splits
 from visionlab.drawing.style import save
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import check_folder, new_folder, write_json, write_text
 from visionlab.inference import Predictor, load
 from visionlab.inference.files import find_checkpoint
+from visionlab.samples import SAMPLE
 from visionlab.training import assembly
 from visionlab.training.measurement import describe_heads
 from visionlab.training.pictures import example_figure

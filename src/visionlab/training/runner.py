@@ -15,11 +15,12 @@ from omegaconf import DictConfig
 
 from visionlab.config.stages import describe, each_stage
 from visionlab.console import LOG
-from visionlab.data.module import SAMPLE, ImageDataModule
+from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError, UserError
 from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.modules.task_model import TaskModel, build_model, probe
 from visionlab.modules.task_module import Stage
+from visionlab.samples import SAMPLE
 from visionlab.training import assembly
 from visionlab.training.fitting import Events, Fit
 from visionlab.training.interruption import Interrupted, Interruption
