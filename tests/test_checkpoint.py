@@ -224,7 +224,10 @@ def _forget(key: str) -> Callable[[dict[str, Any]], None]:
         (_set("visionlab/preprocess/channels", 3), "preprocess.channels: expected as many as the network"),
         (_forget("visionlab/preprocess/height"), "preprocess.height: expected int, found None"),
         (_forget("visionlab/data/fingerprint"), "data.fingerprint"),
-        (_forget("visionlab/heads/distance/step"), "fit together"),
+        (
+            _forget("visionlab/heads/distance/step"),
+            "heads.distance.step: expected int or float or NoneType, found None",
+        ),
         (_set("state_dict", {}), "tensors differ"),
         (_set("state_dict", [1]), "weights: expected tensors by name"),
         (_set("state_dict/model.network.head.1.weight", torch.zeros(3, 5)), "head.1.weight: expected 1 x"),

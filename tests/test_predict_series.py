@@ -15,7 +15,7 @@ from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import Array
 from visionlab.errors import UsageError
-from visionlab.inference.files import find_images, only_images, output_names
+from visionlab.inference.files import find_images, output_names, without_labels
 from visionlab.inference.series import (
     Moment,
     arrange,
@@ -55,17 +55,13 @@ def test_folders_are_searched_for_volumes_only_if_the_model_takes_them(tmp_path:
         find_images([str(tmp_path / "c")])
 
 
-def test_labels_of_the_challenge_and_predictions_are_no_images(tmp_path: Path) -> None:
-    files = touch(
-        tmp_path, "01/t000.tif", "01_GT/SEG/man_seg000.tif", "01_ST/SEG/a.tif", "x_GT/a.tif", "out/nuclei/t000.tif"
-    )
-    touch(tmp_path, "out/.done/about.json")
-    assert only_images(files, [str(tmp_path)]) == [files[0], files[3]]
-    assert only_images(files[1:2], [str(tmp_path / "01_GT")]) == [files[1]]
-    assert only_images(files[1:2], [str(tmp_path / "01_GT" / "SEG" / "*.tif")]) == [files[1]]
-    assert only_images(files[4:], [str(tmp_path / "out" / "nuclei")]) == files[4:]
+def test_labels_of_the_challenge_are_no_images(tmp_path: Path) -> None:
+    files = touch(tmp_path, "01/t000.tif", "01_GT/SEG/man_seg000.tif", "01_ST/SEG/a.tif", "x_GT/a.tif")
+    assert without_labels(files, [str(tmp_path)]) == [files[0], files[3]]
+    assert without_labels(files[1:2], [str(tmp_path / "01_GT")]) == [files[1]]
+    assert without_labels(files[1:2], [str(tmp_path / "01_GT" / "SEG" / "*.tif")]) == [files[1]]
     with pytest.raises(UsageError, match=r"expected images, found labels only, such as .*man_seg000"):
-        only_images(files[1:3], [str(tmp_path)])
+        without_labels(files[1:3], [str(tmp_path)])
 
 
 def test_planes_have_names_of_their_own(tmp_path: Path) -> None:

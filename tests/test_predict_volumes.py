@@ -25,7 +25,7 @@ from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import CENTRES, Array
 from visionlab.errors import DataError, UsageError
-from visionlab.inference import objects, tiles
+from visionlab.inference import tiles, volumes
 from visionlab.inference.objects import LabelWriter
 from visionlab.inference.predictor import Ensemble
 from visionlab.inference.tta import Views
@@ -538,7 +538,7 @@ def test_a_run_that_was_written_is_enough(three: Path, tmp_path: Path) -> None:
 
 def test_no_more_than_one_time_point_is_held(predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     earlier: list[Any] = []
-    original = objects.find_objects
+    original = volumes.find_objects
 
     def watched(predictor: Any, image: Array, *arguments: Any, **options: Any) -> Any:
         gc.collect()

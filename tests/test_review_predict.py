@@ -16,8 +16,7 @@ from PIL import Image
 from tests import celegans, shell
 from tests import known_objects as known
 from visionlab.drawing.animation import Animation, through_z
-from visionlab.errors import DataError, UsageError
-from visionlab.inference.files import only_images
+from visionlab.errors import DataError
 from visionlab.inference.output_folder import DONE
 from visionlab.inference.series import as_planes
 from visionlab.io import open_volume, read_image
@@ -43,11 +42,6 @@ def test_results_written_beside_the_images_are_not_predicted_again(
         assert known.predict(monkeypatch, known.predictor(), run, folder, "--out", folder) == 0
         assert set(pd.read_csv(folder / "objects.csv")["file"]) == {str(folder / f"t00{t}.tif") for t in (0, 1)}
     assert not (folder / "nuclei" / "nuclei").exists()
-    # Named by themselves they are taken; a folder of nothing else holds no images.
-    labels = [folder / "nuclei" / "t000.tif"]
-    assert only_images(labels, [str(folder / "nuclei")]) == labels
-    with pytest.raises(UsageError, match="found labels only"):
-        only_images(labels, [str(folder)])
 
 
 def test_what_a_killed_command_left_half_written_goes(

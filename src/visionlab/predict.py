@@ -142,12 +142,12 @@ def predict(
     axes, voxel = parse_axes(axes), parse_voxel(voxel_size)
     checkpoints, inputs = split_runs(words)
     named = _named(others or [])
-    found = pair(find_images(inputs, volumes=True), named)
+    found = pair(find_images(inputs, out=out, volumes=True), named)
     competition = None if submission is None else Submission(submission, order, inputs, at_least_one=at_least_one)
     prepare_output(out)
 
     from visionlab.files import IMAGE
-    from visionlab.inference.files import only_images
+    from visionlab.inference.files import without_labels
     from visionlab.inference.images import predict_images
     from visionlab.inference.objects import Options, predict_objects
     from visionlab.inference.prediction import check_inputs
@@ -158,14 +158,14 @@ def predict(
     predictor = load(*checkpoints, device=device, tta=tta.value if tta else None, tta_merge=merge)
     check_inputs(predictor.inputs, list(found[0])[1:])
     if object_heads(predictor) and competition is None:
-        files = only_images([sample[IMAGE] for sample in found], inputs)
+        files = without_labels([sample[IMAGE] for sample in found], inputs)
         views = f"{tta.value}, {merge}" if tta else None
         options = Options(axes, voxel, threshold, probabilities=probabilities, gif=gif, tta=views)
         bad = predict_objects(predictor, checkpoints, files, out, options)
     else:
         _refuse_for_images(predictor, voxel_size=voxel, threshold=threshold, probabilities=probabilities, gif=gif)
         # Folders are searched for volumes and videos only by models that are made for them.
-        found = pair(find_images(inputs), named)
+        found = pair(find_images(inputs, out=out), named)
         bad = predict_images(predictor, found, out, competition, batch_size, axes, depth_format.value)
     if bad:
         raise typer.Exit(1)

@@ -11,6 +11,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from visionlab.console import LOG
@@ -76,32 +77,38 @@ def _is_run(word: str) -> bool:
     return any((path / name).exists() for name in own) or all((path / n).is_file() for n in ("config.yaml", "run.json"))
 
 
-def find_images(inputs: Sequence[str], *, volumes: bool = False) -> list[Path]:
+def find_images(inputs: Sequence[str], *, out: Path | None = None, volumes: bool = False) -> list[Path]:
     """Return the files meant by paths, folders (all depths) and patterns, each once, in the order given.
 
     In a folder, also one that a pattern matches, images are found by their suffix; a file named or matched is taken
-    whatever it is called, and so is a variable of a MATLAB file, ``a.mat/embryo``.
+    whatever it is called, and so is a variable of a MATLAB file, ``a.mat/embryo``. What was predicted is left out,
+    which is said: all below ``out`` and below folders that hold our ``predictions.csv``, unless it is named file by
+    file; of such a folder that is named itself, what was written into it.
 
     Args:
         inputs: as the user named them.
+        out: the folder that will be written into.
         volumes: search folders for MATLAB files and videos too.
 
     Raises:
         UsageError: something named does not exist, or holds no images.
     """
     found: dict[Path, Path] = {}
+    results = _Results(out)
     for text in inputs:
         path = Path(text).expanduser()
         if path.is_dir():
             files = _images_in(path, volumes)
             if not files:
                 raise UsageError(f"{text}: expected images ({_kinds()}) in this folder, found none{_others(path)}")
+            files = results.leave_out(files, path, text)
         elif path.is_file() or (path.parent.suffix.lower() == ".mat" and path.parent.is_file()):
             files = [path]
         elif glob.has_magic(text):
             files = list(_matching(str(path), volumes))
             if not files:
                 raise UsageError(f"'{text}': expected images that match this pattern, found none")
+            files = results.leave_out(files, _fixed(path), text)
         else:
             names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             hint = nearest(path.name, names)
@@ -109,6 +116,51 @@ def find_images(inputs: Sequence[str], *, volumes: bool = False) -> list[Path]:
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())
+
+
+class _Results:
+    """Which folders are of predictions: ``out``, and those that hold any."""
+
+    def __init__(self, out: Path | None) -> None:
+        self._out = None if out is None else out.resolve()
+        self._known: dict[Path, bool] = {}
+
+    def leave_out(self, files: Sequence[Path], root: Path, text: str) -> list[Path]:
+        """Return those of a folder's files that are no predictions.
+
+        Raises:
+            UsageError: there are no others; ``text`` is what the user named.
+        """
+        own = written(root) if self._is_one(root) else set()
+        kept = [file for file in files if not self._is_result(file, root, own)]
+        if len(kept) < len(files):
+            one = min(set(files) - set(kept))
+            if not kept:
+                raise UsageError(
+                    f"{text}: expected images, found predictions only, such as {one}; name files one by one to predict "
+                    "them"
+                )
+            _say_left_out(one)
+        return kept
+
+    def _is_result(self, file: Path, root: Path, own: set[Path]) -> bool:
+        below = list(itertools.takewhile(lambda folder: folder != root, file.parents))
+        return not own.isdisjoint([file, *below]) or any(self._is_one(folder) for folder in below)
+
+    def _is_one(self, folder: Path) -> bool:
+        if folder not in self._known:
+            self._known[folder] = folder.resolve() == self._out or holds_predictions(folder)
+        return self._known[folder]
+
+
+@cache
+def _say_left_out(example: Path) -> None:
+    LOG.info("What was predicted before is left out, such as %s", example)
+
+
+def _fixed(pattern: Path) -> Path:
+    """Return the folder in front of what varies in a pattern."""
+    return next(folder for folder in pattern.parents if not glob.has_magic(str(folder)))
 
 
 def _matching(pattern: str, volumes: bool) -> Iterator[Path]:
@@ -133,28 +185,24 @@ def _others(folder: Path) -> str:
     return f" but other kinds ({others}): convert them" if others else ""
 
 
-def only_images(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
-    """Return the files but those in folders of the Cell Tracking Challenge's labels, and of what was predicted before.
+def without_labels(files: Sequence[Path], inputs: Sequence[str]) -> list[Path]:
+    """Return the files but those in folders of labels of the Cell Tracking Challenge, and say which.
 
     Args:
         files: as found.
-        inputs: as the user named them; what is in such a folder that was named itself is kept, but for what was
-            predicted into the very folder of the images.
+        inputs: as the user named them; what is in such a folder that was named itself is kept.
 
     Raises:
         UsageError: nothing is left.
     """
     named = {folder for text in inputs for path in [Path(text).expanduser()] for folder in (path, *path.parents)}
-    folders = {folder for file in files for folder in file.parents} - named
-    left_out = {folder for folder in folders if _LABELS.fullmatch(folder.name) or holds_predictions(folder)}
-    beside = [path for text in inputs if holds_predictions(path := Path(text).expanduser())]
-    results = {file for folder in beside for file in written(folder)}
-    kept = [file for file in files if left_out.isdisjoint(file.parents) and file not in results]
+    labels = {folder for file in files for folder in file.parents if _LABELS.fullmatch(folder.name)} - named
+    kept = [file for file in files if labels.isdisjoint(file.parents)]
     if len(kept) < len(files):
         one = min(set(files) - set(kept))
         if not kept:
             raise UsageError(f"{', '.join(inputs)}: expected images, found labels only, such as {one}")
-        LOG.info("%d files in folders of labels and of predictions left out, such as %s", len(files) - len(kept), one)
+        LOG.info("%d files in folders of labels left out, such as %s", len(files) - len(kept), one)
     return kept
 
 
