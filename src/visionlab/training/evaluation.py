@@ -182,7 +182,7 @@ def _all_as_test(groups: Sequence[str]) -> Splits:
 
 def _refuse_other_classes(predictor: Predictor, data: ImageDataModule) -> None:
     for head in predictor.heads:
-        columns = list(data.targets.get(head.name, head.columns))
+        columns = list(head.columns_of(head.name, data, head.spec()))
         if columns != list(head.columns):
             raise DataError(
                 f"heads.{head.name}: expected {', '.join(head.columns)} as in the checkpoint, found "
