@@ -15,7 +15,7 @@ from tests import shell, untrained
 from visionlab.errors import UsageError
 from visionlab.heads.depth.head import DepthHead
 from visionlab.heads.mask.head import MaskHead
-from visionlab.inference.files import find_images
+from visionlab.inference.files import find_images, output_names
 
 GRAY = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32).astype(np.uint8)
 HEADER = "path,name,value,unit\n"
@@ -81,3 +81,38 @@ def test_only_folders_of_predictions_are_left_out(tmp_path: Path) -> None:
     # What lies in a folder that is named itself was not all written by us.
     assert find_images([str(tmp_path / "old")]) == [tmp_path / "old/mask/deep/a.png", tmp_path / "old/x.png"]
     assert find_images([str(tmp_path / "out" / "overlay")], out=out) == [files[1]]
+
+
+@pytest.mark.parametrize("kind", ["maps", "objects"])
+def test_names_of_any_length_are_predicted(kind: str, tmp_path: Path) -> None:
+    names = [f"{letter * length}.png" for letter, length in zip("abcd", (1, 214, 250, 251), strict=True)]
+    photographs(tmp_path / "in", *names, f"{'d' * 251}.jpg", f"{'é' * 125}.png")
+    run, out = write_run(tmp_path / "run", kind), tmp_path / "out"
+    for _ in range(2):
+        assert shell.run("predict", run, tmp_path / "in", "--out", out) == 0
+    table = pd.read_csv(out / "predictions.csv")
+    assert {Path(path).name for path in table["path"]} == {path.name for path in (tmp_path / "in").iterdir()}
+    assert len(list((out / "overlay").iterdir())) == 6
+    assert not list(out.rglob("*.part"))
+
+
+def test_names_that_would_be_too_long_stay_apart() -> None:
+    files = [Path(f"/a/{'x' * 251}.{suffix}") for suffix in ("png", "tif")] + [Path(f"/a/{'x' * 250}y.jpg")]
+    found = output_names(files)
+    assert len(set(found)) == 3
+    assert all(len(f"{name}.png".encode()) <= 255 and name.startswith("x" * 200) for name in found)
+    assert output_names([Path("/a/b.png"), Path("/a/é.tif")]) == ["b", "é"]
+
+
+@pytest.mark.parametrize("kind", ["maps", "objects"])
+def test_a_file_whose_results_cannot_be_named_costs_no_others(kind: str, tmp_path: Path) -> None:
+    photographs(tmp_path / "in", "a.png", f"{'b' * 250}.png", "c.png")
+    out = tmp_path
+    # Paths end at 4096 bytes.
+    while len(str(out)) < 3880:
+        out = out / ("o" * min(200, 3880 - len(str(out))))
+    assert shell.run("predict", write_run(tmp_path / "run", kind), tmp_path / "in", "--out", out) == 1
+    table, failed = pd.read_csv(out / "predictions.csv"), pd.read_csv(out / "failed.csv")
+    assert {Path(path).name for path in table["path"]} == {"a.png", "c.png"}
+    assert failed["path"].tolist() == [str(tmp_path / "in" / f"{'b' * 250}.png")]
+    assert "its name is too long for the files that are made of it" in failed["reason"][0]

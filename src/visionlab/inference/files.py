@@ -6,6 +6,7 @@ Importing this does not import torch.
 from __future__ import annotations
 
 import glob
+import hashlib
 import itertools
 import os
 import re
@@ -23,6 +24,8 @@ from visionlab.io import IMAGE_SUFFIXES, VOLUME_SUFFIXES, split_plane
 
 # Folders of labels, results and errors beside the images, as the Cell Tracking Challenge names them.
 _LABELS = re.compile(r"\d+_(GT|ST|RES|ERR_SEG)")
+
+_LONGEST = 255 - len(".png")  # bytes of a name in most file systems
 
 
 def find_checkpoint(run: str | Path) -> Path:
@@ -254,7 +257,8 @@ def _partners(files: Sequence[Path], folder: Path, name: str) -> dict[Path, Path
 def output_names(files: Sequence[Path]) -> list[str]:
     """Return a name for the outputs of each file, different ones: its path below all files' folder, without suffix.
 
-    Planes of files (``a.tif#5``) have their number there: ``a_0005``.
+    Planes of files (``a.tif#5``) have their number there: ``a_0005``. What would be too long with a suffix is cut, and
+    ends in a digest of the whole.
     """
     # Links keep their names, which are those that the user sees.
     paths = [_named_plane(Path(os.path.abspath(file))) for file in files]  # noqa: PTH100 - Path.resolve follows them
@@ -267,7 +271,16 @@ def output_names(files: Sequence[Path]) -> list[str]:
         wanted = f"{name}_{path.suffix[1:]}" if counts[name] > 1 else name
         numbered = (f"{wanted}_{number}" for number in itertools.count(2))
         found[next(text for text in itertools.chain([wanted], numbered) if text not in found)] = None
-    return list(found)
+    return [_fitting(name) for name in found]
+
+
+def _fitting(name: str) -> str:
+    above, sign, last = name.rpartition("/")
+    encoded = os.fsencode(last)
+    if len(encoded) <= _LONGEST:
+        return name
+    digest = hashlib.blake2b(encoded, digest_size=8).hexdigest()
+    return f"{above}{sign}{encoded[: _LONGEST - len(digest) - 1].decode(errors='ignore')}_{digest}"
 
 
 def _named_plane(path: Path) -> Path:
