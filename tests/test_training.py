@@ -201,7 +201,7 @@ def test_moving_average_is_what_is_validated_and_kept(focus_root: Path, tmp_path
 
 def test_best_checkpoint_is_that_of_the_best_epoch(focus_root: Path, tmp_path: Path) -> None:
     import visionlab
-    from tests.test_loader import data_module
+    from tests.data.test_loader import data_module
     from visionlab.training.measurement import measure_split
 
     run = train(tmp_path / "run", f"data.root={focus_root}", "trainer.max_epochs=4", "optimizer.lr=0.02")

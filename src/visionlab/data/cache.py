@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,9 @@ from visionlab.files import left_behind, listed, new_folder
 from visionlab.io import split_plane, stored_file
 
 # Part of the fingerprint: raise it when decoding, resizing or the layout below changes, and old caches are left alone.
-LAYOUT = 2
+LAYOUT = 3
+
+_PART = 4096  # bytes that are read at three places of each file to tell whether it has changed
 
 
 class Cache:
@@ -35,7 +37,7 @@ class Cache:
 
     Attributes:
         folder: where it lies.
-        fingerprint: digest of the files (path, size, time of change) and the settings.
+        fingerprint: digest of the files (see :func:`stamp`) and the settings.
         preprocess: how the images were made; its ``dtype`` is that of the arrays. Windows are not cut here.
         facts: one row a file, with what the reader tells of it: height, width, dtype, content hash, ...
     """
@@ -73,7 +75,7 @@ class Cache:
 
 
 def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess, reader: Reader) -> str:
-    """Digest the files' names, sizes and times of change with the settings that shape the cached arrays."""
+    """Digest the files' names and what :func:`stamp` tells of them with the settings that shape the cached arrays."""
     digest = hashlib.blake2b(digest_size=16)
     # Found in the files, or done after the cache.
     left_out = {"dtype", "scale"}
@@ -83,16 +85,61 @@ def fingerprint(paths: Sequence[str], root: Path, preprocess: Preprocess, reader
     spec = {key: value for key, value in preprocess.spec().items() if key not in left_out}
     about = [LAYOUT, str(root.resolve()), spec, reader.spec()]
     digest.update(json.dumps(about, sort_keys=True).encode())
-    for path in paths:
-        try:
-            state = stored_file(split_plane(root / path)[0]).stat()
-        except OSError as error:
-            raise DataError(f"{root / path}: expected a readable file, found: {error.strerror}") from error
-        digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+    digest.update("".join(f"{path}\0" for path in paths).encode())
+    for found in in_parallel(stamp, _files(paths, root, reader)):
+        digest.update(found)
     return digest.hexdigest()
 
 
-def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path, name: str, reader: Reader) -> Cache:
+def stamp(path: Path) -> bytes:
+    """Return a digest of a file's size, time of change, inode and of 4 KiB each at its beginning, middle and end.
+
+    Size and time alone stay the same when a program writes other pixels within a tick of the clock, or sets the time.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    try:
+        with path.open("rb", buffering=0) as file:
+            state = os.fstat(file.fileno())
+            digest = hashlib.blake2b(f"{state.st_size} {state.st_mtime_ns} {state.st_ino} ".encode(), digest_size=16)
+            for start in (0, state.st_size // 2, max(0, state.st_size - _PART)):
+                file.seek(start)
+                digest.update(file.read(_PART))
+    except OSError as error:
+        raise DataError(f"{path}: expected a readable file, found: {error.strerror}") from error
+    return digest.digest()
+
+
+def _files(paths: Sequence[str], root: Path, reader: Reader) -> list[Path]:
+    """Return all files that are read, once each."""
+    named = [stored_file(split_plane(root / path)[0]) for path in paths]
+    return list(dict.fromkeys([*named, *reader.further()]))
+
+
+def _contents(files: Sequence[Path]) -> str:
+    """Return a digest of all bytes of the files."""
+
+    def content(path: Path) -> bytes:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()
+
+    digest = hashlib.blake2b(digest_size=16)
+    for found in progress(in_parallel(content, files), len(files), "comparing files with the cache"):
+        digest.update(found)
+    return digest.hexdigest()
+
+
+def build(
+    paths: Sequence[str],
+    root: Path,
+    preprocess: Preprocess,
+    folder: Path,
+    name: str,
+    reader: Reader,
+    *,
+    verify: bool = False,
+) -> Cache:
     """Return the cache of these files, making it first unless it is there.
 
     Several runs and ranks may call this at once: one builds, the others wait and then use the same files.
@@ -104,6 +151,7 @@ def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path
         folder: the cache folder.
         name: of the data set; the beginning of the cache's own folder.
         reader: for the kind of these files.
+        verify: make the cache again unless it is of files with just these bytes, all of which are read.
 
     Raises:
         DataError: a file is missing or broken (all such files are named), depths cannot be mixed, or the disk is full.
@@ -112,15 +160,19 @@ def build(paths: Sequence[str], root: Path, preprocess: Preprocess, folder: Path
     target = folder / f"{name}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / f"{name}-{key}.lock"):
-        if not (target / "cache.json").is_file():
+        about = target / "cache.json"
+        contents = _contents(_files(paths, root, reader)) if verify else None
+        if not about.is_file() or (contents and json.loads(about.read_text()).get("contents") != contents):
             # With the lock in hand nobody else is writing: what lies here was left by a process that was killed.
             for left in (target, *left_behind(target)):
                 shutil.rmtree(left, ignore_errors=True)
-            _write(paths, root, preprocess, target, key, reader)
+            _write(paths, root, preprocess, target, {"fingerprint": key, "contents": contents}, reader)
     return Cache(target)
 
 
-def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Path, key: str, reader: Reader) -> None:
+def _write(
+    paths: Sequence[str], root: Path, preprocess: Preprocess, target: Path, about: Mapping[str, Any], reader: Reader
+) -> None:
     problems: list[str] = []
     dtypes: dict[str, str] = {}
     values = 0
@@ -147,19 +199,19 @@ def _write(paths: Sequence[str], root: Path, preprocess: Preprocess, target: Pat
         offset, height_of, width_of, rows = [], [], [], []
         position = 0
         with (part / "images.bin").open("wb") as file:
-            for _, (image, about) in _each(decode, paths, "decoding images", problems):
+            for _, (image, facts) in _each(decode, paths, "decoding images", problems):
                 file.write(np.ascontiguousarray(image).data)
                 offset.append(position)
                 height_of.append(image.shape[0])
                 width_of.append(image.shape[1])
-                rows.append(about)
+                rows.append(facts)
                 position += image.size
             file.flush()
             os.fsync(file.fileno())
         _refuse(problems)
         np.savez(part / "layout.npz", offset=np.array(offset), height=np.array(height_of), width=np.array(width_of))
         pd.DataFrame(rows, columns=list(reader.facts)).to_csv(part / "facts.csv", index=False)
-        (part / "cache.json").write_text(json.dumps({"fingerprint": key, "preprocess": preprocess.spec()}))
+        (part / "cache.json").write_text(json.dumps({**about, "preprocess": preprocess.spec()}))
     reader.report(rows)
 
 

@@ -89,16 +89,13 @@ class ChannelReader:
     facts: ClassVar[tuple[str, ...]] = ImageReader.facts
 
     def spec(self) -> dict[str, Any]:
-        """Return the channels and a digest of all files but the first of each sample, which the cache looks at."""
-        digest = hashlib.blake2b(digest_size=16)
-        for sample in self.files:
-            for path in sample[1:]:
-                try:
-                    state = (self.root / path).stat()
-                except OSError as error:
-                    raise DataError(f"{self.root / path}: expected a readable file, found: {error.strerror}") from error
-                digest.update(f"{path}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        """Return the channels, and the names of all files but the first of each sample, which the cache looks at."""
+        names = "".join(f"{path}\0" for sample in self.files for path in sample[1:])
+        digest = hashlib.blake2b(names.encode(), digest_size=16)
         return {"channels": self.channels.spec, "files": digest.hexdigest()}
+
+    def further(self) -> list[Path]:
+        return [self.root / path for sample in self.files for path in sample[1:]]
 
     def header(self, path: Path) -> Volume:
         return open_volume(path)

@@ -12,6 +12,7 @@ import numpy as np
 from filelock import FileLock
 
 from visionlab.console import progress
+from visionlab.data.cache import stamp
 from visionlab.data.parallel import in_parallel
 from visionlab.data.preprocess import Preprocess
 from visionlab.files import write_json
@@ -22,7 +23,7 @@ _LAYOUT = 2
 
 
 def limits_of(
-    time_points: Sequence[tuple[str, ...]], root: Path, preprocess: Preprocess, folder: Path
+    time_points: Sequence[tuple[str, ...]], root: Path, preprocess: Preprocess, folder: Path, *, verify: bool = False
 ) -> np.ndarray[Any, Any]:
     """Return the limits of each sample's time point, N x 2, in the values of the cache.
 
@@ -33,6 +34,7 @@ def limits_of(
         root: of the data set.
         preprocess: with the type of the cached values.
         folder: the cache folder.
+        verify: measure again even if the files seem to be the same.
 
     Raises:
         DataError: a file cannot be read.
@@ -43,8 +45,7 @@ def limits_of(
     for planes in each:
         digest.update(f"{planes}\0".encode())
     for file in sorted({stored_file(split_plane(root / path)[0]) for planes in each for path in planes}):
-        state = file.stat()
-        digest.update(f"{file}\0{state.st_size}\0{state.st_mtime_ns}\n".encode())
+        digest.update(f"{file}\0".encode() + stamp(file))
     target = folder / f"limits-{digest.hexdigest()}.json"
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -52,7 +53,7 @@ def limits_of(
         return preprocess.limits(np.stack([read_image(root / path) for path in planes]))
 
     with FileLock(target.with_suffix(".lock")):
-        if not target.is_file():
+        if verify or not target.is_file():
             write_json(target, list(progress(in_parallel(measure, each), len(each), "measuring intensities")))
     found = dict(zip(each, json.loads(target.read_text(encoding="utf-8")), strict=True))
     return np.array([found[planes] for planes in time_points], dtype=np.float64).reshape(-1, 2)

@@ -148,6 +148,8 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         self.asked: Mapping[str, Target] = {}
         # Whether setting up says how many images there are; once is enough for the stages of one run.
         self.announced = True
+        # Whether all bytes of the files are compared with those that the cache was made of; else some of each.
+        self.verify = False
         # The index, where another module of the same data has made it already.
         self.indexed: pd.DataFrame | None = None
         self.ready = False
@@ -231,7 +233,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         scale: Scale = "percentile" if self.normalize == "percentile" else "dtype"
         preprocess = Preprocess(self.channels, self.height, self.width, self.fit, "uint8", scale)
         folder = cache_dir(self.cache_dir) / "images"
-        store = partial(store_column, self.table, root=self.root, folder=folder)
+        store = partial(store_column, self.table, root=self.root, folder=folder, verify=self.verify)
         beside = [f"path{n:+d}" for n in range(-self.neighbours, self.neighbours + 1) if n]
         image = store("path", preprocess, self.task, lambda like: self.image_reader(self.table), None, beside=beside)
         self.cache, self.preprocess = image.cache, image.preprocess
@@ -264,7 +266,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
             each = [self.time_points()]
             each += [[(path,) for path in self.table[f"{name}_path"]] for name in self.inputs[1:]]
             self.images = [
-                replace(stored, limits=limits_of(points, self.root, stored.preprocess, folder))
+                replace(stored, limits=limits_of(points, self.root, stored.preprocess, folder, verify=self.verify))
                 for points, stored in zip(each, self.images, strict=True)
             ]
 

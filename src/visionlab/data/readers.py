@@ -14,7 +14,7 @@ from visionlab.console import LOG
 from visionlab.data.checks import facts
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError
-from visionlab.io import Volume, open_volume, read_image, same_view
+from visionlab.io import Volume, open_labels, open_volume, read_image, same_view, split_plane
 
 Like = Sequence[tuple[tuple[int, int], tuple[int, int]]]
 Result = tuple[np.ndarray[Any, Any], dict[str, Any]]
@@ -43,6 +43,9 @@ class Reader(Protocol):
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         """Return h x w x C at the working resolution, and the facts of the file."""
+
+    def further(self) -> Sequence[Path]:
+        """Return the files that are read beside those that the index names."""
 
     def report(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Say what a user should know of all files together."""
@@ -80,6 +83,35 @@ class ImageReader:
             refuse_other_view(path, image.shape[:2], original)
         about = {"height": image.shape[0], "width": image.shape[1], "channels": image.shape[2]}
         return preprocess.resize(image, str(path), size), {**about, "dtype": str(image.dtype), **facts(image)}
+
+    def further(self) -> Sequence[Path]:
+        return ()
+
+    def report(self, found: Sequence[Mapping[str, Any]]) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class MapReader:
+    """What readers of maps share: each map is kept in the size of its image.
+
+    Args:
+        like: of each map's image, the size on disk and as it is kept.
+    """
+
+    like: Like
+
+    def spec(self) -> dict[str, Any]:
+        return {"like": digest_like(self.like)}
+
+    def header(self, path: Path) -> Volume:
+        return open_labels(split_plane(path)[0])
+
+    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
+        return self.like[number][1]
+
+    def further(self) -> Sequence[Path]:
+        return ()
 
     def report(self, found: Sequence[Mapping[str, Any]]) -> None:
         return

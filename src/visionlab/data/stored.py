@@ -77,6 +77,7 @@ def store_column(
     root: Path,
     folder: Path,
     beside: Sequence[str] = (),
+    verify: bool = False,
 ) -> Stored:
     """Return the decoded files of one column of an index, made first if need be; each file is kept once.
 
@@ -90,6 +91,7 @@ def store_column(
         root: of the data set.
         folder: the cache folder.
         beside: columns of further planes that are seen of each row, half of them before its own.
+        verify: see :func:`visionlab.data.cache.build`.
 
     Raises:
         DataError: a file is missing or broken.
@@ -104,7 +106,7 @@ def store_column(
     if like is not None:
         _refuse_two_sizes(table, column, like, first, places[0])
     own = reader([like[row] for row in first]) if like is not None else reader(None)
-    cache = build(paths, root, preprocess, folder, name, own)
+    cache = build(paths, root, preprocess, folder, name, own, verify=verify)
     half = 1 + len(beside) // 2
     around = np.concatenate([places[1:half], places[:1], places[half:]]).T if beside else None
     return Stored(cache, places[0], replace(preprocess, dtype=cache.preprocess.dtype), around=around)

@@ -43,6 +43,7 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     if cfg.make is not None:
         build(assembly.plain(cfg.make), Path(cfg.data.root).expanduser(), cfg.seed).run()
     data = assembly.make_data(cfg)
+    data.verify = True
     problems, total = _check(data, data.locate())
     _write_problems(problems, folder)
     for problem in problems:

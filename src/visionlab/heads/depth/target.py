@@ -11,14 +11,14 @@ import numpy as np
 
 from visionlab.console import LOG
 from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import Like, Result, common_depth, digest_like, refuse_other_view
+from visionlab.data.readers import MapReader, Result, common_depth, refuse_other_view
 from visionlab.data.target import Target
 from visionlab.errors import DataError
-from visionlab.io import Volume, open_labels, read_depth, resize_depth
+from visionlab.io import read_depth, resize_depth
 
 
 @dataclass(frozen=True)
-class DepthReader:
+class DepthReader(MapReader):
     """Depth maps in the numbers of their files, NaN where nothing is known.
 
     Args:
@@ -26,16 +26,12 @@ class DepthReader:
         invalid: see :func:`visionlab.io.read_depth`.
     """
 
-    like: Like
     invalid: str | float
 
     facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "min", "max", "known", "hash")
 
     def spec(self) -> dict[str, Any]:
-        return {"like": digest_like(self.like), "invalid": self.invalid}
-
-    def header(self, path: Path) -> Volume:
-        return open_labels(path)
+        return {**super().spec(), "invalid": self.invalid}
 
     def dtype(self, found: Mapping[str, str]) -> str:
         common_depth({dtype: path for dtype, path in found.items() if dtype != "uint8"})
@@ -47,9 +43,6 @@ class DepthReader:
             )
         # A quarter of the space, where no value can be unknown.
         return "uint8" if set(found) == {"uint8"} and isinstance(self.invalid, str) else "float32"
-
-    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
-        return self.like[number][1]
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         depth, about = read_depth(path, self.invalid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 
 from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import Like, Result, digest_like, refuse_other_view
+from visionlab.data.readers import MapReader, Result, refuse_other_view
 from visionlab.data.target import Target
 from visionlab.errors import DataError
-from visionlab.io import Volume, open_labels, read_labels, split_plane
+from visionlab.io import read_labels, split_plane
 
 
 @dataclass(frozen=True)
-class InstanceReader:
+class InstanceReader(MapReader):
     """Labels of instances, a number for each and 0 between them, kept as such.
 
     The facts hold how many there are and the lowest and highest of their numbers, 0 where there are none.
@@ -28,21 +28,13 @@ class InstanceReader:
         like: of each label's image, the size on disk and as it is kept.
     """
 
-    like: Like
-
     facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "share", "objects", "lowest", "highest", "hash")
 
     def spec(self) -> dict[str, Any]:
-        return {"like": digest_like(self.like), "instances": 2}
-
-    def header(self, path: Path) -> Volume:
-        return open_labels(split_plane(path)[0])
+        return {**super().spec(), "instances": 2}
 
     def dtype(self, found: Mapping[str, str]) -> str:
         return "uint16"
-
-    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
-        return self.like[number][1]
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         file, index = split_plane(path)
@@ -64,9 +56,6 @@ class InstanceReader:
         about |= {"lowest": lowest, "highest": highest}
         content = hashlib.blake2b(np.ascontiguousarray(kept).data, digest_size=16).hexdigest()
         return kept[:, :, None], {**about, "share": float((ids > 0).mean()), "hash": content}
-
-    def report(self, found: Sequence[Mapping[str, Any]]) -> None:
-        return
 
 
 TARGET = Target(InstanceReader, facts={"share": False, "objects": False}, ranges=("share", "objects"))

@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 
 from visionlab.console import LOG
 from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import Like, Result, digest_like, refuse_other_view
+from visionlab.data.readers import MapReader, Result, refuse_other_view
 from visionlab.data.target import Target
-from visionlab.io import Volume, open_labels, read_mask, resize_mask
+from visionlab.io import read_mask, resize_mask
 
 
 @dataclass(frozen=True)
-class MaskReader:
+class MaskReader(MapReader):
     """Foreground masks, kept as 0 and 1.
 
     Args:
@@ -23,22 +23,15 @@ class MaskReader:
         threshold: grey values from here on are foreground; None for masks of two values.
     """
 
-    like: Like
     threshold: int | None
 
     facts: ClassVar[tuple[str, ...]] = ("height", "width", "dtype", "share", "grey", "hash")
 
     def spec(self) -> dict[str, Any]:
-        return {"like": digest_like(self.like), "threshold": self.threshold}
-
-    def header(self, path: Path) -> Volume:
-        return open_labels(path)
+        return {**super().spec(), "threshold": self.threshold}
 
     def dtype(self, found: Mapping[str, str]) -> str:
         return "uint8"
-
-    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
-        return self.like[number][1]
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         mask, about = read_mask(path, self.threshold)

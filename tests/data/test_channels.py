@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from visionlab.data.cache import fingerprint
 from visionlab.data.channel_reader import ChannelReader, stain_files
 from visionlab.data.channels import Channels, parse, read_plane
 from visionlab.data.preprocess import Preprocess
@@ -80,7 +81,7 @@ def test_a_checkpoint_may_name_other_stains_but_no_other_folder() -> None:
 
 
 def test_neither_channels_nor_labels_need_torch() -> None:
-    modules = "visionlab.data.channels, visionlab.datasets.label_table"
+    modules = "visionlab.data.channels, visionlab.datasets.classes"
     code = f"import sys, {modules}; print({{'torch', 'pandas'}} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
@@ -262,15 +263,20 @@ def test_the_cache_sees_the_channels(sample: Path) -> None:
 
 
 def test_the_cache_is_told_when_any_file_changes(sample: Path) -> None:
-    before = reader(sample, FOUR).spec()
-    assert reader(sample, FOUR).spec() == before
-    assert reader(sample, FOUR[::-1]).spec() != before
-    assert reader(sample, ["red/2", *FOUR[1:]]).spec() != before
+    preprocess = Preprocess(4, 4, 5, "crop", "uint8")
+
+    def key(channels: list[str]) -> str:
+        return fingerprint(["s_red.png"], sample, preprocess, reader(sample, channels))
+
+    before = key(FOUR)
+    assert key(FOUR) == before
+    assert key(FOUR[::-1]) != before
+    assert key(["red/2", *FOUR[1:]]) != before
     os.utime(sample / "s_yellow.png", ns=(0, 12345))
-    assert reader(sample, FOUR).spec() != before
+    assert key(FOUR) != before
     (sample / "s_green.png").unlink()
     with pytest.raises(DataError, match=r"s_green\.png: expected a readable file"):
-        reader(sample, FOUR).spec()
+        key(FOUR)
 
 
 def test_an_error_names_the_broken_one_of_four_files(sample: Path) -> None:

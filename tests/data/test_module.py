@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.test_loader import data_module
+from tests.data.test_loader import data_module
 from visionlab.errors import DataError
 
 Write = Callable[[Path, object], None]

@@ -4,11 +4,13 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from visionlab.data import readers
 from visionlab.data.cache import Cache, build, fingerprint
@@ -151,3 +153,41 @@ def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path, write_png: Wr
     left.mkdir(parents=True)
     build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert not left.exists()
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.95])
+def test_other_pixels_of_the_same_size_and_time_are_seen(tmp_path: Path, place: float) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((16, 20), np.uint8))
+    folder = tmp_path / "cache"
+    first = build(["a.tif"], tmp_path, PREPROCESS, folder, "t", ImageReader())
+    _change(tmp_path / "a.tif", round(place * 320))
+    again = build(["a.tif"], tmp_path, PREPROCESS, folder, "t", ImageReader())
+    assert again.folder != first.folder
+    assert again.facts["hash"].item() != first.facts["hash"].item()
+
+
+def test_a_change_between_the_parts_that_are_read_is_seen_where_all_is_read(tmp_path: Path) -> None:
+    preprocess = replace(PREPROCESS, fit="native")
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((200, 200), np.uint8))
+    folder = tmp_path / "cache"
+    first = build(["a.tif"], tmp_path, preprocess, folder, "t", ImageReader())
+    assert first[0].max() == 0
+    _change(tmp_path / "a.tif", 10_000)
+    assert build(["a.tif"], tmp_path, preprocess, folder, "t", ImageReader())[0].max() == 0
+    assert build(["a.tif"], tmp_path, preprocess, folder, "t", ImageReader(), verify=True)[0].max() == 1
+    # What was made anew is what every run reads from then on, and is left alone.
+    written = (first.folder / "images.bin").stat().st_mtime_ns
+    for verify in (False, True):
+        assert build(["a.tif"], tmp_path, preprocess, folder, "t", ImageReader(), verify=verify)[0].max() == 1
+    assert (first.folder / "images.bin").stat().st_mtime_ns == written
+
+
+def _change(path: Path, offset: int) -> None:
+    """Change a pixel of an uncompressed image, by its number, in place; the file keeps its times."""
+    state = path.stat()
+    with tifffile.TiffFile(path) as file:
+        start = file.pages[0].dataoffsets[0]
+    with path.open("r+b") as file:
+        file.seek(start + offset)
+        file.write(b"\1")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
