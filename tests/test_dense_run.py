@@ -17,7 +17,7 @@ import visionlab
 from tests import dense, shell
 from tests.entries import summarise
 from visionlab.data.stored import joined
-from visionlab.metrics import METRICS
+from visionlab.heads import KINDS
 from visionlab.reports.run import read_scalars
 from visionlab.training.measurement import describe_heads, measure_split
 
@@ -73,7 +73,7 @@ def test_each_metric_has_value_interval_baseline_unit_and_counts(dense_run: Path
         assert entry["baseline"] is not None
         in_unit = head == "depth" and metric in ("mae", "rmse", "aligned_mae", "aligned_rmse")
         assert entry["unit"] == ("m" if in_unit else "")
-        assert entry["better"] == METRICS[head][metric].better
+        assert entry["better"] == KINDS[head].metrics[metric].better
     about = read(dense_run / "run.json")
     assert about["heads"] == {
         "mask": {"kind": "mask", "columns": ["mask"], "unit": "", "metrics": NAMES["mask"]},

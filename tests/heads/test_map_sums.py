@@ -15,7 +15,8 @@ from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 
 from visionlab.heads.map_sums import depth_rows, mask_rows
 from visionlab.losses import SSIMLoss
-from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS, METRICS, per_image, shares
+from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS, shares
+from visionlab.metrics.dense import DEPTH, MASK
 
 NAN, INF = math.nan, math.inf
 COLUMNS = {"mask": MASK_COLUMNS, "depth": DEPTH_COLUMNS}
@@ -31,6 +32,9 @@ def rows_of(kind: str) -> Rows:
 
 def values(kind: str, pred: torch.Tensor, target: torch.Tensor) -> dict[str, float]:
     return measured(kind, rows_of(kind)(pred, target).numpy())
+
+
+METRICS = {"mask": MASK, "depth": DEPTH}
 
 
 def measured(kind: str, rows: np.ndarray) -> dict[str, float]:
@@ -182,7 +186,7 @@ def test_boundaries_are_compared_as_by_all_distances(size: tuple[int, int]) -> N
     pred, target = example("mask", 3, size)
     target = target.nan_to_num(nan=0.0)
     target[-1, 0, 5:25, 7:30] = 1  # it was all unknown
-    found = per_image("mask", "boundary_f1", mask_rows(pred, target).numpy())
+    found = MASK["boundary_f1"].each(mask_rows(pred, target).numpy())
     tolerance = max(1.0, 0.0075 * math.hypot(*size))
     expected = [
         brute_boundary_f1(p, t, tolerance)
@@ -218,7 +222,7 @@ def test_depth_is_that_of_plain_numpy() -> None:
     assert (pred < 0).any() and (target < 0).any()
     for i in range(3):
         for name, value in numpy_depth(pred[i].numpy(), target[i].numpy(), 1e-3).items():
-            assert per_image("depth", name, rows)[i] == pytest.approx(value, rel=1e-5), name
+            assert DEPTH[name].each(rows)[i] == pytest.approx(value, rel=1e-5), name
 
 
 # Boundaries ---------------------------------------------------------------------------------------------------------
@@ -287,19 +291,19 @@ def test_the_whole_set_is_not_the_mean_of_images() -> None:
     target[0, 0, :4], pred[0, 0, :4] = 1, 1  # 32 of 32 pixels
     target[1, 0, 0, :4], pred[1, 0, 0, :1] = 1, 1  # 1 of 4
     rows = mask_rows(pred, target).numpy()
-    assert per_image("mask", "iou", rows).tolist() == [1, 0.25]
-    assert METRICS["mask"]["iou"](rows) == 33 / 36
+    assert MASK["iou"].each(rows).tolist() == [1, 0.25]
+    assert MASK["iou"](rows) == 33 / 36
     # Boundaries are of each image (Csurka et al. 2013).
-    single = per_image("mask", "boundary_f1", rows)
-    assert METRICS["mask"]["boundary_f1"](rows) == single.mean()
+    single = MASK["boundary_f1"].each(rows)
+    assert MASK["boundary_f1"](rows) == single.mean()
 
     depth_target, depth_pred = torch.ones(2, 1, 8, 8), torch.ones(2, 1, 8, 8)
     depth_target[1, 0, 1:] = NAN
     depth_pred[1] = 3
     rows = rows_of("depth")(depth_pred, depth_target).numpy()
-    assert per_image("depth", "rmse", rows).tolist() == [0, 2]
-    assert METRICS["depth"]["rmse"](rows) == pytest.approx(math.sqrt(8 * 4 / 72))  # 8 of 72 known pixels
-    assert METRICS["depth"]["ssim"](rows) == pytest.approx(per_image("depth", "ssim", rows).mean())
+    assert DEPTH["rmse"].each(rows).tolist() == [0, 2]
+    assert DEPTH["rmse"](rows) == pytest.approx(math.sqrt(8 * 4 / 72))  # 8 of 72 known pixels
+    assert DEPTH["ssim"](rows) == pytest.approx(DEPTH["ssim"].each(rows).mean())
 
 
 @pytest.mark.parametrize("kind", ["mask", "depth"])
@@ -319,9 +323,9 @@ def test_batches_of_any_size_give_the_same(kind: str) -> None:
 def test_one_row_has_the_image_s_own_values(kind: str) -> None:
     pred, target = example(kind)
     rows = rows_of(kind)(pred, target).numpy()
-    for name, metric in METRICS[kind].items():
+    for metric in METRICS[kind].values():
         single = [metric(row[np.newaxis]) for row in rows]
-        assert per_image(kind, name, rows).tolist() == pytest.approx(single, nan_ok=True)
+        assert metric.each(rows).tolist() == pytest.approx(single, nan_ok=True)
         assert np.isnan(single).tolist() == [False] * 5 + [True]  # nothing is known of the last
 
 
@@ -331,7 +335,7 @@ def test_images_alone_and_cropped_weigh_by_their_pixels(kind: str) -> None:
     rows = rows_of(kind)(pred, target).numpy()
     metric = METRICS[kind]["mae"]
     weight = rows[:, 0]
-    assert metric(rows) == pytest.approx(np.average(per_image(kind, "mae", rows)[:5], weights=weight[:5]))
+    assert metric(rows) == pytest.approx(np.average(metric.each(rows)[:5], weights=weight[:5]))
 
 
 # What must not matter -----------------------------------------------------------------------------------------------
@@ -374,7 +378,7 @@ def test_aligning_takes_out_the_scale_of_each_image() -> None:
     assert found["mae"] > 1
     assert found["delta1"] < 0.5
     exact = rows_of("depth")(4 * target[2:3].nan_to_num(nan=1.0), target[2:3])
-    assert per_image("depth", "aligned_mae", exact.numpy()).tolist() == [0]
+    assert DEPTH["aligned_mae"].each(exact.numpy()).tolist() == [0]
 
 
 def test_aligning_keeps_an_offset_and_a_lack_of_contrast() -> None:
@@ -431,9 +435,9 @@ def test_a_prediction_that_is_not_finite_makes_its_image_undefined_only(kind: st
     assert rows[2].isnan().all()
     kept = [0, 1, 3, 4, 5]
     assert torch.equal(rows[kept], expected[kept])
-    for name, metric in METRICS[kind].items():
+    for metric in METRICS[kind].values():
         assert math.isnan(metric(rows.numpy()))
-        assert np.isnan(per_image(kind, name, rows.numpy())).tolist() == [False, False, True, False, False, True]
+        assert np.isnan(metric.each(rows.numpy())).tolist() == [False, False, True, False, False, True]
 
 
 @pytest.mark.parametrize("kind", ["mask", "depth"])

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from visionlab.metrics import MASK_COLUMNS, group_interval
-from visionlab.metrics import METRICS as BY_KIND
 from visionlab.metrics.bootstrap import FEW_GROUPS
-
-METRICS = BY_KIND["regression"]
+from visionlab.metrics.dense import MASK
+from visionlab.metrics.regression import METRICS
 
 MAE = METRICS["mae"]
 
@@ -114,7 +113,7 @@ def test_rows_of_sums_by_hand() -> None:
     rows = np.zeros((3, len(MASK_COLUMNS)))
     rows[:, MASK_COLUMNS.index("tp")] = [1, 0, 30]
     rows[:, MASK_COLUMNS.index("fn")] = [0, 9, 10]
-    assert group_interval(BY_KIND["mask"]["iou"], (rows,), list("aab")) == (0.1, 0.75)
+    assert group_interval(MASK["iou"], (rows,), list("aab")) == (0.1, 0.75)
 
 
 def test_large_tables_take_seconds() -> None:

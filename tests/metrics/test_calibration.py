@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from visionlab.errors import ConfigError
-from visionlab.metrics import METRICS, calibrate, ece, expected_f1, f1_thresholds, fit_calibration, reliability, wilson
+from visionlab.metrics import calibrate, ece, expected_f1, f1_thresholds, fit_calibration, reliability, wilson
 from visionlab.metrics.calibration import BINS, LEAST_SLOPE
+from visionlab.metrics.multilabel import METRICS
 from visionlab.metrics.scores import expit, logit
 
 Array = npt.NDArray[Any]
@@ -147,7 +148,7 @@ def test_ece_of_each_class() -> None:
     over = expit(3 * logit(scores))
     assert (ece(over, labels) > 0.05).all()
     rows = np.concatenate([labels, over, np.zeros(labels.shape)], axis=1)
-    assert ece(over, labels, BINS).mean() == pytest.approx(METRICS["multilabel"]["ece"](rows))
+    assert ece(over, labels, BINS).mean() == pytest.approx(METRICS["ece"](rows))
     over[3, 1] = np.nan
     assert np.isnan(ece(over, labels)).tolist() == [False, True]
 

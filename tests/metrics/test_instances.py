@@ -17,12 +17,11 @@ from visionlab.errors import ConfigError
 from visionlab.heads.map_sums import histogram_rows, mask_rows
 from visionlab.metrics import (
     INSTANCE_COLUMNS,
-    METRICS,
     at_threshold,
     best_threshold,
     frame_sums,
 )
-from visionlab.metrics.instances import BINS, WHILE_TRAINING, pixel_areas
+from visionlab.metrics.instances import BINS, METRICS, WHILE_TRAINING, pixel_areas
 from visionlab.metrics.matching import OBJECT_COLUMNS, PIXEL_COLUMNS
 
 NAN = math.nan
@@ -48,7 +47,7 @@ def frame_rows(true: Labels, pred: Labels, *, objects: bool = True) -> Rows:
 
 
 def values(rows: Rows) -> dict[str, float]:
-    return {name: metric(rows) for name, metric in METRICS["instances"].items()}
+    return {name: metric(rows) for name, metric in METRICS.items()}
 
 
 # The definitions, voxel by voxel ------------------------------------------------------------------------------------
@@ -242,7 +241,7 @@ def test_det_is_at_worst_that_of_nothing() -> None:
 
 def test_frames_without_objects_have_no_value_but_count_against_the_others() -> None:
     empty, one = line(0, 0, 0), line(0, 1, 0)
-    undefined = dict.fromkeys(METRICS["instances"], NAN) | {"count_error": 0}
+    undefined = dict.fromkeys(METRICS, NAN) | {"count_error": 0}
     assert values(frame_rows(empty, empty)) == pytest.approx(undefined, nan_ok=True)
     both = values(np.concatenate([frame_rows(empty, one), frame_rows(one, one)]))
     assert both == pytest.approx(

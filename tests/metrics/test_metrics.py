@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from tests.entries import arrays
+from visionlab.heads import KINDS
 from visionlab.heads.map_sums import depth_rows, mask_rows
-from visionlab.metrics import INSTANCE_COLUMNS, METRICS, frame_sums, group_interval
+from visionlab.metrics import INSTANCE_COLUMNS, frame_sums, group_interval
 from visionlab.metrics.metric import Metric
 
 Array = np.ndarray[Any, Any]
+METRICS = {name: kind.metrics for name, kind in KINDS.items()}
 ALL = [(kind, name) for kind, of_kind in METRICS.items() for name in of_kind]
 N = 80
 

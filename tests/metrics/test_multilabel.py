@@ -14,12 +14,12 @@ import pytest
 from sklearn import metrics as sklearn_metrics
 
 from visionlab.heads.labels.figures import FIGURES
-from visionlab.metrics import METRICS, class_table, confusion, cooccurrence, group_interval
+from visionlab.metrics import class_table, confusion, cooccurrence, group_interval
 from visionlab.metrics.calibration import BINS
-from visionlab.metrics.multilabel import counted_classes
+from visionlab.metrics.multilabel import METRICS, counted_classes
 from visionlab.reports.facts import verdict
 
-LABELS = METRICS["multilabel"]
+LABELS = METRICS
 MACRO_AT = ("precision", "recall", "f1", "f1_half", "ap", "auroc")
 
 TRUE = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]])

@@ -62,7 +62,7 @@ class MapHead(Head):
 
     def table(self, rows: Array) -> dict[str, Array]:
         return {
-            f"{self.name}_{name}": np.asarray(metric.values(metric.sample_terms(rows)))  # type: ignore[union-attr]
+            f"{self.name}_{name}": metric.each(rows)  # type: ignore[union-attr]
             for name, metric in self.each_metric().items()
         }
 

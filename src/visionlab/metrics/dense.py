@@ -152,25 +152,6 @@ DEPTH: dict[str, Metric] = {
 """
 
 
-METRICS = {"mask": MASK, "depth": DEPTH}
-"""Kind of head -> name -> metric."""
-
-COLUMNS = {"mask": MASK_COLUMNS, "depth": DEPTH_COLUMNS}
-"""Kind of head -> the columns of its rows."""
-
-
-def per_image(kind: str, name: str, rows: Array) -> Array:
-    """Return the metric of each of N images by itself, ``nan`` where it is undefined.
-
-    Args:
-        kind: ``mask`` or ``depth``.
-        name: of the metric.
-        rows: N x ``COLUMNS[kind]``.
-    """
-    metric = METRICS[kind][name]
-    return metric.values(metric.sample_terms(rows))
-
-
 def shares(rows: Array) -> tuple[Array, Array]:
     """Return the true and the predicted share of foreground, 0 to 1, in the known pixels of each of N images.
 

@@ -58,6 +58,10 @@ class Metric:
         terms = self.sample_terms(*arrays)
         return self.value(np.tensordot(sample_weights(weight, len(terms)), terms, axes=1))
 
+    def each(self, *arrays: npt.ArrayLike) -> Array:
+        """Return the value of each of N samples by itself, ``nan`` where it is undefined; of arrays N x K."""
+        return self.values(self.sample_terms(*arrays))
+
     def sample_terms(self, *arrays: npt.ArrayLike) -> Array:
         """Return the terms of each sample, N x K or N x C x K."""
         given = [np.asarray(array, dtype=np.float64) for array in arrays]

@@ -1,29 +1,20 @@
-"""What ``metrics.json`` says of a metric: value, interval and baseline; and all metrics by the kind of head."""
+"""What ``metrics.json`` says of a metric: value, interval and baseline"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from visionlab.errors import DataError
-from visionlab.metrics import dense, instances, multilabel, regression
 from visionlab.metrics.bootstrap import group_interval
 from visionlab.metrics.metric import Array, Metric
 from visionlab.metrics.ranking import RankMetric
 
 AnyMetric = Metric | RankMetric
-
-METRICS: dict[str, Mapping[str, AnyMetric]] = {
-    "regression": regression.METRICS,
-    **dense.METRICS,
-    "instances": instances.METRICS,
-    "multilabel": multilabel.METRICS,
-}
-"""Kind of head -> name -> metric."""
 
 
 def entry(

@@ -274,8 +274,7 @@ class InstanceHead(MapHead):
         true, pred = pixel_areas(rows)
         table = {f"{self.name}_area_true": true, f"{self.name}_area_pred": pred}
         for name in WHILE_TRAINING:
-            metric = METRICS[name]
-            table[f"{self.name}_{name}"] = metric.values(metric.sample_terms(rows))
+            table[f"{self.name}_{name}"] = METRICS[name].each(rows)
         return table
 
     def table_while_training(self, rows: Array) -> dict[str, Array]:
