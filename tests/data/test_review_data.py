@@ -65,7 +65,7 @@ def test_percentiles_are_those_of_training_on_another_folder(
     root = make(tmp_path / "embryos", write_png)
     settings = [text for text in TINY if text != "task=focus"]
     options = ["task=celegans_lineage", f"data.root={root}", "data.normalize=percentile", "data.batch_size=4"]
-    run = visionlab.train(*settings, *options, f"hydra.run.dir={tmp_path / 'run'}")
+    run = visionlab.train(*settings, *options, f"hydra.run.dir={tmp_path / 'run'}")  # type: ignore[operator]
     own = json.loads((run / "metrics.json").read_text())
     held = json.loads((run / "splits.json").read_text())["test"]
     table = pd.read_csv(root / "lineage.csv", dtype=str)
