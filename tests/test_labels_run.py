@@ -17,7 +17,7 @@ import visionlab
 from tests import shell
 from tests.conftest import SHARED, TINY
 from visionlab import samples
-from visionlab.data.dealing import nested_folds
+from visionlab.data.stratify import nested_folds
 from visionlab.datasets.protein_atlas import NAMES
 from visionlab.metrics.calibration import calibrate, fit_calibration
 from visionlab.metrics.thresholds import f1_thresholds, shrunken_thresholds

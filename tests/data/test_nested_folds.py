@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from visionlab.data.dealing import nested_folds
+from visionlab.data.stratify import nested_folds
 
 
 def test_nested_folds_are_whole_groups_with_rare_classes_spread() -> None:

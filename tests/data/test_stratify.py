@@ -13,9 +13,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import SHARED
-from visionlab.data.dealing import SIZE_WEIGHT, deal
 from visionlab.data.splits import Splits, make_splits
-from visionlab.data.stratify import make_stratified_splits
+from visionlab.data.stratify import SIZE_WEIGHT, make_stratified_splits, stratified_parts
 from visionlab.errors import ConfigError, DataError
 
 Labels = npt.NDArray[np.int64]
@@ -200,7 +199,7 @@ def test_no_move_or_swap_would_make_a_dealing_better() -> None:
     for _ in range(10):
         sizes = rng.integers(1, 6, 14)
         rows = np.column_stack([sizes, rng.integers(0, 6, (14, 4)).clip(max=sizes[:, None])])
-        part = deal(rows, [0.5, 0.3, 0.2], rng)
+        part = stratified_parts(rows, [0.5, 0.3, 0.2], rng)
         weight = np.array([2.0 ** -int(n).bit_length() for n in rows.sum(axis=0)]) * [SIZE_WEIGHT, 1, 1, 1, 1]
         target = np.round(np.outer([0.5, 0.3, 0.2], rows.sum(axis=0)) * 256) / 256
 

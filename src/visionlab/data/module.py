@@ -25,8 +25,7 @@ from visionlab.data.limits import limits_of
 from visionlab.data.loader import CENTRE, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess, Scale
 from visionlab.data.readers import ImageReader, Like, Reader
-from visionlab.data.selection import choose_groups, refuse_leaks
-from visionlab.data.splits import Splits, make_splits, read_splits
+from visionlab.data.splits import Splits, choose_groups, make_splits, read_splits, refuse_leaks
 from visionlab.data.statistics import MapScale, image_span, image_statistics, map_statistics, target_step
 from visionlab.data.stored import store_column
 from visionlab.data.target import Target

@@ -2,7 +2,7 @@
 
 A label is predicted where score >= threshold. NaN is *undefined*: of a class without a positive among the samples
 nothing is known, and ``score >= nan`` never predicts it. What thresholds are worth is seen only on samples that they
-were not chosen on (:func:`visionlab.data.dealing.nested_folds`): on their own they flatter, rare classes most.
+were not chosen on (:func:`visionlab.data.stratify.nested_folds`): on their own they flatter, rare classes most.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from visionlab.console import LOG
-from visionlab.data.dealing import nested_folds
+from visionlab.data.stratify import nested_folds
 from visionlab.errors import DataError, UsageError, UserError
 from visionlab.heads.head import NUMBER, Array, Evaluation, Head, Loss, Split, Types, expect, expect_one
 from visionlab.heads.kind import Kind
