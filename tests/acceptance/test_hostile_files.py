@@ -174,6 +174,42 @@ def test_damaged_and_other_files_are_refused(original: Path, refused: Callable[[
             assert str(path) in str(error)
 
 
+@pytest.mark.acceptance
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (put("visionlab/heads/labels/ids", [0, 1]), "ids"),
+        (put("visionlab/heads/labels/ids", [*range(27), 10**18]), "ids"),
+        (put("visionlab/heads/labels/thresholds", "best"), "thresholds"),
+        (put("visionlab/heads/labels/calibration", "os.system"), "calibration"),
+        (put("state_dict/model.heads.labels.thresholds", torch.full((28,), torch.inf)), "thresholds"),
+        (put("state_dict/model.heads.labels.calibration", torch.full((28, 2), torch.nan)), "calibration"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused(
+    change: Callable[[dict[str, Any]], None], named: str, runs: Runs, refused: Callable[[Path], str], tmp_path: Path
+) -> None:
+    content = torch.load(runs("protein_atlas") / "checkpoints" / "best.ckpt", weights_only=True)
+    change(content)
+    torch.save(content, tmp_path / "changed.ckpt")
+    assert named in refused(tmp_path / "changed.ckpt")
+
+
+def test_a_run_without_a_best_checkpoint_uses_the_last(
+    runs: Runs, command: Command, roots: Callable[[str], Path], tmp_path: Path
+) -> None:
+    run, image = tmp_path / "run", min((roots("focus") / "images").iterdir())
+    shutil.copytree(runs("focus"), run, ignore=shutil.ignore_patterns("plots", "events*"))
+    (run / "checkpoints" / "best.ckpt").unlink()
+    ended = command("predict", run, image, "--out", tmp_path / "out")
+    assert ended.status == 0 and "last.ckpt" in ended.err
+    (run / "checkpoints" / "last.ckpt").unlink()
+    ended = command("predict", run, image, "--out", tmp_path / "none")
+    assert ended.status == 2 and ended.err.startswith("error: ") and str(run) in ended.err
+    ended = command("predict", run.with_name("rum"), image, "--out", tmp_path / "none")
+    assert ended.status == 2 and "'run'" in ended.err
+
+
 # Run folders ----------------------------------------------------------------------------------------------------------
 
 CONFIG = [
@@ -304,7 +340,7 @@ def test_truncated_files_are_never_predicted(
         source = f"whole.{name.partition('.')[2]}"
         assert name.endswith(".tif") and value == pytest.approx(right[source], abs=1e-5)
         pixels = [tifffile.imread(path) for path in (tmp_path / "cut" / name, tmp_path / "whole" / source)]
-        np.testing.assert_array_equal(*pixels)
+        np.testing.assert_array_equal(pixels[0], pixels[1])
 
 
 def test_truncated_and_other_files_are_named_by_prepare(command: Command, tmp_path: Path) -> None:
