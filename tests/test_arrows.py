@@ -27,8 +27,6 @@ USES = {
     "inference": "config io data heads modules drawing models losses metrics",
     "reports": "config io heads drawing metrics",
 }
-# Packages that hand out the public classes of another room by name, and use nothing of it.
-HANDS_OUT = {"visionlab.data": "datasets"}
 # These know nothing of ours but the errors.
 PURE = ("models", "losses", "metrics")
 TOP = ("console", "seeds", "files", "renamed", "version")
@@ -88,14 +86,7 @@ def _against() -> set[str]:
         here = _room(module)
         if here not in USES:
             continue
-        allowed = {
-            here,
-            HANDS_OUT.get(module, here),
-            "errors",
-            "",
-            *USES[here].split(),
-            *(TOP if here not in PURE else ()),
-        }
+        allowed = {here, "errors", "", *USES[here].split(), *(TOP if here not in PURE else ())}
         found |= {f"{module} -> {name}" for name, _ in _imports(module) if _room(name) not in allowed}
     return found
 

@@ -27,7 +27,18 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 _SUBMODULES = ("data", "losses", "metrics", "models", "modules", "reports", "samples", "train")
 
+DATA_MODULES = {
+    "CElegansDataModule": "visionlab.datasets.celegans",
+    "CElegansLineageDataModule": "visionlab.datasets.lineage",
+    "CElegansMembraneDataModule": "visionlab.datasets.celegans",
+    "DepthMaskDataModule": "visionlab.datasets.depth_mask",
+    "FocusDataModule": "visionlab.datasets.focus",
+    "ProteinAtlasDataModule": "visionlab.datasets.protein_atlas",
+}
+"""The data modules that :mod:`visionlab.data` hands out, and where each stands; that room knows none."""
+
 __all__ = [
+    "DATA_MODULES",
     "__version__",
     "compose",
     "data",

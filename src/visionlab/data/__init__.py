@@ -12,21 +12,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from visionlab import DATA_MODULES
+
 if TYPE_CHECKING:
     from visionlab.datasets.celegans import CElegansDataModule, CElegansMembraneDataModule
     from visionlab.datasets.depth_mask import DepthMaskDataModule
     from visionlab.datasets.focus import FocusDataModule
     from visionlab.datasets.lineage import CElegansLineageDataModule
     from visionlab.datasets.protein_atlas import ProteinAtlasDataModule
-
-_MODULES = {
-    "CElegansDataModule": "visionlab.datasets.celegans",
-    "CElegansLineageDataModule": "visionlab.datasets.lineage",
-    "CElegansMembraneDataModule": "visionlab.datasets.celegans",
-    "DepthMaskDataModule": "visionlab.datasets.depth_mask",
-    "FocusDataModule": "visionlab.datasets.focus",
-    "ProteinAtlasDataModule": "visionlab.datasets.protein_atlas",
-}
 
 __all__ = [
     "CElegansDataModule",
@@ -39,6 +32,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(_MODULES[name]), name)
+    if name in DATA_MODULES:
+        return getattr(importlib.import_module(DATA_MODULES[name]), name)
     raise AttributeError(f"module 'visionlab.data' has no attribute '{name}'")
