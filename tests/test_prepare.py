@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 import tifffile
 
+from tests import celegans, shell
 from visionlab.config.compose import compose_run
 from visionlab.errors import DataError, UsageError
 from visionlab.prepare import run as prepare
@@ -220,3 +221,18 @@ def test_the_command_says_it_on_stderr_with_status_1(bad: Path, tmp_path: Path) 
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert sorted(path.name for path in out.iterdir()) == ["prepare.log", "problems.csv"]
+
+
+def test_prepare_says_what_it_found_once_and_names_files_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    celegans.challenge(tmp_path / "a", {"01": 2, "02": 2, "03": 2})
+    settings = ["task=celegans_nuclei", "data.image_size=8", "data.num_workers=0", f"data.cache_dir={tmp_path / 'c'}"]
+    settings.append(f"data.root={tmp_path / 'a'}")
+    assert shell.run("prepare", *settings, f"hydra.run.dir={tmp_path / 'one'}") == 0
+    assert capsys.readouterr().err.count("ctc layout") == 1
+    path = tmp_path / "a" / "01_ST" / "SEG" / "man_seg001.tif"
+    tifffile.imwrite(path, tifffile.imread(path) * 0.3, photometric="minisblack", metadata={"axes": "ZYX"})
+    assert shell.run("prepare", *settings, f"hydra.run.dir={tmp_path / 'two'}") == 1
+    line = next(line for line in capsys.readouterr().err.splitlines() if "whole numbers" in line)
+    assert line.count("man_seg001.tif") == 1

@@ -197,3 +197,19 @@ def test_pictures_of_any_shape_and_number_can_be_read(
     boxes = [axes.get_window_extent() for axes in shown]
     assert {round(box.width) for box in boxes} == {round(boxes[0].width)}, "pictures of several sizes"
     assert min(max(box.width, box.height) for box in boxes) > 100
+
+
+def test_animations_number_slices_as_tables_do_and_keep_the_number_where_there_is_little_room(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(Animation, "add", lambda _, image, labels, caption="": drawn.append(caption))
+    through_z(np.zeros((2, 8, 8, 1)), {}, {"true": "#ff0000"}, name="03_t002", pixel=None)
+    assert drawn == ["03_t002 z 0", "03_t002 z 1"]
+    monkeypatch.undo()
+    pictures = []
+    for z in range(2):
+        animation = Animation({"true": "#ff0000", "predicted": "#00ff00"}, pixel=0.75)
+        animation.add(np.zeros((48, 64, 1)), {}, f"a_long_name_of_03_t002 z {z}")
+        pictures.append(np.asarray(Image.open(animation.save(tmp_path / f"{z}.gif")).convert("L")))
+    assert (pictures[0] != pictures[1]).any()

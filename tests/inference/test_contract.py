@@ -150,7 +150,8 @@ def test_a_time_point_of_one_plane_is_an_image_and_its_tiles_are_the_whole(kind:
     one, pixels = predictor(kind), image(0, 16, 16)
     (planes,) = list(one.planes(pixels[None, :, :, None]))
     np.testing.assert_allclose(planes["target"][0], one.predict(pixels).target, atol=1e-6)
-    whole, tiled = (predict_frame(one, pixels[None, :, :, None], **how) for how in ({}, {"tile": 12, "overlap": 8}))
+    volume = pixels[None, :, :, None]
+    whole, tiled = predict_frame(one, volume), predict_frame(one, volume, tile=12, overlap=8)
     np.testing.assert_allclose(tiled["target"], whole["target"], atol=1e-5)
     mean = next(Ensemble([one, predictor(kind, 1)]).planes(pixels[None, :, :, None]))["target"]
     other = next(predictor(kind, 1).planes(pixels[None, :, :, None]))["target"]

@@ -359,3 +359,28 @@ def test_real_volumes_and_labels() -> None:
     assert labels.shape == found.shape
     for path in sorted((root / "01_GT" / "SEG").glob("man_seg_000_*.tif")):
         np.testing.assert_array_equal(read_labels(path), labels[int(path.stem.rpartition("_")[2])])
+
+
+def test_the_advice_on_axes_makes_a_file_that_can_be_read(tmp_path: Path) -> None:
+    volume_zyx = np.zeros((3, 8, 9), np.uint16)
+    path = tmp_path / "t.tif"
+    tifffile.imwrite(path, volume_zyx, photometric="rgb", planarconfig="separate", metadata={"axes": "ZYX"})
+    with pytest.raises(DataError, match="photometric='minisblack'") as caught:
+        open_volume(path)
+    exec(str(caught.value)[str(caught.value).index("tifffile.imwrite") :])
+    assert open_volume(path).axes == "ZYX"
+
+
+def test_reading_a_plane_does_not_contradict_axes_that_were_given(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr("visionlab.io.formats.tell_once", said.append)
+    values = np.arange(5 * 8 * 9, dtype=np.uint16).reshape(5, 8, 9)
+    tifffile.imwrite(tmp_path / "a.tif", values, metadata=None)
+    with caplog.at_level(logging.INFO):
+        assert open_volume(tmp_path / "a.tif", axes="TYX").frames == 5
+        np.testing.assert_array_equal(read_image(tmp_path / "a.tif#3")[..., 0], values[3])
+        assert not said
+        assert open_volume(tmp_path / "a.tif").planes == 5
+    assert said == ["Z"]

@@ -246,7 +246,7 @@ class _Work:
                 LOG.warning("%s: time points of several sizes, so there is no animation of them", item.series)
                 return
             size = (volume.height, volume.width)
-            animation = animation or Animation(colours(self.heads), pixel=volume.voxel_size[2])
+            animation = animation or Animation(_colours(self.heads), pixel=volume.voxel_size[2])
             labels = {name: read_labels(self._finished.out / name / f"{item.name}.tif") for name in self.heads}
             animation.add(volume.frame(0), labels, f"t {item.time}")
         if animation is not None:
@@ -318,13 +318,13 @@ class Pictures:
 
     def __init__(self, volume: Volume, heads: Sequence[str], path: Path, *, gif: bool) -> None:
         self._volume, self._path = volume, path
-        self._animation = Animation(colours(heads), pixel=volume.voxel_size[2]) if gif else None
+        self._animation = Animation(_colours(heads), pixel=volume.voxel_size[2]) if gif else None
 
     def add(self, t: int, image: Array, labels: Mapping[str, Array]) -> None:
         """Add a time point: Z x H x W x C, and Z x H x W ids of each head."""
         volume, interval = self._volume, self._volume.interval
         if volume.frames * volume.planes == 1:
-            picture = outlined(image[0], {name: ids[0] for name, ids in labels.items()})
+            picture = _outlined(image[0], {name: ids[0] for name, ids in labels.items()})
             write_bytes(self._path.with_name(f"{self._path.name}.png"), png(picture))
         elif self._animation is not None and volume.frames > 1:
             self._animation.add(image, labels, f"t {t}, {t * interval / 60:.4g} min" if interval else f"t {t}")
@@ -338,15 +338,15 @@ class Pictures:
             self._animation.save(self._path.with_name(f"{self._path.name}.gif"))
 
 
-def colours(heads: Sequence[str]) -> dict[str, str]:
+def _colours(heads: Sequence[str]) -> dict[str, str]:
     """Return the colour of the outlines of each head; of more than three the first three are shown."""
     return dict(zip(heads, (PREDICTED, SECOND, TRUE), strict=False))
 
 
-def outlined(image: Array, labels: Mapping[str, Array]) -> Array:
+def _outlined(image: Array, labels: Mapping[str, Array]) -> Array:
     """Return an image, H x W x C, with the outlines of objects, H x W ids of each head: H x W x 3 uint8."""
     shown = shade(image, limits(image[None]))
     shown = np.repeat(shown[:, :, None], 3, axis=2) if shown.ndim == 2 else shown
-    for name, colour in colours(list(labels)).items():
+    for name, colour in _colours(list(labels)).items():
         shown[rim(labels[name], max(1, round(min(image.shape[:2]) / 400)))] = rgb(colour)
     return eight_bits(shown)

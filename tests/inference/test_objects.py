@@ -25,8 +25,10 @@ from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import CENTRES, Array
 from visionlab.errors import DataError, UsageError
+from visionlab.files import temporary
 from visionlab.inference import tiles, volumes
 from visionlab.inference.objects import LabelWriter
+from visionlab.inference.output_folder import DONE
 from visionlab.inference.predictor import Ensemble
 from visionlab.inference.tta import Views
 from visionlab.io import open_volume, read_labels
@@ -560,3 +562,44 @@ def test_parts_of_names_are_unlike(tmp_path: Path, predict: Any) -> None:
     assert predict(tmp_path / "data") == 0
     assert files(tmp_path / "out" / "nuclei") == {"x/a_tif.tif", "x/a_png.tif", "y/a_tif.tif", "y/a_png.tif"}
     assert len(table(tmp_path / "out", "population")) == 4
+
+
+def frames(folder: Path) -> Path:
+    folder.mkdir()
+    for time, values in enumerate(known.series()):
+        tifffile.imwrite(folder / f"t{time:03d}.tif", values, metadata={"axes": "ZYX"})
+    return folder
+
+
+def test_results_written_beside_the_images_are_not_predicted_again(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = frames(tmp_path / "01")
+    for _ in range(2):
+        assert known.predict(monkeypatch, known.predictor(), run, folder, "--out", folder) == 0
+        assert set(pd.read_csv(folder / "objects.csv")["file"]) == {str(folder / f"t00{t}.tif") for t in (0, 1)}
+    assert not (folder / "nuclei" / "nuclei").exists()
+
+
+def test_what_a_killed_command_left_half_written_goes(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = frames(tmp_path / "01"), tmp_path / "out"
+    assert known.predict(monkeypatch, known.predictor(), run, folder, "--out", out) == 0
+    temporary(out / "predictions.csv").touch()
+    assert known.predict(monkeypatch, known.predictor(), run, folder, "--out", out) == 0
+    assert [path.name for path in out.glob(".*")] == [DONE]
+
+
+def test_labels_of_another_file_of_the_same_name_are_not_replaced(
+    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, out = frames(tmp_path / "01"), frames(tmp_path / "02"), tmp_path / "out"
+    assert known.predict(monkeypatch, known.predictor(), run, first, "--out", out) == 0
+    before = (out / "objects.csv").read_bytes()
+    assert known.predict(monkeypatch, known.predictor(), run, second, "--out", out) == 2
+    assert "t000 is what was predicted of" in capsys.readouterr().err
+    assert (out / "objects.csv").read_bytes() == before
+    # Of files that were moved it is, as they are the same ones.
+    shutil.rmtree(first)
+    assert known.predict(monkeypatch, known.predictor(), run, second, "--out", out) == 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +17,7 @@ import torch
 import visionlab
 from tests.conftest import train
 from visionlab.errors import DataError, UsageError, UserError
-from visionlab.inference import Prediction, Predictor
+from visionlab.inference import Predictor
 
 Write = Callable[[Path, object], None]
 
@@ -41,49 +39,11 @@ def image(file: Path) -> Any:
     return imagecodecs.png_decode(file.read_bytes())
 
 
-def test_a_prediction_has_names_units_and_path(predictor: Predictor, file: Path) -> None:
-    found = predictor.predict(file)
-    assert found.distance == found.values["distance"]
-    assert found.units == {"distance": "um"}
-    assert found.path == str(file)
-    assert predictor.predict(str(file)) == found
-
-
-def test_an_unknown_name_lists_the_known_ones(predictor: Predictor, image: Any) -> None:
-    with pytest.raises(AttributeError, match="no predicted value 'distanse'; there are: distance"):
-        predictor.predict(image).distanse  # noqa: B018
-
-
-def test_a_prediction_can_be_copied_and_pickled_but_not_changed(predictor: Predictor, image: Any) -> None:
-    found = predictor.predict(image)
-    assert found.path is None
-    for other in (copy.copy(found), copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
-        assert other == found
-        assert other.distance == found.distance
-    with pytest.raises(AttributeError):
-        found.path = "x"
-
-
 def test_it_is_what_the_run_wrote_for_its_test_split(predictor: Predictor, tiny_run: Path, focus_root: Path) -> None:
     table = pd.read_csv(tiny_run / "predictions" / "test.csv")
     assert len(table) == 7
     for row in table.itertuples():
         assert predictor.predict(focus_root / str(row.path)).distance == pytest.approx(row.distance_pred, abs=1e-5)
-
-
-def test_file_and_array_give_the_same(predictor: Predictor, file: Path, image: Any) -> None:
-    expected = predictor.predict(file).values
-    same = [image, image[:, :, None], np.asfortranarray(image), np.flipud(np.flipud(image)), image.copy(order="K")]
-    assert [found.values for found in predictor.predict(same)] == [expected] * len(same)
-
-
-def test_the_order_of_bytes_does_not_matter(predictor: Predictor, image: Any, tmp_path: Path) -> None:
-    deep = image.astype(np.uint16) * np.uint16(257)
-    np.save(tmp_path / "a.npy", deep.astype(">u2"))
-    swapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert not swapped.dtype.isnative
-    assert predictor.predict(swapped).values == predictor.predict(deep).values
-    assert predictor.predict(tmp_path / "a.npy").values == predictor.predict(deep).values
 
 
 def test_depth_and_colour_that_add_nothing_change_nothing(predictor: Predictor, image: Any, tmp_path: Path) -> None:
@@ -148,44 +108,6 @@ def test_what_is_no_such_image_is_refused(array: Any, expected: str, predictor: 
 def test_other_things_are_refused_by_their_type(source: Any, predictor: Predictor) -> None:
     with pytest.raises(TypeError, match="expected an image's path, a NumPy array or a list of these, found"):
         predictor.predict(source)
-
-
-def test_a_list_gives_a_list(predictor: Predictor, file: Path, image: Any) -> None:
-    found = predictor.predict([file, image, str(file)])
-    assert [one.path for one in found] == [str(file), None, str(file)]
-    assert len({one.distance for one in found}) == 1
-    assert predictor.predict([]) == []
-    with pytest.raises(DataError, match=r"nothing.png"):
-        predictor.predict([file, "nothing.png"])
-
-
-@pytest.mark.parametrize("batch_size", [1, 3, 16])
-def test_files_keep_their_order_whatever_their_depth_and_fate(
-    batch_size: int, predictor: Predictor, image: Any, tmp_path: Path, write_png: Write
-) -> None:
-    paths, bad = [], set()
-    for number in range(20):
-        path = tmp_path / f"{number * 7 % 20}.png"
-        turned = np.rot90(image, number)
-        if number % 5 == 1:
-            path.write_bytes(b"")
-            bad.add(path)
-        elif number % 2:
-            write_png(path, np.ascontiguousarray(turned))
-        else:
-            write_png(path, np.ascontiguousarray(turned).astype(np.uint16) * np.uint16(257))
-        paths.append(path)
-    results = list(predictor.predict_files(({"image": path} for path in paths), batch_size))
-    assert [path for path, _ in results] == paths
-    for path, found in results:
-        if path in bad:
-            assert isinstance(found, DataError)
-            assert str(path) in str(found)
-        else:
-            assert isinstance(found, Prediction)
-            assert found.path == str(path)
-            assert found.distance == pytest.approx(predictor.predict(path).distance, abs=1e-5)
-    assert list(predictor.predict_files([])) == []
 
 
 def test_the_checkpoint_alone_suffices(predictor: Predictor, tiny_run: Path, image: Any, tmp_path: Path) -> None:

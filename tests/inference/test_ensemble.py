@@ -68,26 +68,6 @@ def sigmoid(logit: float) -> float:
 # What comes out -----------------------------------------------------------------------------------------------------
 
 
-def test_one_member_is_the_predictor_itself() -> None:
-    head = labels((25, 0, 2), [0.3, NAN, 0.6])
-    head.calibration.copy_(torch.tensor([[0.7, 0.3], [1.1, -0.2], [2.0, 0.1]]))
-    weights = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).tolist()
-    images = [planes(number) for number in range(4)]
-    for one, sources in (
-        (predictor([head], Means(weights), STAINS), images),
-        (predictor([numbers("x", "y")], Means(weights[:2]), channels=4), [np.dstack(list(i.values())) for i in images]),
-    ):
-        assert Ensemble([one]).predict(sources) == one.predict(sources)
-    dense = predictor([mask(), depth()], Planes(2), channels=3)
-    image = np.dstack(list(planes(0, 40).values())[:3])
-    alone, merged = dense.predict(image), Ensemble([dense]).predict(image)
-    assert alone.values == merged.values
-    assert alone.units == merged.units
-    for name in ("mask", "depth"):
-        assert np.array_equal(alone.maps[name], merged.maps[name])
-        assert alone.maps[name].dtype == merged.maps[name].dtype == np.float32
-
-
 def test_classes_are_averaged_where_they_overlap_and_joined_where_not() -> None:
     first, second = labels((25, 0), [0.4, 0.5]), labels((2, 25, 16), [0.1, 0.7, NAN])
     second.calibration.copy_(torch.tensor([[1.0, 0.0], [0.5, 1.0], [1.0, 0.0]]))

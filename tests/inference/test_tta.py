@@ -73,20 +73,6 @@ def test_calibration_and_thresholds_come_after_merging(name: str) -> None:
 
 
 @pytest.mark.parametrize("merge", ["mean", "max"])
-@pytest.mark.parametrize("name", ["flips", "all"])
-def test_nothing_changes_for_a_network_that_sees_no_difference(name: str, merge: str) -> None:
-    weights = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).tolist()
-    head = labels((0, 1, 2), [0.4, 0.5, 0.6])
-    plain, turned = (predictor([head], Means(weights), channels=4, views=views) for views in (None, Views(name, merge)))
-    assert turned.predict(IMAGE) == plain.predict(IMAGE)
-    # A network that does the same at each pixel: its maps turn with the image.
-    pixel = nn.Conv2d(4, 1, 1)
-    plain, turned = (predictor([mask()], pixel, channels=4, views=views) for views in (None, Views(name, merge)))
-    for image in (IMAGE, IMAGE[:10], np.kron(IMAGE[:, :5], np.ones((3, 3, 1), np.uint8))):
-        np.testing.assert_allclose(turned.predict(image).mask, plain.predict(image).mask, atol=1e-6)
-
-
-@pytest.mark.parametrize("merge", ["mean", "max"])
 @pytest.mark.parametrize(("name", "views"), [("flips", FLIPS), ("all", ALL)])
 def test_maps_are_turned_back(name: str, views: list[Any], merge: str) -> None:
     network = Place(1, dense=True)

@@ -14,7 +14,7 @@ import tifffile
 from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import Array
-from visionlab.errors import UsageError
+from visionlab.errors import DataError, UsageError
 from visionlab.inference.files import find_images, output_names, without_labels
 from visionlab.inference.series import (
     Moment,
@@ -222,3 +222,14 @@ def test_columns_of_several_tables_stand_where_they_belong() -> None:
     flat, deep = ["y", "x", "area", "bright"], ["z", "y", "x", "z_um", "volume", "bright", "z0"]
     assert merged_columns([flat, deep]) == ["z", "y", "x", "z_um", "volume", "area", "bright", "z0"]
     assert merged_columns([]) == []
+
+
+def test_three_time_points_are_not_taken_for_the_colours_of_an_image(tmp_path: Path) -> None:
+    path = tmp_path / "tyx.tif"
+    values = np.random.default_rng(0).integers(0, 1000, (3, 20, 24)).astype(np.uint16)
+    # tifffile writes three planes as red, green and blue unless it is told otherwise.
+    tifffile.imwrite(path, values, metadata={"axes": "TYX"})
+    samples, _ = as_planes([{"image": path}])
+    assert [sample["image"].name for sample in samples] == ["tyx.tif#0"]
+    with pytest.raises(DataError, match="has axes TYX"):
+        read_image(samples[0]["image"])

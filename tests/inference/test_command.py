@@ -71,16 +71,6 @@ def test_the_table_is_what_python_predicts_and_what_the_run_tested(
     assert sorted(path.name for path in out.iterdir()) == ["predictions.csv"]
 
 
-def test_the_batch_size_does_not_matter(tiny_run: Path, focus_root: Path, tmp_path: Path) -> None:
-    tables = []
-    for size in (1, 5, 100):
-        assert shell.run("predict", tiny_run, focus_root, "--out", tmp_path, "--batch-size", size) == 0
-        tables.append(pd.read_csv(tmp_path / "predictions.csv"))
-    for table in tables[1:]:
-        assert table["path"].tolist() == tables[0]["path"].tolist()
-        np.testing.assert_allclose(table["value"], tables[0]["value"], atol=1e-5)
-
-
 @pytest.fixture
 def bad_files(tmp_path: Path, focus_root: Path) -> Path:
     """A folder with one good file and one of each kind of bad ones."""
@@ -128,12 +118,6 @@ def test_bad_files_are_named_and_the_rest_is_done(
     # Nothing of it is left when the next prediction goes well.
     assert shell.run("predict", tiny_run, bad_files / "good.png", "--out", out) == 0
     assert sorted(path.name for path in out.iterdir()) == ["predictions.csv"]
-
-
-def test_only_bad_files_give_an_empty_table(bad_files: Path, tiny_run: Path, tmp_path: Path) -> None:
-    assert shell.run("predict", tiny_run, bad_files / "empty.png", "--out", tmp_path) == 1
-    assert (tmp_path / "predictions.csv").read_text() == "path,name,value,unit\n"
-    assert len(pd.read_csv(tmp_path / "failed.csv")) == 1
 
 
 def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
@@ -290,9 +274,3 @@ def test_a_terminal_shows_a_bar_and_messages_above_it(
     assert "43/43" in shown
     message = next(line for line in shown.splitlines() if "bad.png: the file is empty" in line)
     assert "predicting" not in message.rpartition("\r")[2].replace("\x1b[2K", "").split("bad.png")[0]
-
-
-def test_elsewhere_there_are_plain_lines(tiny_run: Path, focus_root: Path, tmp_path: Path, caplog: Any) -> None:
-    caplog.set_level(logging.INFO)
-    assert shell.run("predict", tiny_run, focus_root, "--out", tmp_path) == 0
-    assert [record.message for record in caplog.records if "predicting" in record.message] == ["predicting: 42"]

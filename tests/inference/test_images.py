@@ -156,20 +156,6 @@ def test_overlays_tint_the_foreground_only(kind: str, images: Path, tmp_path: Pa
     assert len(np.unique(overlay[5, 10:30], axis=0)) == 1, "its outline is of one colour"
 
 
-def test_arrays_and_files_are_the_same(images: Path, predictor: Any) -> None:
-    path = images / "deep" / "grey.png"
-    from_file, from_array = predictor.predict(path), predictor.predict(read_image(path)[:, :, 0])
-    assert np.array_equal(from_file.depth, from_array.depth)
-    assert from_array.path is None
-    several = predictor.predict([path, images / "photo.jpg"])
-    assert [one.depth.shape for one in several] == [(41, 90), (300, 200)]
-    np.testing.assert_allclose(several[0].mask, from_file.mask, rtol=1e-5)
-    eight = picture(32, 32)
-    np.testing.assert_allclose(
-        predictor.predict(eight).depth, predictor.predict(eight.astype(np.uint16) * np.uint16(257)).depth, rtol=1e-4
-    )
-
-
 def test_the_network_sees_the_image_and_nothing_else(predictor: Any) -> None:
     """All of it, in its own shape: nothing is cut off or added, as the windows of training have it."""
     import torch
@@ -335,25 +321,6 @@ def test_a_background_of_another_picture_is_named(
 # What goes wrong ----------------------------------------------------------------------------------------------------
 
 
-def test_failed_files_are_listed_and_leave_nothing_behind(
-    images: Path, dense_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    mixed, out = tmp_path / "mixed", tmp_path / "out"
-    shutil.copytree(images / "deep", mixed)
-    (mixed / "cut.png").write_bytes((mixed / "grey.png").read_bytes()[:200])
-    (mixed / "er" / "empty.png").touch()
-    tifffile.imwrite(mixed / "float.tif", np.ones((20, 20, 3), np.float32))
-    assert shell.run("predict", dense_run, mixed, "--out", out, "--depth-format", "tif") == 1
-    said = capsys.readouterr()
-    assert said.out.startswith("3 images predicted")
-    assert "error: 3 of 6 files could not be predicted" in said.err
-    failed = pd.read_csv(out / "failed.csv")
-    assert sorted(Path(path).name for path in failed["path"]) == ["cut.png", "empty.png", "float.tif"]
-    for kind in ("mask", "depth", "overlay"):
-        assert set(named(out / kind)) == {"er/sixteen", "grey", "strip"}
-    assert not [path for path in out.rglob("*") if path.name.startswith(".") or path.name.endswith(".part")]
-
-
 def test_an_interruption_leaves_whole_files_only(dense_run: Path, predictor: Any, images: Path, tmp_path: Path) -> None:
     (tmp_path / "predictions.csv").write_text("old")
     path = images / "small.png"
@@ -422,15 +389,3 @@ def test_what_sixteen_bits_cannot_hold_is_said_once(tmp_path: Path, caplog: pyte
         writer(Prediction({}, {}, str(tmp_path / "a.png"), {"depth": np.full((8, 8), 70, np.float32)}))
     assert caplog.text.count("depth: values beyond 65.535 cannot be held by 16 bits") == 1
     assert imagecodecs.png_decode((tmp_path / "out" / "depth" / "a.png").read_bytes()).max() == 65535
-
-
-def test_values_of_maps() -> None:
-    head = MaskHead("mask", share=0.1, metrics=[], weight=1.0, activation="sigmoid")
-    probability = np.array([[0.2, 0.5], [0.9, 0.4]], np.float32)
-    assert head.values(probability) == {"mask_area": (2.0, "px"), "mask_share": (0.5, "")}
-
-
-def test_a_prediction_names_what_it_has(predictor: Any) -> None:
-    found = predictor.predict(dense.scene(0)[0])
-    with pytest.raises(AttributeError, match=r"no predicted value 'dept'; there are: mask, depth, mask_area"):
-        _ = found.dept
