@@ -7,7 +7,6 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-import pandas as pd
 import pytest
 import tifffile
 
@@ -152,15 +151,3 @@ def test_more_files_than_wait_at_once_keep_their_order(tmp_path: Path) -> None:
     table, _ = scan(tmp_path)
     report = check_files(table, tmp_path, threads=2)
     assert report.table["max"].tolist() == tops
-
-
-@pytest.mark.shared_data
-def test_real_images_have_no_errors() -> None:
-    root = Path(__file__).parents[2] / "shared" / "data" / "focus"
-    if not root.is_dir():
-        pytest.skip(f"the real images are not here ({root})")
-    table, problems = scan(root)
-    report = check_files(table, root, known=problems, progress=False)
-    assert report.errors == []
-    manifest = pd.read_csv(root / "manifest.csv")
-    assert len(report.table) == len(manifest) == 303

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,18 +13,6 @@ from visionlab.errors import DataError
 Write = Callable[[Path, object], None]
 
 
-def test_the_same_pixels_in_two_splits_are_refused(focus_root: Path, tmp_path: Path) -> None:
-    root = tmp_path / "focus"
-    shutil.copytree(focus_root, root)
-    groups = data_module(focus_root).splits
-    table = data_module(focus_root).table
-    source = table[table["group"] == groups.train[0]]["path"].iloc[0]
-    goal = table[table["group"] == groups.test[0]]["path"].iloc[0]
-    shutil.copyfile(root / source, root / goal)
-    with pytest.raises(DataError, match=r"two splits.*\(test\)|two splits.*\(train\)"):
-        data_module(root)
-
-
 def test_include_and_exclude_choose_groups(focus_root: Path) -> None:
     every = data_module(focus_root)
     names = sorted(set(every.table["group"]))
@@ -35,11 +22,6 @@ def test_include_and_exclude_choose_groups(focus_root: Path) -> None:
     assert set(only.table["group"]) == set(names[:3])
     with pytest.raises(DataError, match="nothing-like-it"):
         data_module(focus_root, include="[nothing-like-it*]")
-
-
-def test_missing_root_names_the_nearest_folder(focus_root: Path) -> None:
-    with pytest.raises(DataError, match="Did you mean 'focus'"):
-        data_module(focus_root.with_name("focsu"))
 
 
 @pytest.mark.parametrize("kind", ["f4", "u2"])

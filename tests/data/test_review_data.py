@@ -59,7 +59,7 @@ def test_percentiles_are_those_of_training_on_another_folder(
     tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import visionlab
-    from tests.test_lineage import make
+    from tests.datasets.test_lineage import make
 
     monkeypatch.chdir(tmp_path)
     root = make(tmp_path / "embryos", write_png)

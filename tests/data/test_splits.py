@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -81,16 +80,6 @@ def test_folds_cover_all_groups_once() -> None:
         assert f"fold {i} of 5" in splits.source
 
 
-def test_as_many_folds_as_groups_and_as_few_as_can_be() -> None:
-    leave_one_out = split(list("abc"), folds=3, fold=2)
-    assert [len(part) for part in parts(leave_one_out)] == [1, 1, 1, 0]
-    with pytest.raises(DataError, match=r"data\.folds=4 needs as many groups, found 3"):
-        split(list("abc"), folds=4, fold=0)
-    with pytest.raises(DataError, match="too few groups"):
-        split(list("ab"), folds=2, fold=0)
-    assert len(split(list("ab"), folds=2, fold=0, val_fraction=0.0).train) == 1
-
-
 def test_fraction_is_nested_and_leaves_the_test_alone() -> None:
     whole = split()
     before: set[str] = set()
@@ -106,10 +95,6 @@ def test_fraction_is_nested_and_leaves_the_test_alone() -> None:
     assert split(fraction=1.0) == whole
     assert len(split(fraction=0.1).train) == 3
     assert "data.fraction=0.1" in split(fraction=0.1).source
-
-
-def test_fraction_of_one_fold_keeps_its_test() -> None:
-    assert split(folds=5, fold=1, fraction=0.2).test == split(folds=5, fold=1).test
 
 
 @pytest.mark.parametrize(
@@ -168,14 +153,6 @@ def test_published_form(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     assert "a_10" in caplog.text
 
 
-def test_unused_groups_of_the_file_are_not_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    content = {"train": ["a"], "val": [], "test": ["b"], "unused": ["c", "gone"]}
-    with caplog.at_level(logging.INFO):
-        splits = read_splits(put(tmp_path, content), ["a", "b", "c"])
-    assert splits.unused == ("c",)
-    assert not caplog.records
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -205,9 +182,3 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00\x01")
     with pytest.raises(DataError, match=r"a\.json.*UTF-8"):
         read_splits(tmp_path / "a.json", ["a"])
-
-
-def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
-    path = tmp_path / "bom.json"
-    path.write_bytes(b"\xef\xbb\xbf" + json.dumps({"train": ["a"], "val": [], "test": []}).encode())
-    assert read_splits(path, ["a"]).train == ("a",)

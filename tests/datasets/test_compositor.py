@@ -6,12 +6,7 @@ import ast
 import hashlib
 import inspect
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,14 +19,13 @@ import yaml
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from tests.conftest import ROOT, SHARED
+from tests.conftest import ROOT
 from visionlab.config.compose import compose_run
 from visionlab.console import LOG
 from visionlab.datasets.compositor import Compositor, paste, read_background, read_cutout, resize
 from visionlab.datasets.depth_mask import scan
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.io import read_image
-from visionlab.io.encoding import to_light, to_srgb
 from visionlab.training.registry import REGISTRY
 
 SETTINGS: dict[str, Any] = {
@@ -198,12 +192,6 @@ def test_half_of_white_on_black_is_half_the_light() -> None:
     assert not paste(np.zeros((4, 4, 3), np.uint8), cutout, 1, 2, 129)[1].any()
 
 
-def test_srgb() -> None:
-    assert to_light([0, 0.04045, 0.5, 1]) == pytest.approx([0, 0.0031308, 0.21404, 1], abs=1e-5)
-    values = np.linspace(0, 1, 1001)
-    np.testing.assert_allclose(to_srgb(to_light(values)), values, atol=1e-5)
-
-
 @pytest.mark.parametrize("size", [(11, 9), (60, 50)])
 def test_no_fringe_of_what_lies_under_clear_pixels(size: tuple[int, int], tmp_path: Path) -> None:
     """An object of the background's own colour vanishes, though black lies around it."""
@@ -286,27 +274,6 @@ def test_an_interrupted_run_is_whole_folders(
     folders = list(root.glob("fgbg/*/*"))
     assert 0 < len(folders) < 6 and all(len(list(folder.iterdir())) == 4 for folder in folders)
     assert digest(make(root, sources).run()) == whole
-
-
-@pytest.mark.slow
-def test_a_killed_process(sources: Path, tmp_path: Path) -> None:
-    root = tmp_path / "set"
-    changes = {"per_pair": 100, "workers": 1}
-    code = (
-        f"from pathlib import Path; from tests.datasets.test_compositor import make\n"
-        f"make(Path({str(root)!r}), Path({str(sources)!r}), **{changes!r}).run()"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(root.glob("fgbg/*/0*"))) < 2 and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it was over before it could be killed"
-    folders = list(root.glob("fgbg/*/0*"))
-    assert 2 <= len(folders) < 6
-    assert all(len(list(folder.iterdir())) == 200 for folder in folders)
-    make(root, sources, per_pair=100).run()
-    assert digest(root) == digest(make(tmp_path / "whole", sources, per_pair=100).run())
 
 
 @pytest.mark.parametrize(
@@ -504,21 +471,3 @@ def test_the_configuration_file_has_every_key() -> None:
     assert [key for key, value in conf.items() if value == "???"] == ["backgrounds", "cutouts"]
     source = ast.parse(Path(inspect.getfile(Compositor)).read_text())
     assert all(f"{key}: " in ast.unparse(source) for key in conf)
-
-
-@pytest.mark.shared_data
-def test_real_photographs(tmp_path: Path) -> None:
-    parts = SHARED / "depth_mask" / "eva4_parts"
-    for kind, folder in (("bg", "bg"), ("fg", "cut")):
-        for path in sorted((parts / kind).iterdir())[:3]:
-            (tmp_path / folder).mkdir(exist_ok=True)
-            shutil.copy(path, tmp_path / folder)
-    root = make(tmp_path / "set", tmp_path, per_pair=1).run()
-    for path in sorted((root / "fgbg").rglob("*.jpg")):
-        part = path.relative_to(root / "fgbg")
-        mask = read_image((root / "fgbgmask" / part).with_suffix(".png"))[..., 0] > 0
-        before = read_image(root / "bg" / f"{part.parts[0]}.jpg").astype(int)
-        change = np.abs(read_image(path).astype(int) - before).max(2)
-        assert 0.01 < mask.mean() < 0.6
-        assert np.median(change[mask]) > 20
-        assert np.median(change[~mask]) < 4

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image as Pillow
 
-from tests.conftest import SHARED
 from visionlab.datasets.depth_mask import scan
 from visionlab.datasets.map_checks import check_maps
 from visionlab.files import Problem
@@ -221,42 +219,3 @@ def test_each_background_is_read_once(tmp_path: Path, monkeypatch: pytest.Monkey
     table = table.assign(background_path="bg.png")
     assert check_maps(table, tmp_path, mask_threshold=None, invalid="auto") == []
     assert seen == ["bg.png"]
-
-
-def test_more_files_than_wait_at_once(tmp_path: Path) -> None:
-    write(tmp_path, 40)
-    png(tmp_path / "masks/s39.png", np.zeros(SIZE, np.uint8))
-    png(tmp_path / "masks/s8.png", np.zeros(SIZE, np.uint8))
-    empty = [problem.path for problem in check(tmp_path, pattern="^(s)") if "empty" in problem.what]
-    assert empty == ["masks/s39.png", "masks/s8.png"]
-
-
-def test_an_empty_index(tmp_path: Path) -> None:
-    table = pd.DataFrame({name: [] for name in ("id", "group", "path", "mask_path", "depth_path")}, dtype=str)
-    assert check_maps(table, tmp_path, mask_threshold=None, invalid="auto") == []
-
-
-@pytest.mark.shared_data
-def test_real_triples_fit() -> None:
-    root = SHARED / "depth_mask"
-    pattern = "^(.*?)(?:-[0-9]+|-opaque|-transparent)$"
-    table = scan(root, layout="auto", table=None, per_background=4000, group_pattern=pattern).usable(root)
-    assert check_maps(table, root, mask_threshold=None, invalid="auto") == []
-    # Without the pattern, the two shots of one scene are groups of their own; their masks give them away.
-    (warning,) = check(root)
-    assert warning.path == "fg_bg_mask/cg-d435-080-transparent.png"
-    assert "(6 such masks)" in warning.what
-
-
-@pytest.mark.shared_data
-def test_real_float_depth_through_a_table(tmp_path: Path) -> None:
-    root = (SHARED / "depth_mask").resolve()
-    names = sorted(path.stem for path in (root / "depth_float").iterdir())
-    suffixes = {path.stem: path.suffix for path in (root / "fg_bg").iterdir()}
-    lines = [f"{root}/fg_bg/{n}{suffixes[n]},{root}/fg_bg_mask/{n}.png,{root}/depth_float/{n}.tif,all" for n in names]
-    (tmp_path / "list.csv").write_text("\n".join(["image,mask,depth,group", *lines]))
-    table = scan(root, layout="auto", table=str(tmp_path / "list.csv"), per_background=1, group_pattern=None).usable(
-        tmp_path
-    )
-    assert len(table) == 26
-    assert check_maps(table, root, mask_threshold=None, invalid="auto") == []

@@ -13,8 +13,8 @@ import torch
 import visionlab
 from tests import shell
 from tests.conftest import train_labels
+from tests.inference.test_labels import faults
 from tests.test_labels_run import LABELS, draw_nothing, read
-from tests.test_submission import faults
 from visionlab.datasets.protein_atlas import NAMES
 from visionlab.inference import Ensemble
 

@@ -156,14 +156,6 @@ def test_one_of_two_sequences_is_the_test(root: Path) -> None:
     assert other["split"].tolist() == ["train"] * 4 + ["val"]
 
 
-def test_images_that_tell_nothing_of_each_other(root: Path) -> None:
-    rewrite(root, lambda lines: [",".join(line.split(",")[:1] + line.split(",")[3:]) for line in lines])
-    data = module(root)
-    table = assigned(data)
-    assert table["group"].nunique() == 30
-    assert any("each image is a group of its own" in remark for remark in data_remarks(data, table))
-
-
 # The head -------------------------------------------------------------------------------------------------------
 
 
