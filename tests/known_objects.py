@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import tifffile
 import torch
 from torch import nn
 
@@ -19,6 +21,8 @@ from visionlab.modules.task_model import FORMAT, Normalizer, TaskModel
 
 Array = np.ndarray[Any, Any]
 DARK, BRIGHT = 40, 200
+VOXEL = (1.5, 0.25, 0.5)
+"""Micrometres along z, y and x, where a file tells."""
 CENTRES = [[(2, 10, 8), (4, 24, 30)], [(2, 12, 8), (4, 24, 26), (3, 5, 38)]]
 """z, y, x of the boxes of two time points, 3 x 7 x 5 voxels each."""
 
@@ -88,3 +92,24 @@ def predict(monkeypatch: Any, found: Any, *arguments: object) -> int:
     """Run ``predict`` with this predictor in place of what the run's checkpoint holds; return the exit status."""
     monkeypatch.setattr("visionlab.inference.predictor.load", lambda *_, **__: found)
     return shell.run("predict", *arguments)
+
+
+def imagej(path: Path, values: Array, axes: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    told = {"axes": axes, "spacing": VOXEL[0], "unit": "um", "finterval": 30.0}
+    tifffile.imwrite(path, values, imagej=True, resolution=(1 / VOXEL[2], 1 / VOXEL[1]), metadata=told)
+    return path
+
+
+def plain(path: Path, values: Array, axes: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": axes})
+    return path
+
+
+def table(out: Path, name: str = "objects") -> pd.DataFrame:
+    return pd.read_csv(out / f"{name}.csv")
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}

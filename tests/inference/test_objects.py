@@ -7,7 +7,6 @@ import itertools
 import json
 import shutil
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,50 +17,17 @@ import pandas as pd
 import pytest
 import scipy.io
 import tifffile
-from filelock import FileLock
 from PIL import Image
 
 from tests import known_objects as known
 from tests import untrained
-from tests.known_objects import CENTRES, Array
+from tests.known_objects import CENTRES, VOXEL, Array, files, imagej, plain, table
 from visionlab.errors import DataError, UsageError
-from visionlab.files import temporary
-from visionlab.inference import tiles, volumes
+from visionlab.inference import volumes
 from visionlab.inference.objects import LabelWriter
-from visionlab.inference.output_folder import DONE
 from visionlab.inference.predictor import Ensemble
 from visionlab.inference.tta import Views
 from visionlab.io import open_volume, read_labels
-
-VOXEL = (1.5, 0.25, 0.5)
-
-
-@pytest.fixture
-def run(tmp_path: Path) -> Path:
-    return known.write_run(tmp_path / "run")
-
-
-@pytest.fixture
-def predict(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the command on files into ``out``; return the exit status."""
-
-    def call(*arguments: object, found: Any = None) -> int:
-        return known.predict(monkeypatch, found or known.predictor(), run, *arguments, "--out", tmp_path / "out")
-
-    return call
-
-
-def imagej(path: Path, values: Array, axes: str) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    told = {"axes": axes, "spacing": VOXEL[0], "unit": "um", "finterval": 30.0}
-    tifffile.imwrite(path, values, imagej=True, resolution=(1 / VOXEL[2], 1 / VOXEL[1]), metadata=told)
-    return path
-
-
-def plain(path: Path, values: Array, axes: str) -> Path:
-    path.parent.mkdir(exist_ok=True)
-    tifffile.imwrite(path, values, photometric="minisblack", metadata={"axes": axes})
-    return path
 
 
 def ome(path: Path, values: Array, axes: str) -> Path:
@@ -88,18 +54,10 @@ def png(path: Path, values: Array, axes: str) -> Path:
     return path
 
 
-def table(out: Path, name: str = "objects") -> pd.DataFrame:
-    return pd.read_csv(out / f"{name}.csv")
-
-
 def places(rows: pd.DataFrame, axes: str) -> list[list[tuple[float, ...]]]:
     """Return the centres of each time point."""
     kept = list("zyx") if "Z" in axes else ["y", "x"]
     return [sorted(map(tuple, part[kept].to_numpy().tolist())) for _, part in rows.groupby("time")]
-
-
-def files(folder: Path) -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
 # What is written ----------------------------------------------------------------------------------------------------
@@ -274,111 +232,6 @@ def test_the_threshold_can_be_chosen_and_is_said(
 
 
 # Going on -----------------------------------------------------------------------------------------------------------
-
-
-class Counted:
-    """Counts the planes that are predicted, and raises an error after some of them."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count, self.most = 0, 10**9
-        original = tiles.predict_planes
-
-        def planes(*arguments: Any) -> Iterator[Any]:
-            for maps in original(*arguments):
-                self.count += 1
-                if self.count > self.most:
-                    raise KeyboardInterrupt
-                yield maps
-
-        monkeypatch.setattr("visionlab.inference.predictor.predict_planes", planes)
-
-
-@pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counted:
-    return Counted(monkeypatch)
-
-
-@pytest.fixture
-def three(tmp_path: Path) -> Path:
-    for time, name in enumerate("abc"):
-        imagej(tmp_path / "data" / f"{name}.tif", known.series()[min(time, 1)], "ZYX")
-    return tmp_path / "data"
-
-
-def test_an_interrupted_command_goes_on_where_it_was(
-    predict: Any, three: Path, tmp_path: Path, counted: Counted, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("INFO")
-    assert predict(three, "--gif", "--probabilities") == 0
-    whole = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out") if ".done" not in name}
-    shutil.rmtree(tmp_path / "out")
-    counted.count, counted.most = 0, 10  # in the middle of the second file
-    assert predict(three, "--gif", "--probabilities") == 130
-    first = {"nuclei/a.tif", "probability/nuclei/a.tif", "overlay/a.gif"}
-    assert {name for name in files(tmp_path / "out") if ".done" not in name} == first
-    counted.count, counted.most = 0, 10**9
-    # What a kill leaves, which runs no clean-up.
-    (tmp_path / "out" / ".done" / "work" / "nuclei").mkdir(parents=True)
-    (tmp_path / "out" / ".done" / "work" / "nuclei" / "b.tif").write_bytes(b"half")
-    assert predict(three, "--gif", "--probabilities") == 0
-    assert counted.count == 14
-    assert "1 of 3 files were predicted before" in caplog.text
-    found = {name: (tmp_path / "out" / name).read_bytes() for name in files(tmp_path / "out") if ".done" not in name}
-    assert found.keys() == whole.keys()
-    for name in found.keys() - {"population.png"}:
-        assert found[name] == whole[name], name
-    assert predict(three, "--gif", "--probabilities") == 0
-    assert counted.count == 14
-    assert (tmp_path / "out" / "objects.csv").read_bytes() == whole["objects.csv"]
-
-
-def test_what_changed_is_predicted_again(predict: Any, three: Path, tmp_path: Path, counted: Counted) -> None:
-    assert predict(three) == 0
-    counted.count = 0
-    imagej(three / "b.tif", known.series()[0], "ZYX")
-    (tmp_path / "out" / "nuclei" / "c.tif").unlink()
-    assert predict(three) == 0
-    assert counted.count == 14
-    assert table(tmp_path / "out", "population")["objects"].tolist() == [2, 2, 3]
-    # More of it is wanted than was.
-    assert predict(three / "a.tif", "--probabilities") == 0
-    assert (tmp_path / "out" / "probability" / "nuclei" / "a.tif").is_file()
-    assert counted.count == 21
-
-
-def test_other_models_and_options_need_another_folder(
-    predict: Any, three: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "out"
-    assert predict(three, "--threshold", "0.4") == 0
-    before = (out / "objects.csv").read_bytes()
-    for arguments, expected in (
-        (("--threshold", "0.3"), "with --threshold 0.4 (now 0.3); give another folder"),
-        (("--threshold", "0.4", "--axes", "TYX"), "with no --axes (now TYX)"),
-        (("--threshold", "0.4", "--voxel-size", "1,2,3"), "with no --voxel-size (now 1,2,3)"),
-        (("--threshold", "0.4", "--tta", "flips"), "with no --tta (now flips, mean)"),
-    ):
-        assert predict(three, *arguments) == 2
-        assert f"error: --out {out}: what is there was predicted {expected}" in capsys.readouterr().err
-    (run / "checkpoints" / "best.ckpt").write_bytes(b"another model")
-    assert predict(three, "--threshold", "0.4") == 2
-    assert "best.ckpt, which has changed since; give another folder" in capsys.readouterr().err
-    assert (out / "objects.csv").read_bytes() == before
-
-
-def test_folders_of_others_and_of_running_commands_are_left_alone(
-    predict: Any, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "out" / "nuclei").mkdir(parents=True)
-    assert predict(three) == 2
-    assert "found 'nuclei' there, not from an earlier prediction" in capsys.readouterr().err
-    assert files(tmp_path / "out") == set()
-    shutil.rmtree(tmp_path / "out")
-    (tmp_path / "out" / ".done").mkdir(parents=True)
-    with FileLock(tmp_path / "out" / ".done" / "lock"):
-        assert predict(three) == 2
-    assert "another prediction is writing there" in capsys.readouterr().err
-    assert predict(three) == 0
 
 
 # What goes wrong ----------------------------------------------------------------------------------------------------
@@ -562,44 +415,3 @@ def test_parts_of_names_are_unlike(tmp_path: Path, predict: Any) -> None:
     assert predict(tmp_path / "data") == 0
     assert files(tmp_path / "out" / "nuclei") == {"x/a_tif.tif", "x/a_png.tif", "y/a_tif.tif", "y/a_png.tif"}
     assert len(table(tmp_path / "out", "population")) == 4
-
-
-def frames(folder: Path) -> Path:
-    folder.mkdir()
-    for time, values in enumerate(known.series()):
-        tifffile.imwrite(folder / f"t{time:03d}.tif", values, metadata={"axes": "ZYX"})
-    return folder
-
-
-def test_results_written_beside_the_images_are_not_predicted_again(
-    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = frames(tmp_path / "01")
-    for _ in range(2):
-        assert known.predict(monkeypatch, known.predictor(), run, folder, "--out", folder) == 0
-        assert set(pd.read_csv(folder / "objects.csv")["file"]) == {str(folder / f"t00{t}.tif") for t in (0, 1)}
-    assert not (folder / "nuclei" / "nuclei").exists()
-
-
-def test_what_a_killed_command_left_half_written_goes(
-    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder, out = frames(tmp_path / "01"), tmp_path / "out"
-    assert known.predict(monkeypatch, known.predictor(), run, folder, "--out", out) == 0
-    temporary(out / "predictions.csv").touch()
-    assert known.predict(monkeypatch, known.predictor(), run, folder, "--out", out) == 0
-    assert [path.name for path in out.glob(".*")] == [DONE]
-
-
-def test_labels_of_another_file_of_the_same_name_are_not_replaced(
-    tmp_path: Path, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    first, second, out = frames(tmp_path / "01"), frames(tmp_path / "02"), tmp_path / "out"
-    assert known.predict(monkeypatch, known.predictor(), run, first, "--out", out) == 0
-    before = (out / "objects.csv").read_bytes()
-    assert known.predict(monkeypatch, known.predictor(), run, second, "--out", out) == 2
-    assert "t000 is what was predicted of" in capsys.readouterr().err
-    assert (out / "objects.csv").read_bytes() == before
-    # Of files that were moved it is, as they are the same ones.
-    shutil.rmtree(first)
-    assert known.predict(monkeypatch, known.predictor(), run, second, "--out", out) == 0

@@ -21,7 +21,7 @@ from visionlab.drawing.outlines import PREDICTED, SECOND, TRUE, limits, rim, sha
 from visionlab.drawing.style import rgb
 from visionlab.errors import DataError, UserError
 from visionlab.files import write_bytes
-from visionlab.inference.output_folder import OVERLAY, POPULATION, Finished, fault_of, finished, state_of
+from visionlab.inference.output_folder import OVERLAY, POPULATION, OutputFolder, fault_of, open_output, state_of
 from visionlab.inference.prediction import Array, Prediction
 from visionlab.inference.predictor import BasePredictor
 from visionlab.inference.series import Item, arrange, open_scaled
@@ -81,16 +81,16 @@ def predict_objects(
         options: see there.
 
     Raises:
-        UsageError: see :func:`visionlab.inference.output_folder.finished`.
+        UsageError: see :func:`visionlab.inference.output_folder.open_output`.
         UserError: the device has too little memory, or the results cannot be written.
     """
     heads = [head.name for head in object_heads(predictor)]
-    with finished(out, checkpoints, options.results(), [*heads, PROBABILITY, OVERLAY]) as records:
-        work = _Work(predictor, arrange(files), records, options)
+    with open_output(out, checkpoints, options.results(), [*heads, PROBABILITY, OVERLAY]) as folder:
+        work = _Work(predictor, arrange(files), folder, options)
         _, bad = write_predictions(work.results(), out)
         done = work.done()
         try:
-            write_objects(records, done)
+            write_objects(folder, done)
             if object_curves(out, done, heads):
                 LOG.info("objects over time: %s", out / f"{POPULATION}.png")
             work.draw_series()
@@ -115,14 +115,14 @@ class _Writers:
 class _Work:
     """The files of one command, and the records of those that are predicted."""
 
-    def __init__(self, predictor: BasePredictor, items: Sequence[Item], records: Finished, options: Options) -> None:
-        self.predictor, self.items, self.options, self._finished = predictor, items, options, records
+    def __init__(self, predictor: BasePredictor, items: Sequence[Item], folder: OutputFolder, options: Options) -> None:
+        self.predictor, self.items, self.options, self._folder = predictor, items, options, folder
         self._objects = object_heads(predictor)
         self.heads = [head.name for head in self._objects]
         self.settings = settings_of(predictor, options.threshold)
         self.records: dict[Item, dict[str, Any]] = {}
         for item in items:
-            record = records.find(item.path, item.name, options.kinds())
+            record = folder.record(item.path, item.name, options.kinds())
             if record is not None:
                 self.records[item] = record
         self._todo = [item for item in items if item not in self.records]
@@ -176,11 +176,11 @@ class _Work:
         if volume.frames * volume.planes > 1:
             LOG.info("%s (%d of %d): %s", item.path, 1 + self._todo.index(item), len(self._todo), _words(volume))
         moments = []
-        with self._finished.work() as folder:
+        with self._folder.work() as folder:
             # One of the frames of a series of files is a frame of the animation of that.
             gif = self.options.gif and item.holding(volume.frames).time is None
             pictures = Pictures(volume, self.heads, folder / OVERLAY / item.name, gif=gif)
-            table = folder / self._finished.objects(item.name).relative_to(self._finished.out)
+            table = folder / self._folder.objects(item.name).relative_to(self._folder.out)
             table.parent.mkdir(parents=True)
             with contextlib.ExitStack() as stack:
                 writers = _Writers(
@@ -193,7 +193,7 @@ class _Work:
                     moments.append((yield from self._predict_frame(volume, t, writers)))
             pictures.save()
             about = {"planes": volume.planes, "interval": volume.interval, "moments": moments}
-            return self._finished.keep(item.name, state, self.options.kinds(), about)
+            return self._folder.keep(item.name, state, self.options.kinds(), about)
 
     def _predict_frame(self, volume: Volume, t: int, writers: _Writers) -> Generator[None, None, dict[str, Any]]:
         """Predict and write a time point, of which nothing stays in memory."""
@@ -231,7 +231,7 @@ class _Work:
             if item.time is not None:
                 members[item.series].append(item)
         for series, items in members.items():
-            path = self._finished.out / OVERLAY / f"{series}.gif"
+            path = self._folder.out / OVERLAY / f"{series}.gif"
             if not path.is_file() or any(item in self._todo for item in items):
                 LOG.info("drawing %s", path)
                 self._draw(sorted(items, key=lambda item: item.time or 0), path)
@@ -247,7 +247,7 @@ class _Work:
                 return
             size = (volume.height, volume.width)
             animation = animation or Animation(_colours(self.heads), pixel=volume.voxel_size[2])
-            labels = {name: read_labels(self._finished.out / name / f"{item.name}.tif") for name in self.heads}
+            labels = {name: read_labels(self._folder.out / name / f"{item.name}.tif") for name in self.heads}
             animation.add(volume.frame(0), labels, f"t {item.time}")
         if animation is not None:
             animation.save(path)

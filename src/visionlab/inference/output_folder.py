@@ -111,8 +111,10 @@ def printable(text: object) -> str:
 # Going on where a command stopped -------------------------------------------------------------------------------------
 
 
-class Finished:
-    """The records of the files that are finished. All that belongs to a file appears at once, and its record last.
+class OutputFolder:
+    """A folder of predictions with a record of each file that is done, by which an interrupted command goes on.
+
+    All that belongs to a file appears at once, and its record last.
 
     Args:
         out: the output folder.
@@ -122,7 +124,7 @@ class Finished:
         self.out = out
         self._work = out / DONE / "work"
 
-    def find(self, path: Path, name: str, wanted: Sequence[str]) -> dict[str, Any] | None:
+    def record(self, path: Path, name: str, wanted: Sequence[str]) -> dict[str, Any] | None:
         """Return the record of a file, if it is as it was then and all that was written is still there.
 
         Args:
@@ -134,7 +136,7 @@ class Finished:
             UsageError: the outputs of this name are those of another file, which is still there.
         """
         try:
-            record = json.loads(self._record(name).read_text(encoding="utf-8"))
+            record = json.loads(self._place(name).read_text(encoding="utf-8"))
             earlier, state = record["file"], state_of(path)
             same = earlier == state and set(wanted) <= set(record["kinds"])
         except (OSError, ValueError, TypeError, KeyError, DataError):
@@ -150,7 +152,7 @@ class Finished:
 
     def objects(self, name: str) -> Path:
         """Return the table of the objects of a file."""
-        return self._record(name).with_suffix(".csv")
+        return self._place(name).with_suffix(".csv")
 
     @contextlib.contextmanager
     def work(self) -> Iterator[Path]:
@@ -170,16 +172,16 @@ class Finished:
             kinds: of outputs that were asked for.
             record: what else to remember.
         """
-        self._record(name).unlink(missing_ok=True)
+        self._place(name).unlink(missing_ok=True)
         files = sorted(file.relative_to(self._work) for file in self._work.rglob("*") if file.is_file())
         for file in files:
             (self.out / file).parent.mkdir(parents=True, exist_ok=True)
             (self._work / file).replace(self.out / file)
         kept = {**record, "file": list(state), "kinds": list(kinds), "outputs": [file.as_posix() for file in files]}
-        write_json(self._record(name), kept)
+        write_json(self._place(name), kept)
         return kept
 
-    def _record(self, name: str) -> Path:
+    def _place(self, name: str) -> Path:
         above, _, last = name.rpartition("/")
         if len(os.fsencode(last)) > _LONGEST:
             last = hashlib.blake2b(os.fsencode(last), digest_size=16).hexdigest()
@@ -188,10 +190,10 @@ class Finished:
 
 
 @contextlib.contextmanager
-def finished(
+def open_output(
     out: Path, checkpoints: Sequence[Path], options: Mapping[str, Any], folders: Sequence[str]
-) -> Iterator[Finished]:
-    """Give the records of an output folder, which is this command's alone meanwhile.
+) -> Iterator[OutputFolder]:
+    """Open an output folder, which is this command's alone meanwhile.
 
     Args:
         out: the output folder, which is there.
@@ -220,7 +222,7 @@ def finished(
         for part in out.glob(".*.*.part"):
             part.unlink(missing_ok=True)  # of a command that was killed
         write_json(place / _ABOUT, about)
-        yield Finished(out)
+        yield OutputFolder(out)
 
 
 def _refuse_mixture(path: Path, about: Mapping[str, Any], out: Path) -> None:

@@ -21,7 +21,7 @@ from visionlab.inference.output_folder import (
     HEADER,
     POPULATION,
     PREDICTIONS,
-    Finished,
+    OutputFolder,
     fault_of,
     printable,
     write_table,
@@ -104,14 +104,14 @@ def _write(path: Path, prediction: Prediction, writers: Iterable[Callable[[Predi
 # Objects --------------------------------------------------------------------------------------------------------------
 
 
-def write_objects(finished: Finished, records: Records) -> None:
+def write_objects(folder: OutputFolder, records: Records) -> None:
     """Write objects.csv of all files, row by row out of their own tables."""
-    tables = {item: finished.objects(item.name) for item in records}
+    tables = {item: folder.objects(item.name) for item in records}
     headers = []
     for table in tables.values():
         with table.open(encoding="utf-8", newline="") as file:
             headers.append([name for name in next(csv.reader(file)) if name not in ("t", "head", "object")])
-    part = finished.out / DONE / "objects.csv"
+    part = folder.out / DONE / "objects.csv"
     with part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*_OBJECTS, *merged_columns(headers)], lineterminator="\n")
         writer.writeheader()
@@ -120,7 +120,7 @@ def write_objects(finished: Finished, records: Records) -> None:
             with table.open(encoding="utf-8", newline="") as rows:
                 for row in csv.DictReader(rows):
                     writer.writerow({**of_file, "time": item.moment(int(row.pop("t"))), **row})
-    part.replace(finished.out / "objects.csv")
+    part.replace(folder.out / "objects.csv")
 
 
 def object_values(item: Item, record: Mapping[str, Any]) -> Iterator[tuple[Path, Prediction]]:
