@@ -113,9 +113,9 @@ def test_builders_at_the_same_time_decode_once(
     paths = some(tmp_path / "data", write_png)
     decoded = []
 
-    def count(path: Path) -> Any:
+    def count(path: Path, *stains: Any) -> Any:
         decoded.append(path)
-        return read_image(path)
+        return read_image(path, *stains)
 
     monkeypatch.setattr(readers, "read_image", count)
     results: list[Cache] = []

@@ -16,7 +16,7 @@ from visionlab.console import progress as show_progress
 from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 from visionlab.files import Problem, problem_of
-from visionlab.io import Image, open_volume, read_image, split_plane
+from visionlab.io import Image, Stains, open_volume, read_image, split_plane
 
 _FACTS = ("height", "width", "channels", "dtype", "stored", "min", "max", "mean", "std", "hash")
 
@@ -62,6 +62,7 @@ def check_files(
     root: str | Path,
     *,
     known: Sequence[Problem] = (),
+    stains: Stains = (),
     progress: bool = True,
     threads: int | None = None,
 ) -> Report:
@@ -69,11 +70,12 @@ def check_files(
 
     Errors: files that cannot be read (missing, empty, truncated, damaged, NaN, several pages, ...) and the same pixels
     in two groups (a leak, wherever the groups end up). Warnings: constant images, the same pixels twice in a group, and
-    types that are converted without loss. ``known`` are problems found before, e.g. names that do not match.
+    types that are converted without loss. ``known`` are problems found before, e.g. names that do not match; ``stains``
+    are read of files with an axis of channels.
     """
     folder = Path(root)
     paths = table["path"].tolist()
-    results = in_parallel(partial(_check, folder), paths, threads)
+    results = in_parallel(partial(_check, folder, stains), paths, threads)
     found: list[dict[str, Any] | Problem] = list(
         show_progress(results, len(paths), "checking images") if progress else results
     )
@@ -86,9 +88,9 @@ def check_files(
     return Report(checked, sorted(problems, key=lambda problem: (problem.path, problem.what)))
 
 
-def _check(folder: Path, path: str) -> dict[str, Any] | Problem:
+def _check(folder: Path, stains: Stains, path: str) -> dict[str, Any] | Problem:
     try:
-        image = read_image(folder / path)
+        image = read_image(folder / path, stains)
         # Planes are told the type that they are read as only.
         stored = image.dtype.name if split_plane(folder / path)[1] is not None else open_volume(folder / path).stored
     except DataError as error:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from visionlab import io
 from visionlab.errors import DataError
-from visionlab.io import read_labels, split_plane
+from visionlab.io import Stains, read_labels, split_plane
 
 Labels = npt.NDArray[np.int32]
 
@@ -48,15 +48,15 @@ class Frame:
     instances: bool
 
 
-def read_image(planes: list[str], root: Path) -> npt.NDArray[Any]:
-    """Return the planes of a time point, Z x H x W x C.
+def read_image(planes: list[str], root: Path, stains: Stains = ()) -> npt.NDArray[Any]:
+    """Return the planes of a time point, Z x H x W x C; of files with an axis of channels the ``stains``.
 
     Raises:
         DataError: one cannot be read, or they are not of one size and type.
     """
     found: list[npt.NDArray[Any]] = []
     for name in planes:
-        image = io.read_image(root / name)
+        image = io.read_image(root / name, stains)
         if found and (image.shape, image.dtype) != (found[0].shape, found[0].dtype):
             raise DataError(
                 f"{root / name}: {_describe(image)}, but {planes[0]}, of the same time point, is {_describe(found[0])};"

@@ -41,6 +41,7 @@ def limits_of(
     """
     each = list(dict.fromkeys(time_points))
     about = f"{_LAYOUT} {root.resolve()} {preprocess.dtype} {preprocess.channels}"
+    about += f" {preprocess.stains}" if preprocess.stains else ""
     digest = hashlib.blake2b(about.encode(), digest_size=16)
     for planes in each:
         digest.update(f"{planes}\0".encode())
@@ -50,7 +51,7 @@ def limits_of(
     folder.mkdir(parents=True, exist_ok=True)
 
     def measure(planes: tuple[str, ...]) -> tuple[float, float]:
-        return preprocess.limits(np.stack([read_image(root / path) for path in planes]))
+        return preprocess.limits(np.stack([read_image(root / path, preprocess.stains) for path in planes]))
 
     with FileLock(target.with_suffix(".lock")):
         if verify or not target.is_file():

@@ -30,7 +30,7 @@ from visionlab.data.statistics import MapScale, image_span, image_statistics, ma
 from visionlab.data.stored import store_column
 from visionlab.data.target import Target
 from visionlab.data.transforms import Augment
-from visionlab.errors import DataError, UsageError
+from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
 
@@ -39,6 +39,7 @@ STAGES = ("train", "val", "test")
 _SPAN = (-0.25, 1.5)
 Side = Annotated[int, Field(ge=8)]
 Size = Side | Annotated[list[Side], Field(min_length=2, max_length=2, description="[height, width]")]
+Stain = Annotated[int, Field(ge=0)] | str
 MeanAndStd = Annotated[list[float], Field(min_length=2, max_length=2, description="[mean, std] with a std above 0")]
 _USE = {"train": "train on", "val": "choose the best epoch by"}
 
@@ -73,7 +74,8 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         seed: of the run; splits, order and augmentation derive from it.
         augment: ``{joint: [...], image: [...]}``, see :class:`visionlab.data.transforms.Augment`.
         root: folder of the data.
-        channels: what every image is brought to.
+        channels: what every image is brought to; or a list of channels, by number from 0 or name, that are seen of
+            files with an axis of them, such as hyperstacks.
         image_size: height and width in pixels, or one number for both.
         fit: how other sizes become ``image_size``: ``crop``, ``pad`` or ``stretch``; or ``native``: windows of that
             size are cut of images at their own scale.
@@ -89,6 +91,10 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         split_file: a ``splits.json`` to follow instead, ours or in the published form.
         include, exclude: patterns (``bbbc050-*``) of group names; an empty ``include`` means all.
         cache_dir: where generated sets and decoded images are kept; the default is the user's cache folder.
+        stain: the one channel, by number from 0 or name, that is seen of files with an axis of them.
+
+    Raises:
+        ConfigError: ``stain`` and a list of channels are both given.
     """
 
     def __init__(
@@ -97,7 +103,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         augment: Mapping[str, Sequence[Mapping[str, Any]]],
         *,
         root: str,
-        channels: Annotated[int, Field(ge=1)],
+        channels: Annotated[int, Field(ge=1)] | Annotated[list[Stain], Field(min_length=1)],
         image_size: Size,
         fit: Literal["crop", "pad", "stretch", "native"],
         normalize: Literal["dataset", "image", "percentile"] | MeanAndStd,
@@ -113,6 +119,8 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         include: list[str],
         exclude: list[str],
         cache_dir: str | None,
+        # Runs that were begun before there was one have none.
+        stain: Stain | None = None,
     ) -> None:
         super().__init__()
         self.seed, self.augment = seed, Augment(augment["joint"], augment["image"])
@@ -121,6 +129,12 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         self.name: str = root
         # Makes the set in its folder unless it is there: set where the data are a generated set.
         self.generate: Callable[[Path], None] | None = None
+        if stain is not None and not isinstance(channels, int):
+            raise ConfigError(f"data.stain: expected null with data.channels={list(channels)}, found {stain}; give one")
+        # Which channels are seen of files with an axis of them; empty: files have none.
+        self.file_stains: tuple[int | str, ...] = () if stain is None else (stain,)
+        if not isinstance(channels, int):
+            self.file_stains, channels = tuple(channels), len(channels)
         self.channels, self.fit = channels, fit
         self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.normalize: str | list[float] = normalize
@@ -230,7 +244,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
             )
         # The type of values is that of the files, found while caching.
         scale: Scale = "percentile" if self.normalize == "percentile" else "dtype"
-        preprocess = Preprocess(self.channels, self.height, self.width, self.fit, "uint8", scale)
+        preprocess = Preprocess(self.channels, self.height, self.width, self.fit, "uint8", scale, self.file_stains)
         folder = cache_dir(self.cache_dir) / "images"
         store = partial(store_column, self.table, root=self.root, folder=folder, verify=self.verify)
         beside = [f"path{n:+d}" for n in range(-self.neighbours, self.neighbours + 1) if n]

@@ -27,7 +27,7 @@ class PlaneReader(ImageReader):
         return open_volume(split_plane(path)[0])
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
-        image = read_image(path)
+        image = read_image(path, preprocess.stains)
         about = {"height": image.shape[0], "width": image.shape[1], "channels": image.shape[2]}
         seen = to_channels(image, preprocess.channels, str(path))
         middle, bright = (float(value) for value in np.percentile(seen, [50, 99.8]))

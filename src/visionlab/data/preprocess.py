@@ -37,6 +37,7 @@ class Preprocess:
         dtype: depth of the training set: ``uint8``, ``uint16`` or ``float32``.
         scale: ``dtype``: the range of the type becomes 0..1; ``percentile``: that of each time point's own values does,
             see :meth:`limits`.
+        stains: channels, by number or name, that are seen of files with an axis of them; empty: all of a file.
     """
 
     channels: int
@@ -45,6 +46,7 @@ class Preprocess:
     fit: Fit
     dtype: str
     scale: Scale = "dtype"
+    stains: tuple[int | str, ...] = ()
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Preprocess:
@@ -57,16 +59,21 @@ class Preprocess:
             dtype=str(spec["dtype"]),
             # Earlier versions knew no other.
             scale=spec.get("scale", "dtype"),
+            stains=tuple(spec.get("stains", ())),
         )
 
     def spec(self) -> dict[str, Any]:
-        """Return the settings as plain data."""
-        return asdict(self)
+        """Return the settings as plain data; ``stains`` only if some are chosen, as earlier versions knew none."""
+        spec = asdict(self)
+        stains = list(spec.pop("stains"))
+        return {**spec, "stains": stains} if stains else spec
 
     def sentence(self) -> str:
         """Say in words what is done to every image."""
         scaled = "; the 1st and 99.8th percentiles of each time point become 0 and 1" if self.scale != "dtype" else ""
-        return f"{self.height} x {self.width} px, {self.channels} channel(s), {self.dtype}: {_HOW[self.fit]}{scaled}"
+        stains = f" ({', '.join(map(str, self.stains))} of each file)" if self.stains else ""
+        size = f"{self.height} x {self.width} px, {self.channels} channel(s){stains}"
+        return f"{size}, {self.dtype}: {_HOW[self.fit]}{scaled}"
 
     def size(self, height: int, width: int, path: str = "") -> tuple[int, int]:
         """Return the height and width that an image of this size is resized to, before the window is cut.

@@ -76,7 +76,7 @@ class ImageReader:
         return self.like[number][1] if self.like is not None else preprocess.size(head.height, head.width)
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
-        image = read_image(path)
+        image = read_image(path, preprocess.stains)
         size = None
         if self.like is not None:
             original, size = self.like[number]

@@ -211,7 +211,7 @@ class CElegansDataModule(ImageDataModule):
             places = {path: place for place, path in enumerate(point.planes)}
             known = self.table[self.table["frame"] == name]
             others = {places[path] for path in known.loc[~known["split"].isin(("", split)), "path"]}
-            image = read_image(point.planes, self.root)
+            image = read_image(point.planes, self.root, self.file_stains)
             shape = (image.shape[0], image.shape[1], image.shape[2])
             yield Frame(
                 point.name,

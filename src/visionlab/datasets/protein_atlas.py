@@ -21,7 +21,7 @@ from visionlab.data.splits import Splits
 from visionlab.data.stratify import make_stratified_splits
 from visionlab.datasets.classes import choose_classes
 from visionlab.datasets.tables import RowError, Table, once
-from visionlab.errors import DataError
+from visionlab.errors import ConfigError, DataError
 from visionlab.files import Problem, Scan, check_folder
 
 ID, TARGET = "Id", "Target"
@@ -78,6 +78,10 @@ class ProteinAtlasDataModule(ImageDataModule):
         **common: Any,
     ) -> None:
         parse(channels, self.stains)
+        if common.get("stain") is not None:
+            raise ConfigError(
+                "data.stain: expected null where each stain has a file; data.channels says which are seen"
+            )
         names = NAMES if class_names is None else class_names
         self._ids = choose_classes(names, classes, class_group)
         super().__init__(seed, augment, channels=len(channels), **common)

@@ -153,6 +153,10 @@ def _check_description(description: dict[str, Any]) -> None:
     expect(right, "neighbours", f"a number from 0 to {MAX_NEIGHBOURS}", neighbours)
     scale = preprocess.setdefault("scale", "dtype")
     expect(scale in SCALES, "preprocess.scale", f"one of {', '.join(SCALES)}", scale)
+    seen = preprocess.get("stains", [])
+    right = isinstance(seen, list) and all(isinstance(item, int | str) and not isinstance(item, bool) for item in seen)
+    expect(right, "preprocess.stains", "numbers or names of channels", seen)
+    expect(len(seen) in (0, 1, preprocess["channels"]), "preprocess.stains", "as many as channels", seen)
     found = preprocess["channels"] * len(inputs) * (2 * neighbours + 1)
     expect(found == network["in_channels"], "preprocess.channels", "as many as the network takes", found)
     values = preprocess["channels"] * preprocess["height"] * preprocess["width"]

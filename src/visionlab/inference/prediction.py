@@ -140,7 +140,7 @@ def prepare(sources: Sources, samplings: Sequence[Sampling], stains: Sequence[st
         own = {}
         for name in sampling.inputs:
             channels = sampling.channels if name == IMAGE else None
-            seen: Stains = getattr(sampling.preprocess, "stains", ())
+            seen = sampling.preprocess.stains
             way = (name, *(channels.spec if channels else seen))
             if way not in opened:
                 opened[way] = _open_stained(sources[name], channels, stains) if channels else _open(sources[name], seen)

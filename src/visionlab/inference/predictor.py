@@ -203,9 +203,9 @@ class Predictor(BasePredictor):
         self.model = model.eval().to(self.device)
         self.description = dict(description)
         self.preprocess = Preprocess.from_spec(description["preprocess"])
+        self.stains = self.preprocess.stains
         self.inputs = tuple(description["inputs"])
         self.neighbours = int(description.get("neighbours", 0))
-        self.stains: Stains = getattr(self.preprocess, "stains", ())
         self.sampling = Sampling(
             self.inputs, tuple(description.get("channels", ())), self.preprocess, model.dense, self.neighbours
         )

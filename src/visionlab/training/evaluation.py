@@ -137,12 +137,14 @@ def _config(folder: Path, predictor: Predictor, data: dict[str, Any], overrides:
     What the checkpoint says stands above the file, and what only training needs (it may be gone) is left out.
     """
     network, preprocess = predictor.description["network"], predictor.preprocess
+    several = list(preprocess.stains) if len(preprocess.stains) > 1 else []
     replace = {
         "model": {"name": network["name"], **network["options"]},
         "init_from": None,
         "augment.joint": [],
         "augment.image": [],
-        "data.channels": list(predictor.description["channels"]) or preprocess.channels,
+        "data.channels": list(predictor.description["channels"]) or several or preprocess.channels,
+        "data.stain": preprocess.stains[0] if preprocess.stains and not several else None,
         "data.image_size": [preprocess.height, preprocess.width],
         "data.fit": preprocess.fit,
     }

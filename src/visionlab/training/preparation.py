@@ -20,7 +20,7 @@ from visionlab.data.module import ImageDataModule
 from visionlab.drawing.style import save
 from visionlab.errors import DataError, UsageError
 from visionlab.files import Problem, write_json, write_text
-from visionlab.io import read_image, to_channels
+from visionlab.io import Stains, read_image, to_channels
 from visionlab.training import assembly
 from visionlab.training.pictures import example_figure
 
@@ -69,19 +69,20 @@ def _check(data: ImageDataModule, root: Path) -> tuple[list[Problem], int]:
     if not found.problems and len(found.table):
         data.indexed = found.table.copy()  # set-up needs not read and announce all of it again
     table = data.choose(found.table, root) if len(found.table) else found.table
-    report = check_files(table, root, known=found.problems)
-    problems = [*report.problems, *_other_channels(report.table, root, data.file_channels), *_other_kind(report.table)]
+    report = check_files(table, root, known=found.problems, stains=data.file_stains)
+    channels = _other_channels(report.table, root, data.file_channels, data.file_stains)
+    problems = [*report.problems, *channels, *_other_kind(report.table)]
     problems += data.check_more(table, root)
     return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
 
 
-def _other_channels(checked: pd.DataFrame, root: Path, wanted: int) -> Iterator[Problem]:
+def _other_channels(checked: pd.DataFrame, root: Path, wanted: int, stains: Stains) -> Iterator[Problem]:
     """Yield the files whose channels cannot become those of the network."""
     # Gray and RGB become one another whatever they hold; others depend on their alpha channel.
     certain = (wanted, 1, 3) if wanted in (1, 3) else (wanted,)
     for path in checked.loc[~checked["channels"].isin(certain), "path"]:
         try:
-            to_channels(read_image(root / path), wanted)
+            to_channels(read_image(root / path, stains), wanted)
         except DataError as error:
             what, _, advice = str(error).removeprefix("image: ").rpartition("; ")
             yield Problem(path, what, advice)
