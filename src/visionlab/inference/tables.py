@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 Records = Mapping[Item, Mapping[str, Any]]
 """File -> ``planes``, ``interval`` and ``moments``: of each time point ``t`` and the summaries of its ``heads``."""
-Curves = Mapping[str, Mapping[str, Sequence[tuple[float, float | None, float]]]]
-"""Series -> column -> number of the time point, seconds or None, and value."""
+Point = tuple[float, float | None, float]
+"""Number of the time point, seconds or None, and value."""
 
 _OBJECTS = ("file", "head", "series", "time", "object")
 _SIZES = ("volume_px", "volume_um3", "area_px", "area_um2")
@@ -151,21 +151,19 @@ def object_curves(out: Path, records: Records, heads: Sequence[str]) -> bool:
         UserError: it cannot be written.
     """
     rows: list[dict[str, Any]] = []
-    curves: dict[str, dict[str, list[tuple[float, float | None, float]]]] = defaultdict(lambda: defaultdict(list))
     order = {series: place for place, series in enumerate(dict.fromkeys(item.series for item in records))}
     for item in sorted(records, key=lambda item: (order[item.series], item.moment(0))):
         moments = records[item]["moments"]
         interval = records[item]["interval"] if len(moments) > 1 else None
         for moment in moments:
-            time, seconds = item.moment(moment["t"]), interval and moment["t"] * interval
+            seconds = {"time_s": moment["t"] * interval} if interval else {}
             for found in moment["heads"]:
-                base = {"series": item.series, "time": time, **({"time_s": seconds} if interval else {})}
                 count = found["objects"]
                 means = {f"mean_{name}": found[name] / count if count else None for name in _SIZES if name in found}
+                base = {"series": item.series, "time": item.moment(moment["t"]), **seconds}
                 rows.append({**base, "head": found["head"], "objects": count, **means})
-                curves[item.series][found["head"]].append((time, seconds, count))
     title = f"{heads[0].capitalize()} over time" if len(heads) == 1 else "Objects over time"
-    return write_population(out, rows, curves, title=title, what="objects")
+    return write_population(out, rows, ["objects"], title=title, what="objects")
 
 
 class ValueCurves:
@@ -198,27 +196,29 @@ class ValueCurves:
         order = {name: place for place, name in enumerate(dict.fromkeys(moment.series for moment, _ in self._found))}
         self._found.sort(key=lambda one: (order[one[0].series], one[0].time))
         timed = any(moment.seconds is not None for moment, _ in self._found)
-        rows = []
-        curves: dict[str, dict[str, list[tuple[float, float | None, float]]]] = {}
-        for moment, values in self._found:
-            seconds = {"time_s": moment.seconds} if timed else {}
-            rows.append({"series": moment.series, "time": moment.time, **seconds, **values})
-            of = curves.setdefault(moment.series, {column: [] for column in self._columns})
-            for column, value in values.items():
-                of[column].append((moment.time, moment.seconds, value))
+        rows = [
+            {
+                "series": moment.series,
+                "time": moment.time,
+                **({"time_s": moment.seconds} if timed else {}),
+                **values,
+            }
+            for moment, values in self._found
+        ]
         what = self._columns[0] if len(self._columns) == 1 else ""
-        write_population(self.out, rows, curves, title="Predictions over time", what=what, unit=self._unit)
+        write_population(self.out, rows, self._columns, title="Predictions over time", what=what, unit=self._unit)
 
 
 def write_population(
-    out: Path, rows: Sequence[Mapping[str, Any]], curves: Curves, *, title: str, what: str, unit: str = ""
+    out: Path, rows: Sequence[Mapping[str, Any]], drawn: Sequence[str], *, title: str, what: str, unit: str = ""
 ) -> bool:
     """Write ``population.csv``, and ``population.png`` if a series has more than one time point.
 
     Args:
         out: the folder.
-        rows: of the table, column -> value; a column may be missing, and one that is nowhere is left out.
-        curves: of the figure.
+        rows: of the table: ``series``, ``time``, ``time_s`` (seconds or None) if any are known, and values; a column
+            may be missing, and one that is nowhere is left out.
+        drawn: columns of the figure, each a curve; of rows with a ``head`` each head is one.
         title, what, unit: of the figure, see :func:`visionlab.drawing.population.population_figure`.
 
     Returns:
@@ -230,6 +230,11 @@ def write_population(
     columns = merged_columns(list(row) for row in rows)
     table, figure = out / f"{POPULATION}.csv", out / f"{POPULATION}.png"
     write_table(table, [columns, *([_cell(row.get(name)) for name in columns] for row in rows)])
+    curves: dict[str, dict[str, list[Point]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        for column in drawn:
+            point = (row["time"], row.get("time_s"), row[column])
+            curves[row["series"]][row.get("head", column)].append(point)
     shown = {
         series: {name: sorted(points) for name, points in of.items()}
         for series, of in curves.items()
@@ -247,7 +252,7 @@ def write_population(
     return True
 
 
-def _times(series: Mapping[str, Sequence[tuple[float, float | None, float]]]) -> tuple[dict[str, Any], str]:
+def _times(series: Mapping[str, Sequence[Point]]) -> tuple[dict[str, Any], str]:
     """Return the times of each series, in seconds or a longer unit if all are known, and the label of their axis."""
     if any(seconds is None for points in series.values() for _, seconds, _ in points):
         return {name: [point[0] for point in points] for name, points in series.items()}, "time point"
