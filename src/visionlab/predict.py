@@ -174,8 +174,8 @@ def predict(
 def _refuse_for_images(predictor: BasePredictor, **options: object) -> None:
     for name, value in options.items():
         if value:
-            heads = ", ".join(f"{head.name} ({head.kind})" for head in predictor.heads)
-            raise UsageError(f"--{name.replace('_', '-')}: it goes with models of objects, found {heads}")
+            found = predictor.heads_in_words()
+            raise UsageError(f"--{name.replace('_', '-')}: it goes with models of objects, found {found}")
 
 
 def _named(others: list[str]) -> dict[str, Path]:

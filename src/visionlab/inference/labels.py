@@ -112,7 +112,7 @@ class Submission:
         """
         heads = label_heads(predictor)
         if len(heads) != 1:
-            found = ", ".join(f"{head.name} ({head.kind})" for head in predictor.heads)
+            found = predictor.heads_in_words()
             raise UsageError(f"--submission: expected a model with one head of labels, found {found}")
         self.head, self.channels = heads[0], predictor.channels
         if absent := absent_classes(self.head, predictor.tasks):

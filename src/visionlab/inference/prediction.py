@@ -236,16 +236,26 @@ def _checked(array: Array) -> Array:
     Raises:
         DataError: it is no image.
     """
-    array = native(array)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or 0 in array.shape:
         raise DataError(f"array: expected H x W or H x W x C, found shape {array.shape}")
+    array = as_in_files(array)
+    if array.dtype == np.float32 and not np.isfinite(array).all():
+        raise DataError("array: expected finite values, found NaN or infinity")
+    return array
+
+
+def as_in_files(array: Array) -> Array:
+    """Return an array in the order of bytes of this machine.
+
+    Raises:
+        DataError: its type is none that images are read as.
+    """
+    array = native(array)
     if array.dtype not in (np.uint8, np.uint16, np.float32):
         raise DataError(
             f"array: expected uint8, uint16 or float32 as in the files, found {array.dtype}; convert it, keeping the "
             "scale"
         )
-    if array.dtype == np.float32 and not np.isfinite(array).all():
-        raise DataError("array: expected finite values, found NaN or infinity")
     return array

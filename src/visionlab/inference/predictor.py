@@ -66,6 +66,10 @@ class BasePredictor(ABC):
     def planes(self, image: Array) -> Iterator[FrameMaps]:
         """Yield {head: maps K x H x W} of one plane of a time point, Z x H x W x C as on disk, after the other."""
 
+    def heads_in_words(self) -> str:
+        """Return e.g. ``distance (regression), mask (mask)``."""
+        return ", ".join(f"{head.name} ({head.kind})" for head in self.heads)
+
     def say_warnings(self) -> None:
         """Warn of what a user should know of the heads: what was never fitted, and classes without a threshold."""
         for head in self.heads:

@@ -14,9 +14,9 @@ import pandas as pd
 from visionlab.console import progress
 from visionlab.errors import DataError, UsageError
 from visionlab.heads.head import Head
-from visionlab.inference.prediction import Array
+from visionlab.inference.prediction import Array, as_in_files
 from visionlab.inference.series import open_scaled, voxel_of
-from visionlab.io import Volume, VoxelSize, check_axes, native
+from visionlab.io import Volume, VoxelSize, check_axes
 
 if TYPE_CHECKING:
     from visionlab.inference.predictor import BasePredictor
@@ -71,7 +71,7 @@ def predict_volume(
     """
     heads = object_heads(predictor)
     if not heads:
-        found = ", ".join(f"{head.name} ({head.kind})" for head in predictor.heads)
+        found = predictor.heads_in_words()
         raise UsageError(f"predict_volume: expected a model with a head of instances, found {found}; use predict")
     voxel = None if voxel_size is None else voxel_of(voxel_size, "voxel_size")
     if isinstance(source, np.ndarray):
@@ -124,12 +124,7 @@ def _of_array(array: Array, axes: str | None, voxel: VoxelSize) -> Volume:
     plain = check_axes(axes) or _AXES.get(array.ndim, "TZYX")
     if array.ndim != len(plain) + colour or 0 in array.shape:
         raise DataError(f"array: expected {plain}{'C' * colour}, found shape {array.shape}; say which axes it has")
-    array = native(array)
-    if array.dtype not in (np.uint8, np.uint16, np.float32):
-        raise DataError(
-            f"array: expected uint8, uint16 or float32 as in the files, found {array.dtype}; convert it, keeping the "
-            "scale"
-        )
+    array = as_in_files(array)
     channels = array.shape[-1] if colour else 1
     planes = array.reshape(-1, *array.shape[len(plain) - 2 : len(plain)], channels)
     name = plain + "C" * colour
