@@ -78,6 +78,11 @@ def test_only_folders_of_predictions_are_left_out(tmp_path: Path) -> None:
     assert find_images([f"{tmp_path}/**/*.png"], out=out) == kept
     assert find_images([f"{tmp_path}/*"], out=out) == kept
     assert find_images([str(path) for path in files], out=out) == files, "named one by one"
+    # As the shell makes them of a pattern.
+    assert find_images([str(path) for path in sorted(tmp_path.iterdir())], out=tmp_path / "old") == [
+        *(tmp_path / name for name in ("a.png", "foreign/c.png", "mask/b.png", "old/mask/deep/a.png", "old/x.png")),
+        files[1],
+    ]
     # What lies in a folder that is named itself was not all written by us.
     assert find_images([str(tmp_path / "old")]) == [tmp_path / "old/mask/deep/a.png", tmp_path / "old/x.png"]
     assert find_images([str(tmp_path / "out" / "overlay")], out=out) == [files[1]]

@@ -104,47 +104,48 @@ def find_images(inputs: Sequence[str], *, out: Path | None = None, volumes: bool
             files = _images_in(path, volumes)
             if not files:
                 raise UsageError(f"{text}: expected images ({_kinds()}) in this folder, found none{_others(path)}")
-            files = results.leave_out(files, path, text)
+            files = results.leave_out(files, path)
         elif path.is_file() or (path.parent.suffix.lower() == ".mat" and path.parent.is_file()):
             files = [path]
         elif glob.has_magic(text):
             files = list(_matching(str(path), volumes))
             if not files:
                 raise UsageError(f"'{text}': expected images that match this pattern, found none")
-            files = results.leave_out(files, _fixed(path), text)
+            files = results.leave_out(files, _fixed(path))
         else:
             names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
             hint = nearest(path.name, names)
             raise UsageError(f"{text}: expected an image, a folder or a pattern, found nothing there.{hint}")
         for file in files:
             found.setdefault(file.resolve(), file)
+    if not found:
+        raise UsageError(
+            f"{', '.join(inputs)}: expected images, found predictions only, such as {results.example}; name files one "
+            "by one to predict them"
+        )
     return list(found.values())
 
 
 class _Results:
-    """Which folders are of predictions: ``out``, and those that hold any."""
+    """Which folders are of predictions: ``out``, and those that hold any.
+
+    Attributes:
+        example: a file of one.
+    """
 
     def __init__(self, out: Path | None) -> None:
         self._out = None if out is None else out.resolve()
         self._known: dict[Path, bool] = {}
+        self.example: Path | None = None
 
-    def leave_out(self, files: Sequence[Path], root: Path, text: str) -> list[Path]:
-        """Return those of a folder's files that are no predictions.
-
-        Raises:
-            UsageError: there are no others; ``text`` is what the user named.
-        """
+    def leave_out(self, files: Sequence[Path], root: Path) -> list[Path]:
+        """Return those of a folder's files that are no predictions, and say that there were others."""
         own = written(root) if self._is_one(root) else set()
-        kept = [file for file in files if not self._is_result(file, root, own)]
-        if len(kept) < len(files):
-            one = min(set(files) - set(kept))
-            if not kept:
-                raise UsageError(
-                    f"{text}: expected images, found predictions only, such as {one}; name files one by one to predict "
-                    "them"
-                )
-            _say_left_out(one)
-        return kept
+        results = {file for file in files if self._is_result(file, root, own)}
+        if results:
+            self.example = min(results)
+            _say_left_out(self.example)
+        return [file for file in files if file not in results]
 
     def _is_result(self, file: Path, root: Path, own: set[Path]) -> bool:
         below = list(itertools.takewhile(lambda folder: folder != root, file.parents))

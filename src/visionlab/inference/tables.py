@@ -15,7 +15,7 @@ from visionlab.console import LOG
 from visionlab.drawing.population import population_figure, readable_times
 from visionlab.drawing.style import save
 from visionlab.errors import DataError, UserError
-from visionlab.files import left_behind, temporary
+from visionlab.files import temporary
 from visionlab.inference.output_folder import (
     DONE,
     HEADER,
@@ -60,8 +60,6 @@ def write_predictions(
     Raises:
         UserError: the files cannot be written.
     """
-    for part in left_behind(out / PREDICTIONS):
-        part.unlink(missing_ok=True)  # of a command that was killed
     part = temporary(out / PREDICTIONS)
     good, failed = 0, []
     try:
