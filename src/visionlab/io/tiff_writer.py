@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,11 +16,11 @@ from visionlab.errors import DataError
 from visionlab.files import temporary
 from visionlab.io.pixels import Image
 from visionlab.io.volume import Volume
+from visionlab.io.voxel_size import tiff_resolution
 
 _DTYPES = ("uint8", "uint16", "uint32", "float32")
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _BIG = 3.5e9  # bytes before compression from which on a file is a BigTIFF: offsets of a TIFF end at 4 GiB
-_MOST_RATIONAL = 2**32 - 1
 
 
 class StackWriter:
@@ -72,7 +71,7 @@ class StackWriter:
             raise ValueError(f"{self.path}: all {self._written} time points are written")
         if frame.shape != self._shape:
             raise ValueError(f"{self.path}: expected a time point of {self._shape}, found {frame.shape}")
-        resolution, unit = self._resolution()
+        resolution, unit = tiff_resolution(self._like.voxel_size, imagej=self.form == "imagej")
         try:
             for z, page in enumerate(self._converted(frame)):
                 self._writer.write(
@@ -131,15 +130,6 @@ class StackWriter:
             )
         return converted
 
-    def _resolution(self) -> tuple[tuple[tuple[int, int], tuple[int, int]] | None, str]:
-        """Return pixels a unit in x and y, and the unit: a micrometre for ImageJ, else a centimetre."""
-        _, y, x = self._like.voxel_size
-        scale = 1 if self.form == "imagej" else 10**4
-        sides = [_rational(Fraction(scale) / Fraction(side)) if side else None for side in (x, y)]
-        if sides[0] is None or sides[1] is None:
-            return None, "NONE"
-        return (sides[0], sides[1]), "NONE" if self.form == "imagej" else "CENTIMETER"
-
     def _describe(self) -> bytes:
         """Return what the first page says of the file, in ASCII as TIFF 6.0 has it."""
         like, about = self._like, " ".join(self._description.split())
@@ -166,12 +156,3 @@ class StackWriter:
         if "unit" in said and not all(like.voxel_size[1:]):
             said["zunit"] = said.pop("unit")  # that of the resolution, which is not known
         return json.dumps({"shape": self._lengths, "axes": self._axes, **said, "description": about}).encode()
-
-
-def _rational(value: Fraction) -> tuple[int, int] | None:
-    """Return the nearest numerator and denominator of 32 bits each."""
-    if value > 1:
-        inverse = _rational(1 / value)
-        return inverse and (inverse[1], inverse[0])
-    near = value.limit_denominator(_MOST_RATIONAL)
-    return (near.numerator, near.denominator) if near > 0 else None
