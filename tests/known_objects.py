@@ -55,7 +55,12 @@ def head(name: str = "nuclei", *, fitted: bool = True) -> InstanceHead:
 
 
 def predictor(
-    level: float = 120 / 255, *, name: str = "nuclei", fitted: bool = True, views: Views | None = None
+    level: float = 120 / 255,
+    *,
+    name: str = "nuclei",
+    fitted: bool = True,
+    views: Views | None = None,
+    stains: tuple[int | str, ...] = (),
 ) -> Predictor:
     """Return a predictor of 8-bit gray images at their own scale."""
     spec = {"name": "known", "in_channels": 1, "out_channels": 1, "options": {}}
@@ -65,7 +70,7 @@ def predictor(
         "task": "celegans_nuclei",
         "module": "dense",
         "inputs": ["image"],
-        "preprocess": Preprocess(1, 16, 16, "native", "uint8").spec(),
+        "preprocess": Preprocess(1, 16, 16, "native", "uint8", stains=stains).spec(),
         "data": {"name": "a test", "synthetic": True, "fingerprint": ""},
         **model.spec(),
     }

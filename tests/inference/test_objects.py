@@ -382,6 +382,29 @@ def test_python_says_what_it_cannot_take() -> None:
         mixed.predict_volume(np.zeros((2, 3), np.uint8))
 
 
+def test_objects_of_one_channel_are_found_in_files_that_have_several(predict: Any, tmp_path: Path) -> None:
+    file, values = tmp_path / "a.ome.tif", known.series()
+    several = np.stack([255 - values, values], axis=2)
+    told: Any = {"axes": "TZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(file, several, ome=True, photometric="minisblack", metadata=told)
+    for stain in ("GFP", 1):
+        one = known.predictor(stains=(stain,))
+        assert places(one.predict_volume(file).objects, "TZYX") == [sorted(frame) for frame in CENTRES]
+        found = one.predict(f"{file}#2")
+        assert found.nuclei.shape == values.shape[2:]
+        assert (found.nuclei >= 0.5).sum() == (values[0, 2] > 120).sum()
+    assert predict(file, "--gif", found=one) == 0
+    labels = open_volume(tmp_path / "out" / "nuclei" / "a.ome.tif")
+    assert (labels.axes, labels.shape) == ("TZYX", values.shape)
+    shutil.rmtree(tmp_path / "out")
+    assert predict(file) == 1
+    assert (
+        "holds the channels 0 (DAPI), 1 (GFP), which are no colours" in table(tmp_path / "out", "failed")["reason"][0]
+    )
+    with pytest.raises(UsageError, match="expected models that see the same channel of a file, found 0; none"):
+        Ensemble([known.predictor(stains=(0,)), known.predictor()]).predict_volume(file)
+
+
 def test_a_run_that_was_written_is_enough(three: Path, tmp_path: Path) -> None:
     from tests import shell
 
