@@ -17,7 +17,7 @@ from tests.known_objects import Array
 from visionlab.errors import DataError, UsageError
 from visionlab.inference.files import find_images, output_names, without_labels
 from visionlab.inference.series import (
-    Moment,
+    TimePoint,
     arrange,
     as_planes,
     open_scaled,
@@ -151,7 +151,7 @@ def test_planes_of_stacks_are_images(tmp_path: Path) -> None:
     names = [image, *(Path(f"{pages}#{number}") for number in range(3)), broken]
     assert [sample["image"] for sample in samples] == names
     assert {sample["background"] for sample in samples} == {other}
-    assert moments == {f"{pages}#{number}": Moment("p", number) for number in range(3)}
+    assert moments == {f"{pages}#{number}": TimePoint("p", number) for number in range(3)}
     assert np.array_equal(read_image(f"{pages}#2")[..., 0], values[2])
     assert np.array_equal(read_image(image)[..., 0], values[0])
     # Slices of a volume are no time points.

@@ -24,7 +24,7 @@ from visionlab.files import write_bytes
 from visionlab.inference.output_folder import OVERLAY, POPULATION, OutputFolder, fault_of, open_output, state_of
 from visionlab.inference.prediction import Array, Prediction
 from visionlab.inference.predictor import BasePredictor
-from visionlab.inference.series import Item, arrange, open_scaled
+from visionlab.inference.series import InputFile, arrange, open_scaled
 from visionlab.inference.tables import object_curves, object_values, write_objects, write_predictions
 from visionlab.inference.volumes import find_objects, object_heads, settings_of, summaries, table_of
 from visionlab.io import StackWriter, Volume, VoxelSize, read_labels
@@ -115,12 +115,14 @@ class _Writers:
 class _Work:
     """The files of one command, and the records of those that are predicted."""
 
-    def __init__(self, predictor: BasePredictor, items: Sequence[Item], folder: OutputFolder, options: Options) -> None:
+    def __init__(
+        self, predictor: BasePredictor, items: Sequence[InputFile], folder: OutputFolder, options: Options
+    ) -> None:
         self.predictor, self.items, self.options, self._folder = predictor, items, options, folder
         self._objects = object_heads(predictor)
         self.heads = [head.name for head in self._objects]
         self.settings = settings_of(predictor, options.threshold)
-        self.records: dict[Item, dict[str, Any]] = {}
+        self.records: dict[InputFile, dict[str, Any]] = {}
         for item in items:
             record = folder.record(item.path, item.name, options.kinds())
             if record is not None:
@@ -142,14 +144,14 @@ class _Work:
                 pass
         yield from ready
 
-    def _planes(self, item: Item) -> int:
+    def _planes(self, item: InputFile) -> int:
         try:
             volume = self._open(item)
         except DataError:
             return 1
         return volume.frames * volume.planes
 
-    def _open(self, item: Item) -> Volume:
+    def _open(self, item: InputFile) -> Volume:
         return open_scaled(item.path, axes=self.options.axes, voxel=self.options.voxel, stains=self.predictor.stains)
 
     def _steps(self, ready: list[tuple[Path, Prediction | DataError]]) -> Iterator[None]:
@@ -165,12 +167,12 @@ class _Work:
                     continue
             ready += list(object_values(item, self.records[item]))
 
-    def done(self) -> dict[Item, dict[str, Any]]:
+    def done(self) -> dict[InputFile, dict[str, Any]]:
         """Return the files that are predicted, as what they turned out to be, and their records."""
         found = {item: self.records[item] for item in self.items if item in self.records}
         return {item.holding(len(record["moments"])): record for item, record in found.items()}
 
-    def _predict(self, item: Item) -> Generator[None, None, dict[str, Any]]:
+    def _predict(self, item: InputFile) -> Generator[None, None, dict[str, Any]]:
         state = state_of(item.path)
         volume = self._open(item)
         if volume.frames * volume.planes > 1:
@@ -214,11 +216,11 @@ class _Work:
     def _kept(self) -> list[str]:
         return self.heads if self.options.probabilities else []
 
-    def _labels(self, folder: Path, head: str, item: Item, volume: Volume) -> LabelWriter:
+    def _labels(self, folder: Path, head: str, item: InputFile, volume: Volume) -> LabelWriter:
         words = f"{head}: objects of {item.path.name}, 0 between them, numbered anew at each time point"
         return LabelWriter(folder / head / f"{item.name}.tif", volume, words)
 
-    def _maps(self, folder: Path, head: str, item: Item, volume: Volume) -> StackWriter:
+    def _maps(self, folder: Path, head: str, item: InputFile, volume: Volume) -> StackWriter:
         path = folder / PROBABILITY / head / f"{item.name}.tif"
         return StackWriter(path, volume, "float32", description=f"{head}: probability of the foreground, 0..1")
 
@@ -226,7 +228,7 @@ class _Work:
         """Write the animations of series of several files, where one of them is new."""
         if not self.options.gif:
             return
-        members: dict[str, list[Item]] = defaultdict(list)
+        members: dict[str, list[InputFile]] = defaultdict(list)
         for item in self.done():
             if item.time is not None:
                 members[item.series].append(item)
@@ -236,7 +238,7 @@ class _Work:
                 LOG.info("drawing %s", path)
                 self._draw(sorted(items, key=lambda item: item.time or 0), path)
 
-    def _draw(self, items: Sequence[Item], path: Path) -> None:
+    def _draw(self, items: Sequence[InputFile], path: Path) -> None:
         """Write the animation of at most ``MOST`` of the files, evenly spread, with the labels that are written."""
         animation: Animation | None = None
         size: tuple[int, int] | None = None

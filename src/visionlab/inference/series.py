@@ -26,7 +26,7 @@ _EXAMPLE = "such as 1.0,0.25,0.25 (of images y and x)"
 
 
 @dataclass(frozen=True)
-class Item:
+class InputFile:
     """A file that is predicted.
 
     Attributes:
@@ -41,17 +41,17 @@ class Item:
     series: str
     time: int | None
 
-    def holding(self, frames: int) -> Item:
+    def holding(self, frames: int) -> InputFile:
         """Return the file as what it is if it holds so many time points: with several a series by itself."""
         return self if frames == 1 else replace(self, series=self.name, time=None)
 
-    def moment(self, t: int) -> int:
+    def time_point(self, t: int) -> int:
         """Return the number in the series of the file's own time point ``t``."""
         return t if self.time is None else self.time
 
 
 @dataclass(frozen=True)
-class Moment:
+class TimePoint:
     """What an image is of a series: its name, the number of the time point, and seconds since the first if known."""
 
     series: str
@@ -59,7 +59,7 @@ class Moment:
     seconds: float | None = None
 
 
-def arrange(files: Sequence[Path]) -> list[Item]:
+def arrange(files: Sequence[Path]) -> list[InputFile]:
     """Return the files with the series that they are time points of.
 
     Files of one folder and one kind that are named by their time point (``t000.tif``, ``embryo_T12.png``, ``frame-3``)
@@ -71,7 +71,7 @@ def arrange(files: Sequence[Path]) -> list[Item]:
         if found := _TIME.fullmatch(file.stem.removesuffix(".ome")):
             key = (os.path.abspath(file.parent), found["before"], suffix(file.name))  # noqa: PTH100 - keeps links
             members[key][int(found["number"])].append(place)
-    items = [Item(file, name, name, None) for file, name in zip(files, names, strict=True)]
+    items = [InputFile(file, name, name, None) for file, name in zip(files, names, strict=True)]
     taken = set(names)
     for (folder, before, _), times in members.items():
         if len(times) < 2 or any(len(places) > 1 for places in times.values()):
@@ -156,7 +156,7 @@ def _say_if_unlike(own: VoxelSize, given: VoxelSize) -> None:
 
 def as_planes(
     samples: Iterable[Mapping[str, Path]], axes: str | None = None
-) -> tuple[list[dict[str, Path]], dict[str, Moment]]:
+) -> tuple[list[dict[str, Path]], dict[str, TimePoint]]:
     """Return samples in which each plane of a volume, series or video is an image of its own, ``a.tif#5``.
 
     Args:
@@ -170,7 +170,7 @@ def as_planes(
     given = [dict(sample) for sample in samples]
     items = arrange([sample[IMAGE] for sample in given])
     found: list[dict[str, Path]] = []
-    moments: dict[str, Moment] = {}
+    moments: dict[str, TimePoint] = {}
     for item, sample in zip(items, given, strict=True):
         try:
             volume = _stack(item.path, axes)
@@ -181,13 +181,13 @@ def as_planes(
         if volume is None:
             found.append(sample)
             if item.time is not None:
-                moments[str(item.path)] = Moment(item.series, item.time)
+                moments[str(item.path)] = TimePoint(item.series, item.time)
             continue
         for index in range(volume.frames * volume.planes):
             name = plane(str(item.path), index)
             found.append({**sample, IMAGE: Path(name)})
             if volume.planes == 1 and volume.frames > 1:
-                moments[name] = Moment(item.name, index, volume.interval and index * volume.interval)
+                moments[name] = TimePoint(item.name, index, volume.interval and index * volume.interval)
     return found, moments
 
 

@@ -27,13 +27,13 @@ from visionlab.inference.output_folder import (
     write_table,
 )
 from visionlab.inference.prediction import Prediction
-from visionlab.inference.series import Item, Moment
+from visionlab.inference.series import InputFile, TimePoint
 from visionlab.io import plane
 
 if TYPE_CHECKING:
     from visionlab.inference.predictor import BasePredictor
 
-Records = Mapping[Item, Mapping[str, Any]]
+Records = Mapping[InputFile, Mapping[str, Any]]
 """File -> ``planes``, ``interval`` and ``moments``: of each time point ``t`` and the summaries of its ``heads``."""
 Point = tuple[float, float | None, float]
 """Number of the time point, seconds or None, and value."""
@@ -117,11 +117,11 @@ def write_objects(folder: OutputFolder, records: Records) -> None:
             of_file = {"file": printable(item.path), "series": printable(item.series)}
             with table.open(encoding="utf-8", newline="") as rows:
                 for row in csv.DictReader(rows):
-                    writer.writerow({**of_file, "time": item.moment(int(row.pop("t"))), **row})
+                    writer.writerow({**of_file, "time": item.time_point(int(row.pop("t"))), **row})
     part.replace(folder.out / "objects.csv")
 
 
-def object_values(item: Item, record: Mapping[str, Any]) -> Iterator[tuple[Path, Prediction]]:
+def object_values(item: InputFile, record: Mapping[str, Any]) -> Iterator[tuple[Path, Prediction]]:
     """Yield count and sizes of each time point of a file; those of several are named by their first plane."""
     for moment in record["moments"]:
         path = item.path
@@ -150,7 +150,7 @@ def object_curves(out: Path, records: Records, heads: Sequence[str]) -> bool:
     """
     rows: list[dict[str, Any]] = []
     order = {series: place for place, series in enumerate(dict.fromkeys(item.series for item in records))}
-    for item in sorted(records, key=lambda item: (order[item.series], item.moment(0))):
+    for item in sorted(records, key=lambda item: (order[item.series], item.time_point(0))):
         moments = records[item]["moments"]
         interval = records[item]["interval"] if len(moments) > 1 else None
         for moment in moments:
@@ -158,7 +158,7 @@ def object_curves(out: Path, records: Records, heads: Sequence[str]) -> bool:
             for found in moment["heads"]:
                 count = found["objects"]
                 means = {f"mean_{name}": found[name] / count if count else None for name in _SIZES if name in found}
-                base = {"series": item.series, "time": item.moment(moment["t"]), **seconds}
+                base = {"series": item.series, "time": item.time_point(moment["t"]), **seconds}
                 rows.append({**base, "head": found["head"], "objects": count, **means})
     title = f"{heads[0].capitalize()} over time" if len(heads) == 1 else "Objects over time"
     return write_population(out, rows, ["objects"], title=title, what="objects")
@@ -173,13 +173,13 @@ class ValueCurves:
         out: the folder.
     """
 
-    def __init__(self, predictor: BasePredictor, moments: Mapping[str, Moment], out: Path) -> None:
+    def __init__(self, predictor: BasePredictor, moments: Mapping[str, TimePoint], out: Path) -> None:
         heads = [head for head in predictor.heads if head.curves]
         self._columns = [column for head in heads for column in head.curves]
         units = {head.unit for head in heads}
         self._unit = units.pop() if len(units) == 1 else ""
         self._moments, self.out = moments, out
-        self._found: list[tuple[Moment, dict[str, float]]] = []
+        self._found: list[tuple[TimePoint, dict[str, float]]] = []
 
     def __call__(self, prediction: Prediction) -> None:
         """Add an image."""
