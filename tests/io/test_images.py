@@ -14,7 +14,7 @@ import pytest
 from PIL import Image as Pillow
 
 from tests.conftest import SHARED
-from tests.io.written import FLOAT, RGB, RGBA, RNG, STACK, jpeg, npy, png, tiff
+from tests.io.written import FLOAT, RGB, RGBA, RNG, STACK, jpeg, npy, tiff
 from visionlab.errors import DataError
 from visionlab.io import dtype_range, open_volume, read_image, to_channels
 
@@ -251,7 +251,3 @@ def test_real_images_are_read() -> None:
         assert image.shape[2] == 1
         assert image.dtype == (np.uint8 if path.name.startswith("sephace") else np.uint16)
         np.testing.assert_array_equal(image[..., 0], imagecodecs.imread(path))
-
-
-def test_written_png_is_read(tmp_path: Path) -> None:
-    check(png(tmp_path / "a.png", GRAY16), GRAY16)

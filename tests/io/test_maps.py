@@ -39,26 +39,24 @@ def colour(values: np.ndarray, channels: int = 3) -> np.ndarray:
     ("values", "dtype"),
     [
         (DISC, "uint8"),
-        (DISC * np.uint8(255), "uint8"),
         (DISC * np.uint8(7), "uint8"),
         (DISC * np.uint16(65535), "uint16"),
         (colour(DISC * np.uint8(255)), "uint8"),
         (np.dstack([colour(DISC * np.uint8(255)), np.full_like(DISC, 255)]), "uint8"),
+        (DISC.astype(bool), "uint8"),
+        (DISC.astype(np.float32), "float32"),
+        (DISC.astype(np.int16) * -1, "uint16"),
     ],
 )
-def test_png_masks_of_two_values(tmp_path: Path, values: np.ndarray, dtype: str) -> None:
-    mask, facts = read_mask(png(tmp_path / "m.png", values), None)
+def test_masks_of_two_values(tmp_path: Path, values: np.ndarray, dtype: str) -> None:
+    write = png if dtype in ("uint8", "uint16") and values.dtype.name == dtype else tiff
+    mask, facts = read_mask(write(tmp_path / "m", values), None)
     assert mask.dtype == np.uint8
     assert mask.flags.c_contiguous
     np.testing.assert_array_equal(mask, DISC)
     assert (facts["grey"], facts["dtype"]) == (0, dtype)
-
-
-@pytest.mark.parametrize("values", [DISC.astype(bool), DISC.astype(np.float32), DISC.astype(np.int16) * -1])
-def test_tiff_masks_of_two_values(tmp_path: Path, values: np.ndarray) -> None:
-    mask, facts = read_mask(tiff(tmp_path / "m.tif", values, photometric="minisblack"), None)
-    np.testing.assert_array_equal(mask, DISC)
-    assert facts["grey"] == 0
+    same = read_mask(png(tmp_path / "same.png", DISC * np.uint8(255)), None)[1]["hash"]
+    assert facts["hash"] == same != read_mask(png(tmp_path / "other.png", DISC[::-1]), None)[1]["hash"]
 
 
 @pytest.mark.parametrize(("value", "expected"), [(0, 0), (255, 1), (1, 1)])
@@ -74,119 +72,83 @@ def test_jpeg_masks_are_cut_at_half_and_counted(tmp_path: Path, channels: int) -
     stored = read_image(path)[..., 0]
     grey = int(((stored > 0) & (stored < 255)).sum())
     assert grey > 20
-    mask, facts = read_mask(path, None)
-    np.testing.assert_array_equal(mask, stored >= 128)
-    assert np.count_nonzero(mask != DISC) <= 8
-    assert facts["grey"] == grey
-    np.testing.assert_array_equal(read_mask(path, 200)[0], stored >= 200)
-    assert read_mask(path, 200)[1]["grey"] == grey
-
-
-def test_an_empty_jpeg_mask_stays_empty(tmp_path: Path) -> None:
-    """Two values, 0 and 2 say, are noise in JPEG and no foreground."""
-    values = np.zeros((16, 16), np.uint8)
-    values[3, 4] = 9
-    mask, facts = read_mask(jpeg(tmp_path / "m.jpg", values, quality=95), None)
+    for threshold in (None, 200):
+        mask, facts = read_mask(path, threshold)
+        np.testing.assert_array_equal(mask, stored >= (threshold or 128))
+        assert facts["grey"] == grey
+    # Two values, 0 and 2 say, are noise in JPEG and no foreground.
+    speck = np.zeros((16, 16), np.uint8)
+    speck[3, 4] = 9
+    mask, facts = read_mask(jpeg(tmp_path / "empty.jpg", speck, quality=95), None)
     assert mask.sum() == 0
     assert facts["grey"] > 0
 
 
-def test_grey_in_png_needs_a_threshold(tmp_path: Path) -> None:
-    values = DISC * np.uint8(255)
+def with_pixel(values: np.ndarray, place: tuple[int, ...], value: float) -> np.ndarray:
+    changed = values.copy()
+    changed[place] = value
+    return changed
+
+
+WHITE = DISC * np.uint8(255)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (with_pixel(WHITE, (0, 0), 60), r"1 more \(e\.g\. 60\) beside 0 and 255, in 1 of 768 pix.*mask_threshold=128"),
+        (with_pixel(DISC, (0, 0), 2), r"data\.mask_threshold=1 if all above 0 is foreground"),
+        (with_pixel(DISC * np.uint16(65535), (0, 0), 300), r"data\.mask_threshold=32768"),
+        (DISC + np.uint8(1), r"found 1 and 2; set data\.mask_threshold=2"),
+        (with_pixel(colour(WHITE), (5, 6, 1), 3), r"3 channels that differ, e\.g\. \[0, 3, 0\] in row 5, column 6"),
+        (np.dstack([colour(WHITE), DISC]), r"alpha\) varies"),
+        (with_pixel(DISC.astype(np.float32), (0, 0), np.nan), "a mask with NaN"),
+    ],
+)
+def test_masks_in_doubt_are_refused_with_what_to_set(tmp_path: Path, values: np.ndarray, message: str) -> None:
+    write = tiff if values.dtype.kind == "f" else png
+    with pytest.raises(DataError, match=rf"m: .*{message}"):
+        read_mask(write(tmp_path / "m", values), None)
+
+
+def test_a_threshold_is_followed(tmp_path: Path) -> None:
+    values = WHITE.copy()
     values[0, :4] = 60, 60, 130, 140
     path = png(tmp_path / "soft.png", values)
-    with pytest.raises(DataError) as caught:
-        read_mask(path, None)
-    for words in ("soft.png", "3 more (e.g. 130) beside 0 and 255", "4 of 768 pixels", "data.mask_threshold=128"):
-        assert words in str(caught.value)
-    mask, facts = read_mask(path, 128)
-    assert mask[0, :4].tolist() == [0, 0, 1, 1]
-    assert facts["grey"] == 4
+    assert read_mask(path, 128)[0][0, :4].tolist() == [0, 0, 1, 1]
+    assert read_mask(path, 128)[1]["grey"] == 4
     assert read_mask(path, 60)[0][0, :4].tolist() == [1, 1, 1, 1]
-
-
-def test_the_threshold_that_is_advised_suits_the_values(tmp_path: Path) -> None:
-    labels = DISC * np.uint8(1)
-    labels[0, 0] = 2
-    with pytest.raises(DataError, match=r"data\.mask_threshold=1 if all above 0 is foreground"):
-        read_mask(png(tmp_path / "labels.png", labels), None)
-    deep = DISC * np.uint16(65535)
-    deep[0, 0] = 300
-    with pytest.raises(DataError, match=r"data\.mask_threshold=32768"):
-        read_mask(png(tmp_path / "deep.png", deep), None)
-
-
-def test_a_threshold_holds_for_masks_of_two_values_as_well(tmp_path: Path) -> None:
-    path = png(tmp_path / "m.png", DISC * np.uint8(100))
-    assert read_mask(path, 128)[0].sum() == 0
-    assert read_mask(path, 100)[0].sum() == DISC.sum()
-    assert read_mask(path, 128)[1]["grey"] == 0
-
-
-def test_two_values_without_0_are_refused(tmp_path: Path) -> None:
-    path = png(tmp_path / "m.png", DISC + np.uint8(1))
-    with pytest.raises(DataError, match=r"m\.png: .*found 1 and 2; set data\.mask_threshold=2"):
-        read_mask(path, None)
-    np.testing.assert_array_equal(read_mask(path, 2)[0], DISC)
-
-
-def test_coloured_masks_are_refused(tmp_path: Path) -> None:
-    values = colour(DISC * np.uint8(255))
-    values[5, 6, 1] = 3
-    with pytest.raises(DataError, match=r"3 channels that differ, e\.g\. \[0, 3, 0\] in row 5, column 6"):
-        read_mask(png(tmp_path / "m.png", values), None)
-    alpha = np.dstack([values[..., :1], values[..., :1], values[..., :1], DISC])
-    with pytest.raises(DataError, match=r"alpha\) varies"):
-        read_mask(png(tmp_path / "m.png", alpha), None)
-
-
-def test_masks_with_nan_are_refused(tmp_path: Path) -> None:
-    values = DISC.astype(np.float32)
-    values[0, 0] = np.nan
-    with pytest.raises(DataError, match="a mask with NaN"):
-        read_mask(tiff(tmp_path / "m.tif", values), None)
-
-
-def test_the_hash_of_a_mask_is_of_what_it_means(tmp_path: Path) -> None:
-    one = read_mask(png(tmp_path / "a.png", DISC), None)[1]["hash"]
-    same = read_mask(tiff(tmp_path / "b.tif", colour(DISC * np.uint8(255)), photometric="rgb"), None)[1]["hash"]
-    other = read_mask(png(tmp_path / "c.png", DISC[::-1]), None)[1]["hash"]
-    assert one == same != other
+    faint = png(tmp_path / "m.png", DISC * np.uint8(100))
+    assert [int(read_mask(faint, threshold)[0].sum()) for threshold in (128, 100)] == [0, int(DISC.sum())]
+    np.testing.assert_array_equal(read_mask(png(tmp_path / "two.png", DISC + np.uint8(1)), 2)[0], DISC)
 
 
 # Depth --------------------------------------------------------------------------------------------------------------
 
 
-def test_depth_of_every_type_is_exact(tmp_path: Path) -> None:
-    values = {
-        "8.png": png(tmp_path / "8.png", RAMP.astype(np.uint8)),
-        "16.png": png(tmp_path / "16.png", RAMP + 60_000),
-        "rgb.png": png(tmp_path / "rgb.png", colour(RAMP + 1)),
-        "f.tif": tiff(tmp_path / "f.tif", RAMP.astype(np.float32) / 7 + 1),
-        "i.tif": tiff(tmp_path / "i.tif", RAMP.astype(np.int32) + 100_000),
-        "f.npy": npy(tmp_path / "f.npy", RAMP.astype(np.float64) / 7 + 1),
-        "big.npy": npy(tmp_path / "big.npy", (RAMP + 1).astype(">f4")[..., None]),
-        "order.npy": npy(tmp_path / "order.npy", np.asfortranarray(RAMP.astype(np.int64) + 1)),
-    }
-    expected: dict[str, tuple[np.ndarray, str]] = {
-        "8.png": (RAMP, "uint8"),
-        "16.png": (RAMP + 60_000, "uint16"),
-        "rgb.png": (RAMP + 1, "uint16"),
-        "f.tif": (RAMP / np.float32(7) + 1, "float32"),
-        "i.tif": (RAMP + np.float32(100_000), "uint16"),
-        "f.npy": (RAMP / np.float64(7) + 1, "float32"),
-        "big.npy": (RAMP + 1, "float32"),
-        "order.npy": (RAMP + 1, "uint16"),
-    }
-    for name, path in values.items():
-        depth, facts = read_depth(path, "auto")
-        numbers, dtype = expected[name]
-        assert depth.dtype == np.float32, name
-        np.testing.assert_array_equal(depth, numbers.astype(np.float32), err_msg=name)
-        assert (facts["dtype"], facts["known"]) == (dtype, 1.0), name
-        assert (facts["min"], facts["max"]) == (depth.min(), depth.max()), name
-        head = open_volume(path)
-        assert (head.height, head.width, head.dtype) == (20, 12, dtype), name
+@pytest.mark.parametrize(
+    ("write", "values", "dtype"),
+    [
+        (png, RAMP.astype(np.uint8), "uint8"),
+        (png, RAMP + 60_000, "uint16"),
+        (png, colour(RAMP + 1), "uint16"),
+        (tiff, RAMP.astype(np.float32) / 7 + 1, "float32"),
+        (tiff, RAMP.astype(np.int32) + 100_000, "uint16"),
+        (npy, RAMP.astype(np.float64) / 7 + 1, "float32"),
+        (npy, (RAMP + 1).astype(">f4")[..., None], "float32"),
+        (npy, np.asfortranarray(RAMP.astype(np.int64) + 1), "uint16"),
+    ],
+)
+def test_depth_of_every_type_is_exact(tmp_path: Path, write: Any, values: np.ndarray, dtype: str) -> None:
+    path = write(tmp_path / "d.npy", values)
+    depth, facts = read_depth(path, "auto")
+    expected = values.reshape(*RAMP.shape, -1)[..., 0].astype(np.float32)
+    assert depth.dtype == np.float32
+    np.testing.assert_array_equal(depth, expected)
+    assert (facts["dtype"], facts["known"]) == (dtype, 1.0)
+    assert (facts["min"], facts["max"]) == (depth.min(), depth.max())
+    head = open_volume(path)
+    assert (head.height, head.width, head.dtype) == (*RAMP.shape, dtype)
 
 
 def test_jpeg_depth_is_read_as_it_is(tmp_path: Path) -> None:
@@ -217,26 +179,17 @@ def test_what_counts_as_not_measured(tmp_path: Path, dtype: type, invalid: str |
     np.testing.assert_array_equal(np.isnan(depth), holes)
     np.testing.assert_array_equal(depth[~holes], values[~holes])
     assert facts["known"] == pytest.approx(1 - holes.mean())
-    assert facts["min"] == values[~holes].min()
-    assert facts["max"] == values[~holes].max()
+    assert (facts["min"], facts["max"]) == (values[~holes].min(), values[~holes].max())
 
 
-@pytest.mark.parametrize("suffix", ["tif", "npy"])
+@pytest.mark.parametrize("write", [tiff, npy])
 @pytest.mark.parametrize("invalid", ["auto", "none", 5.0])
-def test_nan_and_infinity_are_never_known(tmp_path: Path, suffix: str, invalid: str | float) -> None:
+def test_nan_and_infinity_are_never_known(tmp_path: Path, write: Any, invalid: str | float) -> None:
     values = np.array([[np.nan, np.inf, -np.inf, 1e300], [1, 2, 3, 4]])
-    write = tiff if suffix == "tif" else npy
-    depth, facts = read_depth(write(tmp_path / f"d.{suffix}", values), invalid)
+    depth, facts = read_depth(write(tmp_path / "d.npy", values), invalid)
     assert np.isnan(depth[0]).all()
     assert depth[1].tolist() == [1, 2, 3, 4]
     assert (facts["min"], facts["max"], facts["known"]) == (1, 4, 0.5)
-
-
-def test_a_negative_mark_may_be_given(tmp_path: Path) -> None:
-    path = tiff(tmp_path / "d.tif", np.array([[-1, -1, 3, 4]], np.int16))
-    with pytest.raises(DataError, match=r"d\.tif: 2 values are negative, the lowest -1; .*data\.depth_invalid=-1"):
-        read_depth(path, "auto")
-    assert read_depth(path, -1)[1]["known"] == 0.5
 
 
 @pytest.mark.parametrize(
@@ -244,35 +197,28 @@ def test_a_negative_mark_may_be_given(tmp_path: Path) -> None:
     [
         (np.full((4, 5), 7, np.uint16), "every known value of the depth map is 7"),
         (np.array([[0, 7], [7, 0]], np.uint16), "every known value of the depth map is 7"),
+        (np.zeros((4, 5), np.uint8), "every known value of the depth map is 0"),
         (np.zeros((4, 5), np.uint16), "without a known value in 20 pixels"),
         (np.full((4, 5), np.nan, np.float32), "without a known value in 20 pixels"),
         (np.array([[2**24 + 1, 1]], np.int32), "too large to be exact"),
+        (np.array([[-1, -1, 3, 4]], np.int16), r"2 values are negative, the lowest -1; .*data\.depth_invalid=-1"),
         (np.zeros((3, 4, 5), np.uint8), "3 pages"),
+        (RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8), "a depth map of one value a pixel, .*coloured picture"),
     ],
 )
 def test_depth_that_cannot_be_used_is_named(tmp_path: Path, values: np.ndarray, words: str) -> None:
-    path = tiff(tmp_path / "d.tif", values, photometric="minisblack")
+    path = tiff(tmp_path / "d.tif", values, photometric="rgb" if values.shape[-1] == 3 else "minisblack")
     with pytest.raises(DataError, match=words) as caught:
         read_depth(path, "auto")
     assert str(caught.value).startswith(f"{path}: ")
     assert "; " in str(caught.value)
 
 
-def test_a_constant_8_bit_map_is_refused_though_0_is_a_value(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="every known value of the depth map is 0"):
-        read_depth(png(tmp_path / "d.png", np.zeros((4, 5), np.uint8)), "auto")
-
-
-def test_coloured_depth_is_refused(tmp_path: Path) -> None:
-    values = RNG.integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    with pytest.raises(DataError, match=r"expected a depth map of one value a pixel, .*coloured picture"):
-        read_depth(png(tmp_path / "d.png", values), "auto")
-
-
-def test_the_hash_of_a_map_depends_on_what_is_known(tmp_path: Path) -> None:
+def test_a_negative_mark_may_be_given_and_the_hash_tells_what_is_known(tmp_path: Path) -> None:
+    assert read_depth(tiff(tmp_path / "d.tif", np.array([[-1, -1, 3, 4]], np.int16)), -1)[1]["known"] == 0.5
     path = png(tmp_path / "d.png", RAMP)
-    assert read_depth(path, "auto")[1]["hash"] == read_depth(path, 0)[1]["hash"]
-    assert read_depth(path, "auto")[1]["hash"] != read_depth(path, "none")[1]["hash"]
+    hashes = [read_depth(path, invalid)[1]["hash"] for invalid in ("auto", 0, "none")]
+    assert hashes[0] == hashes[1] != hashes[2]
 
 
 # Labels --------------------------------------------------------------------------------------------------------------
