@@ -64,20 +64,26 @@ def scan(root: str | Path) -> Scan:
     folder = check_folder(root, f"{', '.join(f'.{kind}' for kind in LOSSLESS_SUFFIXES)} images named {PATTERN}")
     files = Files(folder, "", "image", LOSSLESS_SUFFIXES, f"expected images named {PATTERN}", stem=_without_suffix)
     problems = list(files.problems)
-    parsed: dict[str, tuple[str, float, float]] = {}
+    # Plain lists: of hundreds of thousands of small objects in others, most time would go into collecting garbage.
+    ids: list[str] = []
+    groups: list[str] = []
+    paths: list[str] = []
+    heights: list[float] = []
+    distances: list[float] = []
     for sample, path in files.paths.items():
         try:
-            parsed[sample] = parse_name(sample.rpartition("/")[2])
+            group, height, distance = parse_name(sample.rpartition("/")[2])
         except DataError:
             advice = f"rename it to {PATTERN}, e.g. {EXAMPLE}, or move it out"
             problems.append(Problem(path, "the name does not match", advice))
-    columns = {
-        "id": list(parsed),
-        "group": shared(name for name, _, _ in parsed.values()),
-        "path": [files.paths[sample] for sample in parsed],
-    }
-    table = pd.DataFrame(columns, dtype=str)
-    table[["height", "distance"]] = np.array([numbers for _, *numbers in parsed.values()], float).reshape(-1, 2)
+            continue
+        ids.append(sample)
+        groups.append(group)
+        paths.append(path)
+        heights.append(height)
+        distances.append(distance)
+    table = pd.DataFrame({"id": ids, "group": shared(groups), "path": paths}, dtype=str)
+    table["height"], table["distance"] = np.array(heights, float), np.array(distances, float)
     return Scan(table, problems)
 
 

@@ -56,7 +56,7 @@ class Files:
         prefix = f"{name}/" if name else ""
         # Sorted by what becomes the id, so that files that differ in their suffix only follow each other.
         for key, path in sorted((stem(path), prefix + path) for path in listing.paths):
-            shown = path.encode("utf-8", "backslashreplace").decode()
+            shown = path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
             if key in self.paths:
                 self.problems.append(Problem(shown, f"has the same name as {self.paths[key]}", "keep one of the two"))
             elif shown != path:  # names in another encoding hold lone surrogates
