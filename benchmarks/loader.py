@@ -23,11 +23,10 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from visionlab.data.cache import Cache, build
+from visionlab.data.cache import Cache, CachedColumn, build
 from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import ImageReader
-from visionlab.data.stored import Stored
 from visionlab.modules.task_model import Normalizer
 
 HEIGHT, WIDTH, SIZE = 512, 640, 256  # of the files, and of the square that the network gets
@@ -79,7 +78,7 @@ def make_files(root: Path, count: int) -> list[str]:
 def loaders(cache: Cache, peer: PillowImages, workers: int) -> tuple[ResumableLoader, DataLoader[torch.Tensor]]:
     """Return our loader and the peer's, both in the order of the files."""
     count = len(cache)
-    stored = Stored(cache, np.arange(count), cache.preprocess)
+    stored = CachedColumn(cache, np.arange(count), cache.preprocess)
     ours = ImageDataset([stored], {}, {}, range(count), [str(i) for i in range(count)], None, seed=0)
     return (
         ResumableLoader(ours, EpochBatches(count, BATCH, seed=0, train=False), workers, pin_memory=False),

@@ -16,7 +16,7 @@ import pytest
 import visionlab
 from tests import dense, shell
 from tests.entries import summarise
-from visionlab.data.stored import joined
+from visionlab.data.cache import stack_channels
 from visionlab.heads import KINDS
 from visionlab.reports.run import read_scalars
 from visionlab.training.measurement import describe_heads, measure_split
@@ -48,7 +48,7 @@ def maps(dense_run: Path, depth_mask_root: Path, predictor: Any) -> tuple[pd.Dat
 
     data = dense.data_module(depth_mask_root, f"data.split_file={dense_run / 'splits.json'}")
     rows = data.rows["test"]
-    images = np.stack([joined([stored.image(row, 0.5, 0.5) for stored in data.images]) for row in rows])
+    images = np.stack([stack_channels([stored.image(row, 0.5, 0.5) for stored in data.images]) for row in rows])
     decoded = predictor.decode(torch.from_numpy(images))
     found = {
         name: (np.stack([stored.map(row, 0.5, 0.5) for row in rows]), decoded[name].numpy()[:, 0])

@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 import tifffile
 
-from visionlab.data.cache import fingerprint
-from visionlab.data.limits import limits_of
-from visionlab.data.plane_readers import PlaneReader
+from visionlab.data.cache import CachedColumn, cache_column, fingerprint
 from visionlab.data.preprocess import Preprocess
-from visionlab.data.stored import Stored, store_column
+from visionlab.data.readers import PlaneReader
+from visionlab.data.statistics import limits_of
 from visionlab.heads.instances.target import InstanceReader
 
 NATIVE = Preprocess(1, 8, 8, "native", "uint16", "percentile")
@@ -84,10 +83,10 @@ def test_windows_of_another_size_use_the_same_cache(folder: Path) -> None:
     assert len({fingerprint(["t.tif#1"], folder, one, PlaneReader()) for one in squeezed}) == 2
 
 
-def stored(folder: Path, **columns: list[str]) -> Stored:
+def stored(folder: Path, **columns: list[str]) -> CachedColumn:
     beside = [name for name in columns if name != "path"]
     table = pd.DataFrame(columns)
-    return store_column(
+    return cache_column(
         table, "path", NATIVE, "t", lambda like: PlaneReader(), None, root=folder, folder=folder / "c", beside=beside
     )
 
@@ -100,7 +99,7 @@ def test_neighbours_are_channels_in_the_order_of_the_volume_and_each_plane_is_ke
     assert found.facts["mean"].tolist() == [found.cache[z].mean() for z in range(4)]
     limits = limits_of([tuple(names)] * 4, folder, NATIVE, folder / "c")
     whole = Preprocess(1, 20, 24, "native", "uint16", "percentile")
-    scaled = Stored(found.cache, found.places, whole, around=found.around, limits=limits)
+    scaled = CachedColumn(found.cache, found.places, whole, around=found.around, limits=limits)
     volume = tifffile.imread(folder / "t.tif")
     seen = scaled.image(1, 0.5, 0.5)
     assert seen.shape == (20, 24, 3)

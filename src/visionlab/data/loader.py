@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from visionlab.data.stored import Stored, joined
+from visionlab.data.cache import CachedColumn, stack_channels
 from visionlab.data.transforms import Augment
 from visionlab.seeds import derive
 
@@ -38,8 +38,8 @@ class ImageDataset(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        images: Sequence[Stored],
-        maps: Mapping[str, Stored],
+        images: Sequence[CachedColumn],
+        maps: Mapping[str, CachedColumn],
         numbers: Mapping[str, np.ndarray[Any, Any]],
         rows: Sequence[int] | np.ndarray[Any, Any],
         ids: Sequence[str],
@@ -69,7 +69,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
             images, maps = self.augment(images, maps, seed)
         target = {name: torch.from_numpy(values[position].copy()) for name, values in self.numbers.items()}
         target |= {name: torch.from_numpy(values[None].copy()) for name, values in zip(self.maps, maps, strict=True)}
-        return {"image": torch.from_numpy(joined(images)), "target": target, "id": self.ids[position]}
+        return {"image": torch.from_numpy(stack_channels(images)), "target": target, "id": self.ids[position]}
 
 
 class EpochBatches(Sampler[list[Key]]):

@@ -20,14 +20,13 @@ from torch.utils.data import DataLoader
 
 from visionlab.config import defaults
 from visionlab.console import LOG
+from visionlab.data.cache import cache_column
 from visionlab.data.definition import Definition
-from visionlab.data.limits import limits_of
 from visionlab.data.loader import CENTRE, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess, Scale
-from visionlab.data.readers import ImageReader, Like, Reader
+from visionlab.data.readers import ImageReader, Reader, Sizes
 from visionlab.data.splits import Splits, choose_groups, make_splits, read_splits, refuse_leaks
-from visionlab.data.statistics import MapScale, image_span, image_statistics, map_statistics, target_step
-from visionlab.data.stored import store_column
+from visionlab.data.statistics import MapScale, image_span, image_statistics, limits_of, map_statistics, target_step
 from visionlab.data.target import Target
 from visionlab.data.transforms import Augment
 from visionlab.errors import ConfigError, DataError, UsageError
@@ -246,7 +245,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         scale: Scale = "percentile" if self.normalize == "percentile" else "dtype"
         preprocess = Preprocess(self.channels, self.height, self.width, self.fit, "uint8", scale, self.file_stains)
         folder = cache_dir(self.cache_dir) / "images"
-        store = partial(store_column, self.table, root=self.root, folder=folder, verify=self.verify)
+        store = partial(cache_column, self.table, root=self.root, folder=folder, verify=self.verify)
         beside = [f"path{n:+d}" for n in range(-self.neighbours, self.neighbours + 1) if n]
         image = store("path", preprocess, self.task, lambda like: self.image_reader(self.table), None, beside=beside)
         self.cache, self.preprocess = image.cache, image.preprocess
@@ -298,7 +297,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         """Names of the maps that a head learns; others are left alone, and may be missing or broken."""
         return tuple(name for name in self.maps if name in self.asked)
 
-    def reader(self, name: str, like: Like) -> Reader:
+    def reader(self, name: str, like: Sizes) -> Reader:
         """Return how the files of a map are read; ``like`` says the sizes of their images."""
         make = self.asked[name].reader
         assert make is not None, f"{name}: its head learns numbers, not maps"

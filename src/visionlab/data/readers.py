@@ -1,4 +1,4 @@
-"""What the cache asks of each kind of file: its size, its pixels at the working resolution, and facts about them."""
+"""How each kind of file is read for the cache: its size, its pixels at the working resolution, and facts about them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from visionlab.console import LOG
 from visionlab.data.checks import facts
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError
-from visionlab.io import Volume, open_labels, open_volume, read_image, same_view, split_plane
+from visionlab.io import Volume, open_labels, open_volume, read_image, same_view, split_plane, to_channels
 
-Like = Sequence[tuple[tuple[int, int], tuple[int, int]]]
+Sizes = Sequence[tuple[tuple[int, int], tuple[int, int]]]
 Result = tuple[np.ndarray[Any, Any], dict[str, Any]]
 
 
@@ -59,7 +59,7 @@ class ImageReader:
         like: for images that belong to others (backgrounds): the size of the other on disk, and as it is kept.
     """
 
-    like: Like | None = None
+    like: Sizes | None = None
 
     facts: ClassVar[tuple[str, ...]] = ("height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash")
 
@@ -99,7 +99,7 @@ class MapReader:
         like: of each map's image, the size on disk and as it is kept.
     """
 
-    like: Like
+    like: Sizes
 
     def spec(self) -> dict[str, Any]:
         return {"like": digest_like(self.like)}
@@ -117,7 +117,7 @@ class MapReader:
         return
 
 
-def digest_like(like: Like) -> str:
+def digest_like(like: Sizes) -> str:
     """Return a digest of the sizes, for the fingerprint of what is made to fit them."""
     return hashlib.blake2b(np.asarray(like, dtype=np.int64).tobytes(), digest_size=16).hexdigest()
 
@@ -152,3 +152,24 @@ def common_depth(dtypes: Mapping[str, str]) -> str:
         return "float32"
     listed = ", ".join(f"{dtype} ({path})" for dtype, path in sorted(dtypes.items()))
     raise DataError(f"expected one kind of values, found {listed}; float and integer images have no common scale")
+
+
+@dataclass(frozen=True)
+class PlaneReader(ImageReader):
+    """Planes of volumes, or images of one plane, kept in the depth of their files.
+
+    The facts hold the median and the 99.8th percentile as well, which tell planes without signal.
+    """
+
+    facts: ClassVar[tuple[str, ...]] = (*ImageReader.facts, "p50", "p99.8")
+
+    def header(self, path: Path) -> Volume:
+        return open_volume(split_plane(path)[0])
+
+    def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
+        image = read_image(path, preprocess.stains)
+        about = {"height": image.shape[0], "width": image.shape[1], "channels": image.shape[2]}
+        seen = to_channels(image, preprocess.channels, str(path))
+        middle, bright = (float(value) for value in np.percentile(seen, [50, 99.8]))
+        found = {**about, "dtype": str(image.dtype), **facts(image), "p50": middle, "p99.8": bright}
+        return preprocess.resize(image, str(path)), found

@@ -15,8 +15,7 @@ from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, mark, split_seque
 from visionlab.data.frames import Frame, read_image, read_truth
 from visionlab.data.module import ImageDataModule
 from visionlab.data.parallel import in_parallel
-from visionlab.data.plane_readers import PlaneReader
-from visionlab.data.readers import Reader
+from visionlab.data.readers import PlaneReader, Reader
 from visionlab.data.splits import Splits
 from visionlab.datasets.celegans_layouts import Sources, scan
 from visionlab.datasets.time_points import TimePoint

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from visionlab.data.cache import stack_channels
 from visionlab.data.channels import STAINS, Channels, read_plane, unlike
 from visionlab.data.preprocess import Preprocess
-from visionlab.data.stored import joined
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import IMAGE, suffix
 from visionlab.io import IMAGE_SUFFIXES, Stains, native, read_image, same_view
@@ -164,7 +164,7 @@ def _preprocessed(opened: Mapping[str, Opened], sampling: Sampling) -> Prepared:
         limits = preprocess.limits(image) if preprocess.scale == "percentile" else None
         plane = preprocess.unit(resized if sampling.whole else preprocess.window(resized), limits)
         parts += [plane] * (2 * sampling.neighbours + 1)
-    return Prepared(joined(parts), (first.shape[0], first.shape[1]), path)
+    return Prepared(stack_channels(parts), (first.shape[0], first.shape[1]), path)
 
 
 def _open(source: Any, stains: Stains = ()) -> Opened:

@@ -19,9 +19,9 @@ import torch
 from matplotlib.figure import Figure
 
 from visionlab.console import LOG
+from visionlab.data.cache import stack_channels
 from visionlab.data.channels import parse
 from visionlab.data.module import ImageDataModule
-from visionlab.data.stored import joined
 from visionlab.drawing import style
 from visionlab.drawing.images import stretch, stretch_words
 from visionlab.drawing.outlines import shade
@@ -136,7 +136,7 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
 
     def network_input(place: int) -> torch.Tensor:
         row = int(rows[place])
-        return torch.from_numpy(joined([stored.image(row, *data.window(row)) for stored in data.images]))[None]
+        return torch.from_numpy(stack_channels([stored.image(row, *data.window(row)) for stored in data.images]))[None]
 
     def predicted(place: int) -> Sample:
         decoded = {name: values[0].numpy() for name, values in predictor.decode(network_input(place)).items()}

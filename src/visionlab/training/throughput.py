@@ -16,11 +16,10 @@ from omegaconf import DictConfig
 
 from visionlab.config.compose import each_model
 from visionlab.console import LOG
-from visionlab.data.cache import Cache
+from visionlab.data.cache import Cache, CachedColumn
 from visionlab.data.loader import ImageDataset
 from visionlab.data.module import ImageDataModule
 from visionlab.data.readers import ImageReader, Reader
-from visionlab.data.stored import Stored
 from visionlab.errors import UsageError
 from visionlab.files import IMAGE, write_json, write_text
 from visionlab.models.receptive_field import parameters
@@ -247,11 +246,11 @@ class _Files(Cache):
         return self._reader.read(self._files[index], index, self.preprocess)[0]
 
 
-def _decoding(data: ImageDataModule) -> tuple[list[Stored], dict[str, Stored]]:
+def _decoding(data: ImageDataModule) -> tuple[list[CachedColumn], dict[str, CachedColumn]]:
     """Return the inputs and maps of a data set, read from its files."""
     like = data.images[0].like()
 
-    def files(stored: Stored, name: str) -> Stored:
+    def files(stored: CachedColumn, name: str) -> CachedColumn:
         first = np.unique(stored.places, return_index=True)[1]
         sizes = [like[row] for row in first]
         if name == IMAGE:
