@@ -50,6 +50,20 @@ def test_a_plain_trainer_fits_validates_tests_and_predicts(task: str, roots: Roo
         assert all(torch.isfinite(batch[head.name]).all() for batch in batches)
 
 
+@pytest.mark.parametrize(("task", "name"), [("focus", "FocusDataModule"), ("depth_mask", "DepthMaskDataModule")])
+def test_a_data_module_made_by_its_class_is_told_what_the_heads_ask(
+    task: str, name: str, roots: Roots, tmp_path: Path
+) -> None:
+    import visionlab.data
+
+    _, module = visionlab.compose(f"task={task}", f"data.root={roots(task)}", *TASKS[task])
+    data = getattr(visionlab.data, name)(root=str(roots(task)), image_size=32, batch_size=4, num_workers=0)
+    own = trainer(tmp_path)
+    own.fit(module, datamodule=data)
+    assert own.global_step == 2
+    assert set(data.asked) == {head.name for head in module.model.each_head()}
+
+
 def test_composing_writes_nothing(roots: Roots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = roots("focus")
     monkeypatch.chdir(tmp_path)

@@ -211,6 +211,9 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         """
         if self.ready:
             return
+        if not self.asked and self.trainer:
+            # Made in Python, for a trainer: the module that learns from it says what its heads ask.
+            self.asked = getattr(self.trainer.lightning_module, "targets", dict)()
         self.root = self.locate()
         if self.indexed is None:
             self.indexed = self.index(self.root)

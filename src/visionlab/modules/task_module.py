@@ -16,7 +16,9 @@ from torchmetrics import CatMetric
 
 from visionlab.config import build
 from visionlab.data.module import ImageDataModule
+from visionlab.data.target import Target
 from visionlab.errors import UsageError, UserError
+from visionlab.heads import KINDS, load
 from visionlab.heads.head import Split
 from visionlab.losses.mixed import WeightedSum
 from visionlab.modules.schedulers import Plan, Schedule
@@ -105,6 +107,10 @@ class TaskModule(pl.LightningModule):
                 f"{type(self).__name__}: expected a data module to build the network for, found none; give one, as "
                 "trainer.fit(module, datamodule=data), or load the module from a checkpoint"
             )
+
+    def targets(self) -> dict[str, Target]:
+        """Return what each head asks of the data."""
+        return {str(name): load(KINDS[head["kind"]].target) for name, head in self.settings.get("heads", {}).items()}
 
     @property
     def built(self) -> bool:
