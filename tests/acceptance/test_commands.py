@@ -23,7 +23,7 @@ Runs = Callable[[str], Path]
 Array = np.ndarray[Any, Any]
 
 VERBS = ("train", "resume", "prepare", "evaluate", "predict", "report", "benchmark")
-# Choices that can be typed, by group; `make test` composes those of the experiments, all others are in `acceptance`.
+# Choices that can be typed, by group.
 CHOICES = {
     "experiment": "focus_resnet34_l1 focus_resnet34_l2 focus_wide_resnet50_2 depth_mask_shuffle_unet "
     "depth_mask_progressive protein_atlas_inception_resnet_v2 protein_atlas_resnet10t protein_atlas_small_cnn "
@@ -86,7 +86,7 @@ RUNS: dict[str, tuple[str, dict[str, str]]] = {
     "celegans_lineage": ("", {"counts": "mae bias r2 A/mae A/bias A/r2 Z/mae"}),
 }
 # The others take as long to train again.
-SOME = [pytest.param(t, marks=[] if t in ("focus", "depth_mask") else [pytest.mark.acceptance]) for t in RUNS]
+SOME = [pytest.param(t, marks=[] if t == "focus" else [pytest.mark.acceptance]) for t in RUNS]
 
 
 def read(path: Path) -> Any:
@@ -158,9 +158,8 @@ def test_settings_are_printed_and_have_every_key(task: str) -> None:
             at = at[part]
 
 
-@pytest.mark.parametrize(
-    "group", [pytest.param(g, marks=[pytest.mark.acceptance] * (g != "experiment")) for g in CHOICES]
-)
+@pytest.mark.acceptance
+@pytest.mark.parametrize("group", CHOICES)
 def test_every_choice_composes(group: str) -> None:
     names = CHOICES[group].split()
     task = {"loss": "depth_mask", "balance": "depth_mask"}.get(group)
@@ -302,6 +301,7 @@ def test_report_and_evaluate_again(runs: Runs, command: Command, tmp_path: Path,
     np.testing.assert_allclose(measured["distance_pred"], expected, atol=1e-5)
 
 
+@pytest.mark.acceptance
 def test_runs_are_compared(runs: Runs, command: Command, tmp_path: Path, copied: Callable[[str], Path]) -> None:
     page = tmp_path / "both.html"
     ended = command("report", runs("focus"), copied("focus"), "--out", page)
@@ -422,6 +422,7 @@ def test_several_models_give_the_mean(
     assert pd.read_csv(tmp_path / "predictions.csv")["value"].tolist() == pytest.approx([merged], abs=1e-5)
 
 
+@pytest.mark.acceptance
 def test_maps_have_the_size_of_the_image(runs: Runs, command: Command, tmp_path: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (50, 37, 3), dtype=np.uint8)
     found = visionlab.load(runs("depth_mask")).predict(png(tmp_path / "in" / "photo.png", image))

@@ -9,7 +9,7 @@ import pickle
 import re
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,11 @@ Runs = Callable[[str], Path]
 Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
 FULL = pytest.mark.acceptance
+
+
+def some(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Return the rows of a table, of which `make test` takes every fourth."""
+    return [pytest.param(*row, marks=FULL if number % 4 else ()) for number, row in enumerate(rows)]
 
 
 class Payload:
@@ -112,7 +117,7 @@ def refused(command: Command, roots: Callable[[str], Path], tmp_path: Path) -> C
     return check
 
 
-@pytest.mark.parametrize(("change", "named"), DESCRIPTIONS)
+@pytest.mark.parametrize(("change", "named"), some(DESCRIPTIONS))
 def test_a_description_that_does_not_fit_is_refused(
     change: Callable[[dict[str, Any]], None], named: str, original: Path, refused: Callable[[Path], str], tmp_path: Path
 ) -> None:
@@ -151,6 +156,7 @@ def test_what_a_checkpoint_has_pickled_is_not_run(
     assert made.exists()
 
 
+@pytest.mark.acceptance
 def test_damaged_and_other_files_are_refused(original: Path, refused: Callable[[Path], str], tmp_path: Path) -> None:
     data, path = original.read_bytes(), tmp_path / "other.ckpt"
     for part in (0, 0.1, 0.5, 0.9, 0.999):
@@ -227,7 +233,7 @@ CONFIG = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new"), CONFIG)
+@pytest.mark.parametrize(("old", "new"), some(CONFIG))
 def test_what_is_written_into_a_runs_configuration_is_not_run(
     old: str, new: str, runs: Runs, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,7 +376,7 @@ def test_truncated_and_other_files_are_named_by_prepare(command: Command, tmp_pa
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("suffix", ["png", "tiles.tif", "ome.tif"])
+@pytest.mark.parametrize("suffix", ["png", pytest.param("tiles.tif", marks=FULL), pytest.param("ome.tif", marks=FULL)])
 def test_a_flipped_byte_is_refused_or_changes_nothing(
     suffix: str, runs: Runs, command: Command, tmp_path: Path
 ) -> None:
@@ -411,6 +417,7 @@ def test_a_flipped_byte_of_a_volume_is_no_traceback(suffix: str, runs: Runs, com
         assert len(names(tmp_path / "out" / "failed.csv")) > 0.8 * len(files)
 
 
+@pytest.mark.acceptance
 def test_a_damaged_depth_map_is_named(command: Command, tmp_path: Path) -> None:
     root = tmp_path / "data"
     for number in range(6):

@@ -237,6 +237,7 @@ def test_folds_test_every_group_once_and_share_classes_evenly(labelled: Path, co
     assert sorted(tested) == sorted(set(table["antibody"]))
 
 
+@pytest.mark.acceptance
 def test_groups_of_focus_stay_together(command: Command, tmp_path: Path) -> None:
     for number in range(40):
         png(tmp_path / "data" / f"well{number // 4}_{number}.00_{number % 4}.00.png", noise(number))
@@ -354,6 +355,7 @@ def reference(true: Array, pred: Array) -> dict[str, float]:
     return {**sums, "cost": 5 * splits + 10 * missed + false, "off": abs(len(references) - len(computed))}
 
 
+@pytest.mark.acceptance
 def test_figures_of_objects_are_those_of_the_definitions(learnt: Path, command: Command, tmp_path: Path) -> None:
     odd = write_embryos(tmp_path / "odd", 1, odd=True)
     ended = command("evaluate", learnt, "--data", odd, "--out", tmp_path / "evaluation", "data.empty=0")
@@ -388,6 +390,7 @@ def test_figures_of_objects_are_those_of_the_definitions(learnt: Path, command: 
     )
 
 
+@pytest.mark.acceptance
 def test_centres_are_where_the_objects_are(learnt: Path, embryos: Path, command: Command, tmp_path: Path) -> None:
     assert command("predict", learnt, embryos / "01" / "t000.tif", "--out", tmp_path).status == 0
     true = tifffile.imread(embryos / "01_ST" / "SEG" / "man_seg000.tif")

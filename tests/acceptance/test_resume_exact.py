@@ -286,6 +286,7 @@ def test_weights_are_carried_over_to_the_next_stage(
     assert all(torch.equal(one[name], two[name]) for name in weights), "the second stage learns nothing"
 
 
+@pytest.mark.acceptance
 def test_ctrl_c_saves_and_nobody_else_may_go_on_meanwhile(
     roots: Callable[[str], Path], command: Command, tmp_path: Path
 ) -> None:

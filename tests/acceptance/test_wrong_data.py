@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -192,6 +193,7 @@ def typed(command: Command, verb: str, name: str, root: Path, out: Path, *words:
     return command(verb, *SETS[name][1], f"data.root={root}", *words, f"hydra.run.dir={out}")
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("name", SETS)
 def test_the_sets_that_are_spoilt_below_are_sound(name: str, command: Command, tmp_path: Path) -> None:
     SETS[name][0](tmp_path / "data")
@@ -215,7 +217,7 @@ def test_every_wrong_file_is_named(
     assert sorted(wrong.index) == sorted(expected)
     assert wrong["advice"].notna().all()
     said = wrong["what"].to_dict()
-    assert [path for path, word in expected.items() if not pd.Series([said[path]]).str.contains(word).all()] == [], said
+    assert [path for path, word in expected.items() if not re.search(word, said[path])] == [], said
     assert f"{len(expected)} of " in ended.err.splitlines()[-1]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["prepare.log", "problems.csv"]
     ended = typed(command, "train", name, root, tmp_path / "run")
@@ -250,6 +252,7 @@ WHOLE: dict[str, tuple[str, Callable[[Path], None], tuple[str, ...]]] = {
 }
 
 
+@pytest.mark.acceptance
 @pytest.mark.parametrize("case", WHOLE)
 def test_a_set_that_cannot_be_used_is_one_sentence(case: str, command: Command, tmp_path: Path) -> None:
     name, spoil, words = WHOLE[case]
@@ -278,6 +281,7 @@ def test_copies_of_samples_are_named_and_classes_need_a_validation_image(command
         assert ended.status == 1 and "train/copys" in ended.err and "Traceback" not in ended.err
 
 
+@pytest.mark.acceptance
 def test_samples_may_differ_in_size_and_depth(command: Command, tmp_path: Path) -> None:
     root = tmp_path / "data"
     labels(root)
