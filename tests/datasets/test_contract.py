@@ -142,6 +142,14 @@ def test_a_folder_that_is_not_there_or_holds_nothing(task: str, tmp_path: Path) 
 
 
 @every
+def test_an_archive_is_named_with_the_command_that_unpacks_it(task: str, tmp_path: Path) -> None:
+    archive = tmp_path / "cells.zip"
+    archive.write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"cells\.zip: expected a folder with .*, found an archive; unpack it: unzip "):
+        module(task, archive).locate()
+
+
+@every
 def test_copies_of_an_image_in_two_splits_are_refused(roots: dict[str, Path], task: str, tmp_path: Path) -> None:
     import shutil
 
