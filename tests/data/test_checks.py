@@ -29,7 +29,7 @@ def png(path: Path, pixels: np.ndarray) -> np.ndarray:
 
 def found(root: Path) -> dict[str, list[Problem]]:
     table, problems = scan(root)
-    report = check_files(table, root, known=problems, progress=False, threads=2)
+    report = check_files(table, root, known=problems)
     return {
         path: [problem for problem in report.problems if problem.path == path]
         for path in sorted({problem.path for problem in report.problems})
@@ -61,7 +61,7 @@ def test_good_files_give_their_facts_and_no_problem(tmp_path: Path) -> None:
     first = png(tmp_path / "a_1_0.png", image())
     second = png(tmp_path / "sub" / "b_1_0.png", image(np.uint8, (5, 4, 3)))
     table, _ = scan(tmp_path)
-    report = check_files(table, tmp_path, progress=False)
+    report = check_files(table, tmp_path)
     assert report.problems == []
     assert report.table[["id", "group", "path"]].equals(table[["id", "group", "path"]])
     assert report.table[["height", "width", "channels", "dtype"]].to_numpy().tolist() == [
@@ -127,16 +127,16 @@ def test_converted_types_are_stated_once(tmp_path: Path) -> None:
     for i in range(3):
         tifffile.imwrite(tmp_path / f"a_{i}_0.tif", image(np.int16))
     table, _ = scan(tmp_path)
-    report = check_files(table, tmp_path, progress=False)
+    report = check_files(table, tmp_path)
     assert report.errors == []
-    (warning,) = report.warnings
+    (warning,) = [problem for problem in report.problems if problem.severity == "warning"]
     assert "stores int16, read as uint16 without loss (3 such files)" in warning.what
 
 
 def test_no_readable_file(tmp_path: Path) -> None:
     (tmp_path / "a_1_0.png").touch()
     table, _ = scan(tmp_path)
-    report = check_files(table, tmp_path, progress=False)
+    report = check_files(table, tmp_path)
     assert len(report.table) == 0
     assert len(report.errors) == 1
 
@@ -149,5 +149,5 @@ def test_more_files_than_wait_at_once_keep_their_order(tmp_path: Path) -> None:
         png(tmp_path / f"a{i:02d}_1_0.png", pixels)
         tops.append(100 + i)
     table, _ = scan(tmp_path)
-    report = check_files(table, tmp_path, threads=2)
+    report = check_files(table, tmp_path)
     assert report.table["max"].tolist() == tops

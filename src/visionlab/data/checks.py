@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from visionlab.console import progress as show_progress
+from visionlab.console import progress
 from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
 from visionlab.files import Problem, problem_of
@@ -38,11 +38,6 @@ class Report:
         """The problems that must be mended before training."""
         return [problem for problem in self.problems if problem.severity == "error"]
 
-    @property
-    def warnings(self) -> list[Problem]:
-        """The problems that may be as meant."""
-        return [problem for problem in self.problems if problem.severity == "warning"]
-
 
 def facts(image: Image) -> dict[str, Any]:
     """Return ``min``, ``max``, ``mean``, ``std`` (over all values) and ``hash`` (of shape, type, content)."""
@@ -63,8 +58,6 @@ def check_files(
     *,
     known: Sequence[Problem] = (),
     stains: Stains = (),
-    progress: bool = True,
-    threads: int | None = None,
 ) -> Report:
     """Decode every file of an index (``id``, ``group``, ``path``) on all cores and report what is wrong.
 
@@ -75,10 +68,8 @@ def check_files(
     """
     folder = Path(root)
     paths = table["path"].tolist()
-    results = in_parallel(partial(_check, folder, stains), paths, threads)
-    found: list[dict[str, Any] | Problem] = list(
-        show_progress(results, len(paths), "checking images") if progress else results
-    )
+    results = in_parallel(partial(_check, folder, stains), paths)
+    found: list[dict[str, Any] | Problem] = list(progress(results, len(paths), "checking images"))
     good = [row for row, result in enumerate(found) if isinstance(result, dict)]
     checked = table.iloc[good][["id", "group", "path"]].reset_index(drop=True)
     values = [result for result in found if isinstance(result, dict)]
