@@ -223,14 +223,6 @@ def test_other_data_get_a_folder_of_their_own(evaluated: Path, others: Path, own
     assert f"python -m visionlab.evaluate {own} --data {others}" in page
 
 
-def test_its_numbers_are_those_of_predict(evaluated: Path, others: Path, own: Path, tmp_path: Path) -> None:
-    assert shell.run("predict", own, others, "--out", tmp_path) == 0
-    predicted = pd.read_csv(tmp_path / "predictions.csv").set_index("path")["value"]
-    table = pd.read_csv(evaluated / "predictions" / "test.csv")
-    found = predicted.reindex([str(others / path) for path in table["path"]])
-    np.testing.assert_allclose(table["distance_pred"], found, atol=1e-5)
-
-
 def test_an_evaluation_is_no_run(evaluated: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("evaluate", "resume"):
         assert shell.run(verb, evaluated) == 2

@@ -104,23 +104,6 @@ def test_walls_are_measured_by_their_pixels(membrane_root: Path, tmp_path: Path)
     assert "test/membrane/seg" not in found
 
 
-def test_random_slices_are_marked_as_leaking(nuclei_root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.split_by=random_slices"], REGISTRY)
-    data = make_data(cfg)
-    data.setup()
-    assert data.splits.source.startswith("LEAKS: ")
-    assert any("LEAKS" in remark for remark in data.remarks())
-    assert any("LEAKS" in record.message for record in caplog.records)
-    frames = [set(data.table["frame"].iloc[data.rows[split]]) for split in ("train", "test")]
-    assert frames[0] & frames[1]
-    for frame in data.frames("val"):
-        # What finds objects is fitted on these: the labels of other splits must not be seen.
-        labelled = {int(z) for z in np.flatnonzero((frame.truth >= 0).all(axis=(1, 2)))}
-        same = data.table[data.table["frame"] == frame.id]
-        assert set(frame.rows) <= labelled
-        assert not labelled & set(same.loc[same["split"].isin(["train", "test"]), "z"])
-
-
 def test_windows_of_validation_are_all_over_the_slices_and_the_same_each_time(nuclei_root: Path) -> None:
     cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.image_size=32"], REGISTRY)
     data = make_data(cfg)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,57 +66,6 @@ def bad(focus_root: Path, tmp_path: Path) -> Path:
     return root
 
 
-EXPECTED = {
-    "noname.png": ("the name does not match", "rename it"),
-    "hole_1_2.tif": ("1024 values are NaN", "mend or remove"),
-    "zcopy_1_2.png": ("has the same pixels as images/field001", "give both the same group"),
-    "alpha_1_2.png": ("the last (alpha) varies", "save the image without transparency"),
-    "five_1_2.tif": ("holds the channels 0, 1, 2, 3, 4, which are no colours", "data.stain=0 for one"),
-    "float_1_2.tif": ("holds floating point where most files hold whole numbers", "convert it"),
-    "stack_1_2.tif": ("2 pages", "save them apart"),
-}
-
-
-def test_every_bad_file_is_named_with_advice_and_nothing_else_written(bad: Path, tmp_path: Path, caplog: Any) -> None:
-    caplog.set_level(logging.INFO)
-    out = tmp_path / "out"
-    first, second, fifth = [sorted((bad / "images").glob("field000*.png"))[place] for place in (0, 1, 2)]
-    expected = {
-        **EXPECTED,
-        first.name: ("truncated", "copy it again"),
-        second.name: ("0 bytes", "copy it again"),
-        fifth.name: ("found text", "remove, convert or export it again"),
-    }
-    total = len(list((bad / "images").iterdir()))
-    with pytest.raises(DataError, match=rf"{len(expected)} of {total} files cannot be used"):
-        run(bad, out)
-    listed = problems(out)
-    assert set(listed) == set(expected)
-    said = [record.message for record in caplog.records if record.message.startswith("error: ")]
-    assert len(said) == len(expected)
-    for name, (what, advice) in expected.items():
-        assert listed[name]["severity"] == "error"
-        assert what in listed[name]["what"]
-        assert advice in listed[name]["advice"]
-        line = next(text for text in said if f"{name}: " in text)
-        assert what in line
-        assert advice in line
-    assert [path.name for path in out.iterdir()] == ["problems.csv"]
-
-
-def test_a_good_set_leaves_all_there_is_to_know(prepared: Path) -> None:
-    assert problems(prepared) == {}
-    found = {str(path.relative_to(prepared)) for path in prepared.rglob("*") if path.is_file()}
-    assert {"splits.json", "data_index.csv", "data_card.json", "report.html", "plots/examples.png"} <= found
-    # It is no run: nothing there can be resumed, evaluated or compared.
-    assert not {"config.yaml", "status.json"} & found
-    index = pd.read_csv(prepared / "data_index.csv")
-    assert len(index) == 42
-    splits = json.loads((prepared / "splits.json").read_text())
-    for split in ("train", "val", "test"):
-        assert set(index.loc[index["split"] == split, "group"]) == set(splits[split])
-
-
 def test_the_report_is_of_the_data(prepared: Path, focus_root: Path) -> None:
     page = (prepared / "report.html").read_text()
     for text in ("every file can be used", str(focus_root), "Image sizes", "32x32 (42)", "data:image/png;base64,"):
@@ -131,20 +77,6 @@ def test_the_report_is_of_the_data(prepared: Path, focus_root: Path) -> None:
     assert "data.image_size=32" in train
     assert f"data.split_file={prepared / 'splits.json'}" in train
     assert "fold" not in train
-
-
-def test_its_splits_can_be_trained_on(prepared: Path, focus_root: Path) -> None:
-    from visionlab.training import assembly
-
-    file = prepared / "splits.json"
-    cfg, _ = compose_run(
-        ["task=focus", "data.image_size=32", f"data.root={focus_root}", f"data.split_file={file}"], REGISTRY
-    )
-    data = assembly.make_data(cfg)
-    data.setup()
-    expected = json.loads(file.read_text())
-    for split in ("train", "val", "test"):
-        assert list(getattr(data.splits, split)) == expected[split]
 
 
 def test_only_chosen_groups_are_checked(bad: Path, tmp_path: Path, caplog: Any) -> None:
@@ -195,32 +127,6 @@ def test_what_is_there_is_kept(name: str, focus_root: Path, tmp_path: Path) -> N
     with pytest.raises(UsageError, match="expected a new folder"):
         run(focus_root, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
-
-
-@pytest.mark.parametrize("files", [(), ("notes.txt",), ("a.png",)])
-def test_a_folder_without_usable_images_is_an_error(files: tuple[str, ...], tmp_path: Path) -> None:
-    root = tmp_path / "data"
-    root.mkdir()
-    for name in files:
-        (root / name).touch()
-    with pytest.raises(DataError):
-        run(root, tmp_path / "out")
-    assert not (tmp_path / "out" / "splits.json").exists()
-
-
-def test_the_command_says_it_on_stderr_with_status_1(bad: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    settings = ["task=focus", "data.image_size=32", f"data.root={bad}", f"hydra.run.dir={out}"]
-    done = subprocess.run(
-        [sys.executable, "-m", "visionlab.prepare", *settings], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1, done.stderr
-    for name, (what, _) in EXPECTED.items():
-        assert any(f"{name}: " in line and what in line for line in done.stderr.splitlines()), name
-    assert done.stderr.splitlines()[-1].startswith(f"error: {bad}: 10 of ")
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    assert sorted(path.name for path in out.iterdir()) == ["prepare.log", "problems.csv"]
 
 
 def test_prepare_says_what_it_found_once_and_names_files_once(

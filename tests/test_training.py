@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -26,44 +25,6 @@ def events(run: Path) -> Any:
     reader = EventAccumulator(str(run), size_guidance={"scalars": 0, "images": 0, "tensors": 0, "graph": 0})
     reader.Reload()
     return reader
-
-
-def test_run_folder_is_complete(tiny_run: Path) -> None:
-    names = {str(path.relative_to(tiny_run)) for path in tiny_run.rglob("*") if path.is_file()}
-    assert {
-        "config.yaml", "splits.json", "status.json", "run.json", "data_card.json", "data_index.csv", "metrics.json",
-        "checkpoints/best.ckpt", "checkpoints/last.ckpt", "predictions/test.csv", "predictions/val.csv",
-        "plots/examples.png", "plots/best_worst.png", "report.html",
-    } <= names  # fmt: skip
-    assert not [name for name in names if name.endswith(".part")]
-    assert json.loads((tiny_run / "status.json").read_text())["state"] == "finished"
-
-
-def test_metrics_equal_the_predictions(tiny_run: Path) -> None:
-    table = pd.read_csv(tiny_run / "predictions" / "test.csv")
-    metrics = json.loads((tiny_run / "metrics.json").read_text())
-    error = table["distance_pred"] - table["distance_true"]
-    entry = metrics["test/distance/mae"]
-    assert entry["value"] == pytest.approx(error.abs().mean(), rel=1e-5)
-    assert entry["n"] == len(table)
-    assert entry["unit"] == "um"
-    index = pd.read_csv(tiny_run / "data_index.csv")
-    mean = index[index["split"] == "train"]["distance"].mean()
-    assert entry["baseline"] == pytest.approx((table["distance_true"] - mean).abs().mean(), rel=1e-4)
-    assert set(table["group"]) == set(json.loads((tiny_run / "splits.json").read_text())["test"])
-
-
-def test_checkpoint_is_plain_data(tiny_run: Path) -> None:
-    best = checkpoint(tiny_run, "best")
-    about = best["visionlab"]
-    json.dumps(about)
-    assert about["task"] == "focus"
-    assert about["network"]["name"] == "test_resnet"
-    size = {"channels": 1, "height": 32, "width": 32}
-    assert about["preprocess"] == {**size, "fit": "crop", "dtype": "uint8", "scale": "dtype"}
-    assert about["data"]["fingerprint"]
-    assert "optimizer_states" not in best
-    assert "optimizer_states" in checkpoint(tiny_run)
 
 
 def test_tensorboard_holds_scalars_images_figures_and_hyperparameters(tiny_run: Path) -> None:
@@ -105,11 +66,6 @@ def test_tracing_the_graph_does_not_change_the_training(focus_root: Path, tiny_r
 def same_weights(one: Path, other: Path) -> bool:
     a, b = checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
-
-
-def test_same_seed_same_weights_also_with_workers(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
-    assert same_weights(train(tmp_path / "workers", f"data.root={focus_root}", "data.num_workers=2"), tiny_run)
-    assert not same_weights(train(tmp_path / "seed", f"data.root={focus_root}", "seed=1"), tiny_run)
 
 
 @pytest.mark.parametrize(
@@ -264,23 +220,6 @@ def test_compile_keeps_the_names_of_the_weights(
     run = train(tmp_path / "run", f"data.root={focus_root}", "compile=true", "trainer.max_epochs=1")
     assert compiled == ["ImageNetwork"]
     assert all("_orig_mod" not in name for name in checkpoint(run)["state_dict"])
-
-
-def test_python_interface_makes_the_run_folder(
-    focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    import visionlab
-    from tests.conftest import TINY
-
-    monkeypatch.chdir(tmp_path)
-    with caplog.at_level(logging.INFO, logger="visionlab"):
-        run = visionlab.train(*TINY, f"data.root={focus_root}", "trainer.max_epochs=1")
-    assert run.parts[:2] == ("outputs", "focus")
-    assert (tmp_path / run / "report.html").is_file()
-    assert "test/distance/mae" in caplog.text
-    assert "baseline" in caplog.text
-    predictor = visionlab.load(tmp_path / run)
-    assert predictor.predict(next((focus_root / "images").glob("*.png"))).units == {"distance": "um"}
 
 
 @pytest.mark.gpu
