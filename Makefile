@@ -14,6 +14,7 @@ help:
 	@echo "make lint      check style and formatting"
 	@echo "make types     check the types"
 	@echo "make bench     measure loading and indexing"
+	@echo "make docs      build docs/ as a site in build/site"
 	@echo "make clean     remove caches and build leftovers; outputs/ and .venv stay"
 	@echo
 	@echo "Another Python: make PYTHON=python3.12 ..."
@@ -51,6 +52,10 @@ types: install
 
 bench: install
 	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+docs: install
+	@$(BIN)/pip install --disable-pip-version-check -q --progress-bar off -c constraints.txt -e '.[docs]'
+	$(BIN)/zensical build --strict
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache src/*.egg-info
