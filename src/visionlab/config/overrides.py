@@ -199,12 +199,14 @@ def _check_choice(item: Override, choices: list[str]) -> None:
 
 def _check_stages(parsed: Sequence[Override], root: str) -> None:
     """Refuse new stages that aren't given all together: a misspelt name would become one."""
+    together = [item.value() for item in parsed if item.key_or_group == "stages"]
+    written = [str(name) for stages in together if isinstance(stages, dict) for name in stages]
     for item in parsed:
         key, line = item.key_or_group, str(item.input_line)
         part, _, rest = key.partition(".")
         if part != "stages" or (not rest and (item.is_add() or item.is_force_add())):
             continue
-        known = list(_chosen(parsed, root).stages)
+        known = [*map(str, _chosen(parsed, root).stages), *written]
         name = rest.partition(".")[0]
         if name not in known:
             example = "'+stages={first:{epochs:2},second:{epochs:1}}'"
