@@ -71,20 +71,35 @@ class AugmentConfig:
 
 @dataclass
 class TrainerConfig:
-    """How long, on what and how exactly the training runs."""
+    """How long, on what and how exactly the training runs: keys of Lightning's Trainer, and ``channels_last``."""
 
     max_epochs: Annotated[int, Field(ge=1)]
+    max_steps: Annotated[int, Field(ge=1)] | Literal[-1]
+    max_time: Annotated[str, Field(pattern=r"^\d+:\d\d:\d\d:\d\d$", description="DD:HH:MM:SS, e.g. 00:12:00:00")] | None
     accelerator: Literal["auto", "cpu", "gpu", "mps"]
     devices: Annotated[int, Field(ge=1)] | Literal["auto"]
+    num_nodes: Annotated[int, Field(ge=1)]
     strategy: Literal["auto", "ddp"]
     precision: Literal["32-true", "16-mixed", "bf16-mixed"]
+    sync_batchnorm: bool
     accumulate_grad_batches: Annotated[int, Field(ge=1)]
     gradient_clip_val: Annotated[float, Field(gt=0)] | None
-    limit_train_batches: Annotated[int, Field(ge=1)] | None
-    limit_val_batches: Annotated[int, Field(ge=1)] | None
+    gradient_clip_algorithm: Literal["norm", "value"] | None
+    limit_train_batches: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None
+    limit_val_batches: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None
+    limit_test_batches: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None
+    limit_predict_batches: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None
+    overfit_batches: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)]
+    fast_dev_run: bool | Annotated[int, Field(ge=1)]
+    val_check_interval: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None
+    check_val_every_n_epoch: Annotated[int, Field(ge=1)]
+    num_sanity_val_steps: Annotated[int, Field(ge=-1)]
     log_every_n_steps: Annotated[int, Field(ge=1)]
+    profiler: Literal["simple", "advanced", "pytorch"] | None
     channels_last: bool
     deterministic: bool
+    benchmark: bool | None
+    detect_anomaly: bool
 
 
 @dataclass
