@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,9 @@ def _check_stage(plain: Plain, registry: Registry, multirun: bool) -> None:
     check_targets(plain, registry)
     check_heads(plain, registry)
     check_losses(plain, registry)
-    _check_model(plain, registry.modules)
+    if "_target_" not in plain["model"]:
+        _check_model(plain, registry.modules)
+    _check_path("init_from", plain["init_from"], "a run folder or checkpoint", Path.exists)
     _check_data(plain["data"], registry, made=plain["make"] is not None)
     for part, entries in plain["augment"].items():
         for place, entry in enumerate(entries):
@@ -103,18 +105,34 @@ def check_targets(plain: Plain, registry: Registry) -> None:
     """
     nodes = [(key, key, plain[key]) for key in registry.places if plain.get(key) is not None]
     nodes += [("loss", key, node) for name in plain["heads"] for key, node in own_losses(plain, name)]
+    for group in ("callbacks", "logger"):
+        nodes += [(group, f"{group}.extra.{name}", node) for name, node in plain[group]["extra"].items()]
+    if "_target_" in plain["model"]:
+        nodes.append(("model", "model", {key: value for key, value in plain["model"].items() if key != "name"}))
     for part, key, node in nodes:
-        place = registry.places[part]
-        target = node.get("_target_") if isinstance(node, dict) else None
-        if not isinstance(target, str) or not target.startswith(place):
-            found = "none" if target is None else show(target)
-            raise ConfigError(f"{key}._target_: expected a name that begins with '{place}', found {found}")
-        signature.check(target, {name: value for name, value in node.items() if name != "_target_"}, key)
+        _check_target(part, key, node, plain["trust"], registry)
     name = plain["model"].get("name")
     if not isinstance(name, str):
         raise ConfigError(f"model.name: expected the name of a network, found {show(name)}")
-    options = {key: value for key, value in plain["model"].items() if key != "name"}
-    signature.check(models.lookup(name).target, options, "model")
+    if "_target_" not in plain["model"]:
+        options = {key: value for key, value in plain["model"].items() if key != "name"}
+        signature.check(models.lookup(name).target, options, "model")
+
+
+def _check_target(part: str, key: str, node: Any, trust: Sequence[str], registry: Registry) -> None:
+    """Check that what a part names is where such parts are, or in a package that is trusted, and its arguments."""
+    place = registry.places.get(part)
+    target: Any = node.get("_target_") if isinstance(node, dict) else None
+    package = target.partition(".")[0] if isinstance(target, str) else ""
+    if not package or not ((place and target.startswith(place)) or package in trust):
+        package = "PACKAGE" if signature.is_ours(f"{package}.") else package or "PACKAGE"
+        ours = f"a name that begins with '{place}', or " if place else ""
+        raise ConfigError(
+            f"{key}._target_: expected {ours}one of a package that you trust (trust=[{package}] on the command line), "
+            f"found {show(target)}"
+        )
+    arguments = {name: value for name, value in node.items() if name != "_target_"}
+    signature.check(target, arguments, key, registry.supplied.get(part, 0))
 
 
 def _check_model(plain: Plain, modules: Mapping[str, str]) -> None:
@@ -154,7 +172,6 @@ def _check_model(plain: Plain, modules: Mapping[str, str]) -> None:
             "set model.pretrained=true, model.weights=FILE or init_from=RUN as well"
         )
     _check_path("model.weights", weights, "a file", Path.is_file)
-    _check_path("init_from", plain["init_from"], "a run folder or checkpoint", Path.exists)
 
 
 def _check_data(data: Mapping[str, Any], registry: Registry, made: bool) -> None:

@@ -19,7 +19,7 @@ from visionlab.config import schema, signature
 from visionlab.config.checks import check
 from visionlab.config.overrides import as_typed, explain, first_line, parse, read
 from visionlab.config.registry import Registry
-from visionlab.errors import ConfigError, fits, nearest
+from visionlab.errors import ConfigError, fits, nearest, show
 
 
 def conf_dir() -> Path:
@@ -104,8 +104,13 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
         for group in ("augment", "loss", "scheduler", "balance"):
             if isinstance(stage[group], str):
                 stage[group] = choice(f"stages.{name}.{group}", group, stage[group])
-    completed = OmegaConf.create(content)
-    for item in parse(overrides):
+    completed, given = OmegaConf.create(content), parse(overrides)
+    typed = next((item.value() for item in given if item.key_or_group == "trust"), [])
+    if content["trust"] != typed:
+        raise ConfigError(
+            f"trust: only the command line can give it, for it lets code run; found {show(content['trust'])} in a file"
+        )
+    for item in given:
         if not (item.is_delete() or item.is_sweep_override()):
             set_as_typed(completed, item)
     OmegaConf.set_struct(completed, True)
@@ -191,10 +196,10 @@ def jobs(overrides: Sequence[str]) -> list[list[str]]:
 
 def _compose(overrides: Sequence[str], root: str) -> DictConfig:
     """Return the composed configuration with Hydra's own node."""
-    # Keys that no file has may be set of heads and stages; all others must be in one.
-    node = OmegaConf.create({"heads": {}, "stages": {}})
-    for part in node:
-        OmegaConf.set_struct(node[part], False)
+    # Keys that no file has may be set of these; all others must be in one.
+    node = OmegaConf.create({"heads": {}, "stages": {}, "callbacks": {"extra": {}}, "logger": {"extra": {}}})
+    for part in (node.heads, node.stages, node.callbacks.extra, node.logger.extra):
+        OmegaConf.set_struct(part, False)
     ConfigStore.instance().store(name="schema", node=node, provider="visionlab")
     with hydra.initialize_config_dir(str(conf_dir()), version_base="1.3"):
         parsed = read(overrides, root)

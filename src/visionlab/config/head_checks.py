@@ -66,19 +66,28 @@ def _check_head(key: str, head: Plain, module: str, wanted: str, kinds: Mapping[
         raise ConfigError(f"{key}.metrics: expected at least one of {', '.join(kind.metrics)}; found none")
     for metric in head["metrics"]:
         check_choice(f"{key}.metrics", metric, kind.metrics)
-    known = fields(HeadConfig)
-    for option in head.keys() - known.keys() - kind.options.keys():
+    check_keys(key, head, kinds)
+    for option, allowed in kind.options.items():
+        _check_option(f"{key}.{option}", head.get(option), allowed)
+    kind.check(key, dict.fromkeys(kind.options) | head)
+
+
+def check_keys(key: str, head: Mapping[str, Any], kinds: Mapping[str, Kind]) -> None:
+    """Check that a head has no keys but those of all heads and of its kind.
+
+    Raises:
+        ConfigError: it has; the message has the nearest, or the kind that has it.
+    """
+    known, own = fields(HeadConfig), kinds[head["kind"]].options if head.get("kind") in kinds else {}
+    for option in [option for option in head if option not in known and option not in own]:
         others = [other for other in kinds.values() if option in other.options]
         if not others:
-            raise unknown_key(f"{key}.{option}", [f"{key}.{item}" for item in (*known, *kind.options)])
+            raise unknown_key(f"{key}.{option}", [f"{key}.{item}" for item in (*known, *own)])
         # Of version 0.1.0 every head has the options of all kinds, as null.
         if head[option] is not None:
             raise ConfigError(
                 f"{key}.{option}: only heads of {others[0].gives} have it, found it on one of kind {head['kind']}"
             )
-    for option, allowed in kind.options.items():
-        _check_option(f"{key}.{option}", head.get(option), allowed)
-    kind.check(key, dict.fromkeys(kind.options) | head)
 
 
 def _check_option(key: str, value: Any, allowed: Option) -> None:

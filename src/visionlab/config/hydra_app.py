@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from visionlab.config import compose as config
+from visionlab.config.head_checks import check_keys
 from visionlab.config.overrides import first_line
 from visionlab.config.registry import Registry
 from visionlab.console import LOG, guard, setup_logging
@@ -67,7 +68,8 @@ def hydra_app(
                 config.compose_run(job, registry, root=root, multirun=multirun)
             total = len(jobs)
         elif not arguments.shell_completion:
-            config.compose(overrides, root=root)
+            for name, head in config.compose(overrides, root=root).heads.items():
+                check_keys(f"heads.{name}", head, registry.kinds)
         with _readable(root) if arguments.help else contextlib.nullcontext():
             failures, done = _run_hydra(task_function, root, total)
         if len(done) > 1 and after_sweep is not None:

@@ -72,7 +72,7 @@ def load_config(
     """Return the checked configuration of a run folder.
 
     The file is text that anybody may have changed: it is read as plain YAML and checked like a command line; what it
-    names can only be visionlab's own.
+    names can only be visionlab's own, or of a package in an override ``trust=[PACKAGE]``.
 
     Args:
         folder: of the run.
@@ -87,6 +87,8 @@ def load_config(
     """
     path = folder / "config.yaml"
     content = _read(path)
+    # What was trusted when the run began is information; who goes on with it is asked again.
+    content["trust"] = []
     try:
         cfg = complete(OmegaConf.create(content))
     except ConfigError as error:

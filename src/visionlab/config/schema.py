@@ -141,6 +141,8 @@ class CallbacksConfig:
     ema: EmaConfig
     checkpoint: CheckpointConfig
     images: ImagesConfig
+    # Name -> _target_ and arguments of a callback of Lightning or of somebody's own.
+    extra: dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -149,6 +151,8 @@ class LoggerConfig:
 
     histograms: bool
     graph: bool
+    # Name -> _target_ and arguments of a further logger.
+    extra: dict[str, dict[str, Any]]
 
 
 @dataclass
@@ -181,6 +185,7 @@ class TrainConfig:
     logger: LoggerConfig
     monitor: str
     mode: Literal["min", "max"]
+    trust: list[str]
     init_from: str | None
     compile: bool
     lr_find: bool

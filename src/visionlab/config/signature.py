@@ -149,6 +149,8 @@ class Sources:
         node = self._lookup(module, name)
         if node is None or not isinstance(node[0], ast.ClassDef | ast.FunctionDef):
             public = [item.name for item in tree.body if isinstance(item, ast.ClassDef | ast.FunctionDef)]
+            if self.package != OURS:
+                public += [alias.name for item in tree.body if isinstance(item, ast.ImportFrom) for alias in item.names]
             public = [item for item in public if not item.startswith("_")]
             raise ConfigError(
                 f"_target_: no '{name}' in {module}.{nearest(name, public)} It has: {', '.join(public) or 'none'}"
@@ -303,5 +305,7 @@ def _sources(package: str, supplied: int | None = None) -> Sources | None:
         spec = importlib.util.find_spec(package)
     except (ImportError, ValueError):
         spec = None
-    folders = list(spec.submodule_search_locations or ()) if spec else []
-    return Sources(Path(folders[0]).parent, package, supplied) if folders else None
+    places = [*(spec.submodule_search_locations or ()), str(spec.origin)] if spec else []
+    # A package is a folder, a module a file.
+    folder = next((Path(place).parent for place in places if place.endswith((".py", package))), None)
+    return None if folder is None else Sources(folder, package, supplied)

@@ -18,6 +18,6 @@ REGISTRY = Registry(
         "optimizer": "visionlab.modules.optimizers.",
         "scheduler": "visionlab.modules.schedulers.",
     },
-    supplied={"data": 2, "balance": 1, "optimizer": 1, "scheduler": 1, "model": 3},
+    supplied={"data": 2, "balance": 1, "optimizer": 1, "scheduler": 1, "model": 2},
     check_data=datasets.check_settings,
 )
