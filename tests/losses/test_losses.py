@@ -228,12 +228,12 @@ def test_options_out_of_range_are_refused(target: str) -> None:
     for option in (parameter.name for parameter in takes if parameter.kind is parameter.KEYWORD_ONLY):
         if option in OUT_OF_RANGE:
             for value in (*OUT_OF_RANGE[option], math.nan, math.inf):
-                with pytest.raises(ConfigError, match=rf"^{option}: expected a .*number.*, found {value}$"):
+                with pytest.raises(ConfigError, match=rf"(?i)^{option}: expected .+, found \.?{value}"):
                     make(target, **{option: value})
-            with pytest.raises(ConfigError, match=f"{option}: expected a valid number, found '1'"):
+            with pytest.raises(ConfigError, match=f"{option}: expected .+, found '1'"):
                 make(target, **{option: "1"})
         elif option == "class_weights":
-            with pytest.raises(ConfigError, match="class_weights: expected 'none', 'log' or 'effective', found 'lgo'"):
+            with pytest.raises(ConfigError, match=r"class_weights: expected .*none.*log.*effective.*, found 'lgo'"):
                 make(target, class_weights="lgo")
         else:
             assert option == "gaussian_l1", "an option that no bound is known of here"

@@ -43,7 +43,7 @@ def _stage(cfg: DictConfig, stage: Any) -> DictConfig:
     own = cfg.copy()
     for key, place in _PLACES.items():
         if stage[key] is not None:
-            OmegaConf.update(own, place, stage[key], merge=False)
+            OmegaConf.update(own, place, stage[key], merge=False, force_add=True)
     if stage.augment is not None:
         for part in own.augment:
             own.augment[part] = stage.augment.get(part, [])
