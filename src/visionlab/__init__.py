@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from visionlab.version import __version__
@@ -54,7 +55,12 @@ __all__ = [
 
 
 def load(
-    run_or_checkpoint: Any, *more: Any, device: str = "auto", tta: str | None = None, tta_merge: str = "mean"
+    run_or_checkpoint: Any,
+    *more: Any,
+    device: str = "auto",
+    tta: str | None = None,
+    tta_merge: str = "mean",
+    trust: Sequence[str] = (),
 ) -> Any:
     """Return the ``Predictor`` of a run folder or checkpoint, of several their ``Ensemble``.
 
@@ -62,17 +68,17 @@ def load(
     """
     from visionlab.inference import load as load_predictor
 
-    return load_predictor(run_or_checkpoint, *more, device=device, tta=tta, tta_merge=tta_merge)
+    return load_predictor(run_or_checkpoint, *more, device=device, tta=tta, tta_merge=tta_merge, trust=trust)
 
 
-def compose(*overrides: str) -> Any:
+def compose(*overrides: str, trust: Sequence[str] = ()) -> Any:
     """Return ``(data, module)`` of a configuration, a LightningDataModule and a LightningModule, for your own trainer.
 
     See :func:`visionlab.training.assembly.compose`.
     """
     from visionlab.training.assembly import compose as compose_objects
 
-    return compose_objects(overrides)
+    return compose_objects(overrides, trust)
 
 
 def __getattr__(name: str) -> Any:

@@ -44,16 +44,21 @@ def evaluate(
     if data is not None and split != "test":
         raise UsageError("--split: it is of the run's own data; with --data all images are the test set")
 
-    if overrides and data is None:
+    from visionlab.config.overrides import trusted
+
+    trust, settings = trusted(overrides or [])
+    if settings and data is None:
         raise UsageError(
-            f"'{overrides[0]}': settings go with --data; a run's own data are read as they were in training"
+            f"'{settings[0]}': settings go with --data; a run's own data are read as they were in training"
         )
 
     from visionlab.reports import write_report
     from visionlab.training.evaluation import evaluate_other, evaluate_own
 
     folder = (
-        evaluate_own(run, split, device) if data is None else evaluate_other(run, data, out, device, overrides or [])
+        evaluate_own(run, split, device, trust)
+        if data is None
+        else evaluate_other(run, data, out, device, settings, trust)
     )
     print(write_report(folder))
 

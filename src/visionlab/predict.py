@@ -129,6 +129,7 @@ def predict(
     Several models, such as folds, seeds or groups of classes, give the mean of what they have in common (calibrated
     scores, numbers, maps); the threshold of a class, and what objects are found with, is the mean of theirs.
     """
+    from visionlab.config.overrides import trusted
     from visionlab.inference.files import find_images, pair, split_runs
     from visionlab.inference.labels import Submission
     from visionlab.inference.output_folder import prepare_output
@@ -140,6 +141,7 @@ def predict(
     if submission is None and (order is not None or at_least_one):
         raise UsageError(f"{'--order' if order is not None else '--at-least-one'}: it goes with --submission")
     axes, voxel = parse_axes(axes), parse_voxel(voxel_size)
+    trust, words = trusted(words)
     checkpoints, inputs = split_runs(words)
     named = _named(others or [])
     found = pair(find_images(inputs, out=out, volumes=True), named)
@@ -155,7 +157,7 @@ def predict(
     from visionlab.inference.volumes import object_heads
 
     merge = (tta_merge or TtaMerge.mean).value
-    predictor = load(*checkpoints, device=device, tta=tta.value if tta else None, tta_merge=merge)
+    predictor = load(*checkpoints, device=device, tta=tta.value if tta else None, tta_merge=merge, trust=trust)
     check_inputs(predictor.inputs, list(found[0])[1:])
     if object_heads(predictor) and competition is None:
         files = without_labels([sample[IMAGE] for sample in found], inputs)

@@ -18,6 +18,7 @@ _HARMLESS = (
     "data.num_workers",
     "data.cache_dir",
     "data.root",
+    "trust=",
     "trainer.log_every_n_steps",
     "logger.",
     "callbacks.images",
@@ -90,7 +91,11 @@ def resume(
     # What is printed goes on in the log of the run, too.
     LOG.addHandler(logging.FileHandler(folder / "train.log"))
     info = folder / "run.json"
-    again = str(read_json(info).get("command")) if info.is_file() else f"python -m visionlab.resume {folder}"
+    again = (
+        str(read_json(info).get("command"))
+        if info.is_file()
+        else f"python -m visionlab.resume {shlex.quote(str(folder))}"
+    )
     keys = tuple(f"{text.partition('=')[0]}=" for text in changes)
     again = shlex.join([*(part for part in shlex.split(again) if not part.startswith(keys)), *changes])
     train(cfg, folder, again, resume=True)

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+import visionlab
+from tests import shell
+from tests.conftest import TINY
 from visionlab.config import build
 from visionlab.config.checks import check
 from visionlab.config.compose import compose, compose_run
 from visionlab.config.run_folder import load_config
-from visionlab.errors import ConfigError
+from visionlab.errors import ConfigError, UsageError
 from visionlab.training.registry import REGISTRY
 
 SOURCE = """
@@ -108,3 +111,61 @@ def test_only_trusted_classes_are_built(package: Path) -> None:
         build(node)
     assert build(node, trust=["mine"]).every == 3
     sys.modules.pop("mine", None), sys.modules.pop("mine.parts", None)
+
+
+OWN = """
+import pytorch_lightning as pl
+import torch
+from torch import nn
+
+class Counter(pl.Callback):
+    batches = 0
+    def on_train_batch_end(self, *args):
+        Counter.batches += 1
+
+class Net(nn.Module):
+    def __init__(self, in_channels, out_channels, width: int = 8):
+        super().__init__()
+        layers = nn.Conv2d(in_channels, width, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        self.layers = nn.Sequential(*layers, nn.Linear(width, out_channels))
+    def forward(self, image):
+        return self.layers(image)
+
+def rms(parameters, lr: float):
+    return torch.optim.RMSprop(parameters, lr=lr)
+
+def decay(optimizer, gamma: float = 0.9):
+    return torch.optim.lr_scheduler.ExponentialLR(optimizer, gamma)
+"""
+
+
+def test_own_classes_train_and_predict(focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path, text in {
+        "own.py": OWN,
+        "model/own.yaml": "name: own\n_target_: own.Net\nwidth: 4\n",
+        "optimizer/rms.yaml": "_target_: own.rms\nlr: 0.01\n",
+        "scheduler/decay.yaml": "_target_: own.decay\ngamma: 0.9\n",
+    }.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_text(text)
+    settings = [text for text in TINY if not text.startswith("model")]
+    typed = (
+        *(*settings, f"data.root={focus_root}", "trainer.max_epochs=1", f"hydra.searchpath=[file://{tmp_path}]"),
+        *("model=own", "optimizer=rms", "scheduler=decay", "callbacks.extra.count={_target_:own.Counter}"),
+        "logger.extra.table={_target_:pytorch_lightning.loggers.CSVLogger}",
+    )
+    monkeypatch.chdir(tmp_path)
+    run = visionlab.train(*typed, "trust=[own,pytorch_lightning]")  # type: ignore[operator]
+    assert sys.modules["own"].Counter.batches > 0
+    assert list(run.glob("lightning_logs/*/metrics.csv"))
+    image, best = next(focus_root.rglob("*.png")), run / "checkpoints" / "best.ckpt"
+    with pytest.raises(UsageError, match=r"its network is own\.Net.*trust=\[own\]"):
+        visionlab.load(run)
+    value = visionlab.load(run, trust=["own"]).predict(image).distance
+    assert value == visionlab.load(best, trust=["own"]).predict(image).distance
+    with pytest.raises(ConfigError, match="_target_"):
+        visionlab.modules.Regressor.load_from_checkpoint(best, weights_only=True)
+    loaded = visionlab.modules.Regressor.load_from_checkpoint(best, weights_only=True, trust=["own"])
+    assert isinstance(loaded.model.network, sys.modules["own"].Net)
+    assert shell.run("evaluate", run) == 2
+    assert shell.run("evaluate", run, "trust=[own,pytorch_lightning]") == 0

@@ -132,7 +132,8 @@ def _check_target(part: str, key: str, node: Any, trust: Sequence[str], registry
             f"found {show(target)}"
         )
     arguments = {name: value for name, value in node.items() if name != "_target_"}
-    signature.check(target, arguments, key, registry.supplied.get(part, 0))
+    later = ["save_dir"] if part == "logger" else []
+    signature.check(target, arguments, key, registry.supplied.get(part, 0), later)
 
 
 def _check_model(plain: Plain, modules: Mapping[str, str]) -> None:
@@ -245,6 +246,16 @@ def _check_training(plain: Plain, multirun: bool) -> None:
     devices = trainer["devices"]
     if trainer["precision"] == "16-mixed" and trainer["accelerator"] == "cpu":
         raise ConfigError("trainer.precision: 16-mixed needs a GPU, found trainer.accelerator=cpu; use bf16-mixed")
+    if trainer["limit_predict_batches"] is not None:
+        raise ConfigError(
+            "trainer.limit_predict_batches: expected null, as a run predicts what it tests; set "
+            f"trainer.limit_test_batches, found {trainer['limit_predict_batches']}"
+        )
+    if trainer["check_val_every_n_epoch"] > trainer["max_epochs"]:
+        raise ConfigError(
+            f"trainer.check_val_every_n_epoch: expected at most trainer.max_epochs={trainer['max_epochs']}, as "
+            f"the best epoch is chosen by validation; found {trainer['check_val_every_n_epoch']}"
+        )
     if multirun and (trainer["strategy"] == "ddp" or devices != 1):
         raise ConfigError(
             f"trainer: a sweep (-m) can't train on several devices, found strategy={trainer['strategy']}, "

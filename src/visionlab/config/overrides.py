@@ -23,8 +23,9 @@ from visionlab.config.schema import unknown_key
 from visionlab.errors import ConfigError, nearest, show
 from visionlab.models.catalog import timm_names
 
+QUOTES = "'\""
 # An entry of a list: quoted, or up to the next comma.
-_ENTRY = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,\[\]]+""")
+_ENTRY = re.compile(r"""\s*('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[^,\[\]]+)""")
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -42,7 +43,7 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         except HydraException as error:
             if not equals:
                 hint = "settings are written key=value, without spaces around '='"
-            elif not key or not value:
+            elif not key or not value or (value.startswith("{") and value.endswith("}")):
                 hint = f"expected key=value: {first_line(error)}"
             else:
                 hint = f"put a value with such characters in quotes, and those in the shell's: {quoted(key, value)}"
@@ -50,11 +51,28 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     return parsed
 
 
+def trusted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the packages that the arguments of a command trust, ``trust=[mypackage]``, and the other arguments."""
+    given = [word for word in words if word.startswith("trust=")]
+    values: list[Any] = [item.value() for item in parse(given)]
+    packages = [str(name) for value in values for name in (value if isinstance(value, list) else [value])]
+    return packages, [word for word in words if word not in given]
+
+
 def quoted(key: str, value: str) -> str:
     """Return what to type in a shell so that a key is set to a text, whatever its characters."""
-    if not value.startswith(("'", '"', "[", "{")):
-        value = f'"{value}"' if "'" in value and '"' not in value else "'" + value.replace("'", r"\'") + "'"
+    if value.startswith("[") and value.endswith("]"):
+        entries = [entry.strip() for entry in _ENTRY.findall(value)]
+        value = f"[{','.join(entry if entry[0] in QUOTES else _in_quotes(entry) for entry in entries)}]"
+    else:
+        value = _in_quotes(value)
     return shlex.quote(f"{key}={value}")
+
+
+def _in_quotes(text: str) -> str:
+    """Return a text in Hydra's quotes, in which backslashes count only before a quote."""
+    text = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
+    return "'" + re.sub(r"\\+$", lambda match: match[0] * 2, text) + "'"
 
 
 def read(overrides: Sequence[str], root: str) -> list[Override]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,13 +94,14 @@ class Sources:
         inherited = (self.literal(base, name) for base in self._bases(definition, module))
         return next((value for value in inherited if value is not None), None)
 
-    def check(self, target: str, given: Mapping[str, Any], where: str) -> None:
+    def check(self, target: str, given: Mapping[str, Any], where: str, later: Collection[str] = ()) -> None:
         """Check the arguments given to a class or function.
 
         Args:
             target: dotted name.
             given: plain values (no ``_target_``).
             where: the configuration key that they stand under, for messages.
+            later: names of arguments that may be missing, as our code gives them.
 
         Raises:
             ConfigError: the target doesn't exist; an argument is unknown, missing, of the wrong type or out of bounds.
@@ -117,7 +118,7 @@ class Sources:
                 raise ConfigError(
                     f"{where}.{name}: unknown key.{nearest(name, arguments)} Keys of {where} ({target}): {choices}"
                 )
-        missing = [name for name, argument in arguments.items() if argument.required and name not in given]
+        missing = [name for name, argument in arguments.items() if argument.required and name not in (*given, *later)]
         if missing:
             raise ConfigError(f"{where}.{missing[0]}: expected a value, found none; {target} needs it")
 
@@ -266,16 +267,16 @@ def _name(annotation: ast.expr | None) -> str:
     return annotation.id if isinstance(annotation, ast.Name) else ""
 
 
-def check(target: str, given: Mapping[str, Any], where: str, supplied: int = 0) -> None:
+def check(target: str, given: Mapping[str, Any], where: str, supplied: int = 0, later: Collection[str] = ()) -> None:
     """Check the arguments given to a class or function, see :meth:`Sources.check`.
 
     Args:
-        target, given, where: see there; of another package whose source isn't found, nothing is checked.
+        target, given, where, later: see there; of another package whose source isn't found, nothing is checked.
         supplied: how many arguments our code gives to those of other packages.
     """
     found = _sources(target.partition(".")[0], None if is_ours(target) else supplied)
     if found is not None:
-        found.check(target, given, where)
+        found.check(target, given, where, later)
 
 
 def literal(target: str, name: str) -> Any:
@@ -286,7 +287,7 @@ def literal(target: str, name: str) -> Any:
 
 def annotation(target: str, name: str) -> Any:
     """Return the annotation of an argument; None where there is no such argument or class."""
-    found = _sources(target.partition(".")[0])
+    found = _sources(target.partition(".")[0], None if is_ours(target) else 0)
     try:
         return found.arguments(target)[0][name].annotation if found is not None else None
     except (ConfigError, KeyError):

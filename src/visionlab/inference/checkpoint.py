@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from visionlab import models
 from visionlab.data.channels import parse
-from visionlab.errors import ConfigError, DataError, UserError
+from visionlab.errors import ConfigError, DataError, UsageError, UserError
 from visionlab.files import IMAGE
 from visionlab.heads import KINDS, head_class
 from visionlab.heads.head import expect
@@ -81,10 +82,16 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def rebuild(path: Path, content: dict[str, Any]) -> TaskModel:
+def rebuild(path: Path, content: dict[str, Any], trust: Sequence[str] = ()) -> TaskModel:
     """Return the model of a checkpoint with its weights.
 
+    Args:
+        path: of the file, for messages.
+        content: see :func:`read_checkpoint`.
+        trust: packages of which the network may be; no file says so itself.
+
     Raises:
+        UsageError: the network is of a package that isn't trusted.
         DataError: the weights are not those of the network that is described.
     """
     # Beside the model's there may be weights that balanced the losses of the heads.
@@ -94,13 +101,19 @@ def rebuild(path: Path, content: dict[str, Any]) -> TaskModel:
         if name.startswith("model.")
     }
     description = content["visionlab"]
+    target = str(description["network"]["options"].get("_target_", ""))
+    if target and (package := target.partition(".")[0]) not in trust:
+        raise UsageError(
+            f"{path}: its network is {target}, whose code would run; if you trust that package, give trust=[{package}]"
+        )
     try:
-        _check_kinds(description["network"]["name"], description["heads"])
+        if not target:
+            _check_kinds(description["network"]["name"], description["heads"])
         # First without memory: a description that asks for more than the file holds is refused before it gets any.
         with torch.device("meta"):
-            expected = TaskModel.from_spec(description).state_dict()
+            expected = TaskModel.from_spec(description, trust).state_dict()
         _compare(expected, weights)
-        model = TaskModel.from_spec(description)
+        model = TaskModel.from_spec(description, trust)
         model.load_state_dict(weights)
         _check_numbers(model.heads.state_dict())
     except (UserError, KeyError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError) as error:

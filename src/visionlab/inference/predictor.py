@@ -438,7 +438,12 @@ def _all_channels(members: Sequence[Predictor], names: Sequence[str]) -> Channel
 
 @overload
 def load(
-    run_or_checkpoint: str | os.PathLike[str], *, device: str = ..., tta: str | None = ..., tta_merge: str = ...
+    run_or_checkpoint: str | os.PathLike[str],
+    *,
+    device: str = ...,
+    tta: str | None = ...,
+    tta_merge: str = ...,
+    trust: Sequence[str] = ...,
 ) -> Predictor: ...
 @overload
 def load(
@@ -447,6 +452,7 @@ def load(
     device: str = ...,
     tta: str | None = ...,
     tta_merge: str = ...,
+    trust: Sequence[str] = ...,
 ) -> Predictor | Ensemble: ...
 def load(
     run_or_checkpoint: str | os.PathLike[str],
@@ -454,6 +460,7 @@ def load(
     device: str = "auto",
     tta: str | None = None,
     tta_merge: str = "mean",
+    trust: Sequence[str] = (),
 ) -> Predictor | Ensemble:
     """Return the predictor of a run folder (its best checkpoint) or of a checkpoint file; of several, their ensemble.
 
@@ -465,6 +472,7 @@ def load(
         device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         tta: test-time augmentation, ``flips`` or ``all``; see :class:`visionlab.inference.tta.Views`.
         tta_merge: of its views, ``mean`` or ``max``.
+        trust: packages of which the networks may be, whose code is run then.
 
     Raises:
         UsageError: there is no checkpoint, no such device or augmentation, or the models cannot be merged.
@@ -482,5 +490,5 @@ def load(
     members = []
     for path in paths:
         content = read_checkpoint(path)
-        members.append(Predictor(rebuild(path, content), content["visionlab"], device, views=views))
+        members.append(Predictor(rebuild(path, content, trust), content["visionlab"], device, views=views))
     return Ensemble(members, names) if more else members[0]

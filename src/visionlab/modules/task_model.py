@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from visionlab import models
+from visionlab.config import build
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
 from visionlab.heads import KINDS, head_class
@@ -82,18 +83,23 @@ class TaskModel(nn.Module):
         self.heads = nn.ModuleDict({head.name: head for head in heads})
 
     @classmethod
-    def from_spec(cls, spec: Mapping[str, Any]) -> TaskModel:
-        """Rebuild, without weights, from :meth:`spec`. Names are looked up in explicit lists of our own classes.
+    def from_spec(cls, spec: Mapping[str, Any], trust: Sequence[str] = ()) -> TaskModel:
+        """Rebuild, without weights, from :meth:`spec`.
+
+        Args:
+            spec: names are looked up in explicit lists of our own classes.
+            trust: packages of which a network may be as well.
 
         Raises:
             KeyError, TypeError: the specification is not one.
         """
         network_spec = dict(spec["network"])
-        network = models.build(
+        network = make_network(
             network_spec["name"],
             network_spec["in_channels"],
             network_spec["out_channels"],
-            **network_spec["options"],
+            network_spec["options"],
+            trust,
         )
         heads = [head_class(head["kind"]).from_spec(name, head) for name, head in spec["heads"].items()]
         channels = int(network_spec["in_channels"])
@@ -138,13 +144,26 @@ class TaskModel(nn.Module):
         return {head.name: head.decode(raw[head.name]) for head in self.each_head()}
 
 
-def build_model(settings: Mapping[str, Any], data: ImageDataModule, *, begun: bool = False) -> TaskModel:
+def make_network(
+    name: str, in_channels: int, out_channels: int, options: Mapping[str, Any], trust: Sequence[str] = ()
+) -> nn.Module:
+    """Return a new network: one of ours by its name, or of a trusted package by the ``_target_`` in its options."""
+    if "_target_" in options:
+        network: nn.Module = build(options, in_channels, out_channels, trust=trust)
+        return network
+    return models.build(name, in_channels, out_channels, **options)
+
+
+def build_model(
+    settings: Mapping[str, Any], data: ImageDataModule, *, begun: bool = False, trust: Sequence[str] = ()
+) -> TaskModel:
     """Return the model of a configuration, its heads and normaliser scaled by the training split.
 
     Args:
         settings: ``heads`` and ``model`` of a checked configuration, as plain data.
         data: set up.
         begun: whether its weights will come from a checkpoint, so that pretrained ones need not be there any more.
+        trust: packages of which the network may be.
 
     Raises:
         UserError: the network does not take images of this size or number of channels, or it has no weights.
@@ -160,7 +179,7 @@ def build_model(settings: Mapping[str, Any], data: ImageDataModule, *, begun: bo
     if begun:
         options = {key: value for key, value in options.items() if key not in ("pretrained", "weights")}
     channels = sum(head.channels for head in heads)
-    network = models.build(name, data.in_channels, channels, **options)
+    network = make_network(name, data.in_channels, channels, options, trust)
     spec = {
         "name": name,
         "in_channels": data.in_channels,

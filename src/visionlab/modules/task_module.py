@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, cast
 
@@ -15,6 +15,7 @@ from torch import nn
 from torchmetrics import CatMetric
 
 from visionlab.config import build
+from visionlab.config.signature import is_ours
 from visionlab.data.module import ImageDataModule
 from visionlab.data.target import Target
 from visionlab.errors import UsageError, UserError
@@ -62,6 +63,7 @@ class TaskModule(pl.LightningModule):
         model: what is trained, if it is built already.
         stage: which of a run's stages this is; None: of no run, so that what heads fit after training (thresholds) is
             fitted at the end of ``fit``, from the last validation.
+        trust: packages whose classes the settings may name. No checkpoint says so: it is given anew.
     """
 
     kind: ClassVar[Literal["image", "dense"]]
@@ -72,8 +74,10 @@ class TaskModule(pl.LightningModule):
         *,
         model: TaskModel | None = None,
         stage: Stage | None = None,
+        trust: Sequence[str] = (),
     ) -> None:
         super().__init__()
+        self.trust = tuple(trust)
         self.settings = {key: settings[key] for key in SETTINGS if key in settings} if settings else {}
         self.monitor = str(self.settings.get("monitor", "val/loss"))
         # A checkpoint brings its own weights. Under this name Lightning hands them to the argument when it loads them.
@@ -129,7 +133,7 @@ class TaskModule(pl.LightningModule):
         """
         if not self.built:
             torch.manual_seed(self.settings["seed"])
-            self._take(build_model(self.settings, data, begun=begun))
+            self._take(build_model(self.settings, data, begun=begun, trust=self.trust))
         if not self.settings:
             return
         self.description = {
@@ -143,11 +147,11 @@ class TaskModule(pl.LightningModule):
             # Stages may differ in it.
             self.model.network.set_frozen(self.settings["model"]["freeze"])  # type: ignore[operator]
         for head in self.model.each_head():
-            loss = make_loss(self.settings["heads"][head.name]["loss"] or self.settings["loss"])
+            loss = make_loss(self.settings["heads"][head.name]["loss"] or self.settings["loss"], self.trust)
             head.prepare(loss)
             self.losses[head.name] = loss
         if "balance" not in self._modules:
-            self.balance = build(self.settings["balance"], list(self.settings["heads"]))
+            self.balance = build(self.settings["balance"], list(self.settings["heads"]), trust=self.trust)
 
     def _take(self, model: TaskModel) -> None:
         self.model = model
@@ -297,9 +301,13 @@ class TaskModule(pl.LightningModule):
             for group in optimizer.param_groups:
                 group["lr"] = self.learning_rate
             return optimizer
-        schedule: Schedule | None = build(self.settings["scheduler"], optimizer, self._plan())
+        node = self.settings["scheduler"]
+        plan = (self._plan(),) if is_ours(node["_target_"]) else ()
+        schedule: Any = build(node, optimizer, *plan, trust=self.trust)
         if schedule is None:
             return optimizer
+        if not isinstance(schedule, Schedule):
+            schedule = Schedule(schedule, "epoch")
         if schedule.interval == "validation":
             # Kept from Lightning, which leaves out the step at the end of the epoch in which a run was resumed.
             self.plateau = schedule.scheduler
@@ -311,7 +319,9 @@ class TaskModule(pl.LightningModule):
 
     def make_optimizer(self, parameters: Any, fused: bool) -> torch.optim.Optimizer:
         """Return the optimizer of parameters or groups of them; ``fused``: one GPU kernel updates all."""
-        optimizer: torch.optim.Optimizer = build(self.settings["optimizer"], parameters, fused)
+        node = self.settings["optimizer"]
+        ours = (fused,) if is_ours(node["_target_"]) else ()
+        optimizer: torch.optim.Optimizer = build(node, parameters, *ours, trust=self.trust)
         return optimizer
 
     def _plan(self) -> Plan:
@@ -352,9 +362,9 @@ class TaskModule(pl.LightningModule):
         self._progress = checkpoint.get("progress")
         if not self.built:
             self.description = dict(checkpoint["visionlab"])
-            self._take(TaskModel.from_spec(checkpoint["visionlab"]))
+            self._take(TaskModel.from_spec(checkpoint["visionlab"], self.trust))
             if self.settings:
-                self.balance = build(self.settings["balance"], list(self.settings["heads"]))
+                self.balance = build(self.settings["balance"], list(self.settings["heads"]), trust=self.trust)
 
     def on_train_start(self) -> None:
         # The optimizer, and with it the schedule, exist only now.
@@ -383,11 +393,11 @@ class DensePredictor(TaskModule):
     kind = "dense"
 
 
-def make_loss(node: Any) -> Callable[..., torch.Tensor]:
+def make_loss(node: Any, trust: Sequence[str] = ()) -> Callable[..., torch.Tensor]:
     """Return the loss of a head: of a mapping with ``_target_``, or the weighted sum of a list of such."""
     if isinstance(node, list):
-        return WeightedSum([(term["weight"], build(term["loss"])) for term in node])
-    loss: Callable[..., torch.Tensor] = build(node)
+        return WeightedSum([(term["weight"], build(term["loss"], trust=trust)) for term in node])
+    loss: Callable[..., torch.Tensor] = build(node, trust=trust)
     return loss
 
 

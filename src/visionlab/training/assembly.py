@@ -6,13 +6,15 @@ import logging
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
 from torch import nn
 
-from visionlab import models, modules, samples
+from visionlab import modules, samples
 from visionlab.config import build, signature
 from visionlab.config.compose import compose_run
 from visionlab.data.module import ImageDataModule
@@ -20,6 +22,7 @@ from visionlab.errors import ConfigError, UsageError
 from visionlab.heads import KINDS, head_class, load
 from visionlab.modules import MODULES
 from visionlab.modules.task_model import ORIGIN, TaskModel, own_options
+from visionlab.modules.task_model import make_network as build_network
 from visionlab.modules.task_module import SETTINGS, Stage, TaskModule
 from visionlab.training.registry import REGISTRY
 
@@ -51,7 +54,7 @@ def plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
 
 
-def compose(overrides: Sequence[str]) -> tuple[ImageDataModule, TaskModule]:
+def compose(overrides: Sequence[str], trust: Sequence[str] = ()) -> tuple[ImageDataModule, TaskModule]:
     """Return the data module and the LightningModule of a configuration, for a trainer of the caller's own.
 
     Nothing is read or written yet: images are decoded by the data module's ``prepare_data``, and the network is built
@@ -59,11 +62,13 @@ def compose(overrides: Sequence[str]) -> tuple[ImageDataModule, TaskModule]:
 
     Args:
         overrides: as on the command line, e.g. ``task=focus``.
+        trust: packages whose classes the settings may name, as ``trust=[PACKAGE]`` on the command line.
 
     Raises:
         ConfigError: a setting is wrong, or is one of whole runs.
     """
-    cfg, _ = compose_run(overrides, REGISTRY)
+    trusted = [f"trust=[{','.join(trust)}]"] if trust else []
+    cfg, _ = compose_run([*overrides, *trusted], REGISTRY)
     for key in ("stages", "lr_find", "init_from", "summary"):
         if cfg[key]:
             raise ConfigError(
@@ -80,7 +85,7 @@ def make_data(cfg: DictConfig) -> ImageDataModule:
     if generated:
         task = signature.literal(settings["_target_"], "task")
         settings["root"] = str(samples.cached(task, settings["cache_dir"]))
-    data: ImageDataModule = build(settings, cfg.seed, plain(cfg.augment))
+    data: ImageDataModule = build(settings, cfg.seed, plain(cfg.augment), trust=cfg.trust)
     if generated:
         data.name, data.generate = samples.NAME, partial(samples.provide, task)
     data.asked = {str(name): load(KINDS[head.kind].target) for name, head in cfg.heads.items()}
@@ -94,7 +99,7 @@ def make_module(cfg: DictConfig, model: TaskModel | None = None, stage: Stage | 
     """
     settings = {**plain(cfg), "channels_last": cfg.trainer.channels_last}
     kind: type[TaskModule] = getattr(modules, MODULES[cfg.module].name)
-    return kind({key: settings[key] for key in SETTINGS}, model=model, stage=stage)
+    return kind({key: settings[key] for key in SETTINGS}, model=model, stage=stage, trust=cfg.trust)
 
 
 def make_network(cfg: DictConfig) -> tuple[nn.Module, int]:
@@ -104,7 +109,16 @@ def make_network(cfg: DictConfig) -> tuple[nn.Module, int]:
     for name, head in plain(cfg.heads).items():
         channels += len(head_class(head["kind"]).columns_of(name, data, own_options(head)))
     options = {key: value for key, value in plain(cfg.model).items() if key not in (*ORIGIN, "name")}
-    return models.build(cfg.model.name, data.in_channels, channels, **options), data.in_channels
+    return build_network(cfg.model.name, data.in_channels, channels, options, cfg.trust), data.in_channels
+
+
+def make_loggers(cfg: DictConfig, run_dir: Path) -> list[Logger]:
+    """Return the loggers of other packages; those that write into a folder, ``save_dir``, get the run's."""
+    found = []
+    for node in plain(cfg.logger.extra).values():
+        place = {} if signature.annotation(node["_target_"], "save_dir") is None else {"save_dir": str(run_dir)}
+        found.append(build({**place, **node}, trust=cfg.trust))
+    return found
 
 
 def check_epoch(cfg: DictConfig, data: ImageDataModule) -> None:

@@ -43,10 +43,11 @@ _MODELS_OWN = (
 )
 
 
-def evaluate_own(run: Path, split: str, device: str) -> Path:
+def evaluate_own(run: Path, split: str, device: str, trust: Sequence[str] = ()) -> Path:
     """Measure a split of the run's own data and return the folder written.
 
-    That is the run's own folder for its best checkpoint, else ``RUN/evaluations/<checkpoint>_<split>``.
+    That is the run's own folder for its best checkpoint, else ``RUN/evaluations/<checkpoint>_<split>``. It may name
+    classes of the packages in ``trust``.
 
     Raises:
         UsageError: no such run or split.
@@ -61,9 +62,9 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
     if best.is_file() and checkpoint.resolve() != best.resolve():
         out = folder / "evaluations" / f"{checkpoint.stem}_{split}"
         _refuse_occupied(out)
-    predictor = load(checkpoint, device=device)
+    predictor = load(checkpoint, device=device, trust=trust)
     splits = {"data.split_file": str(folder / "splits.json"), "data.folds": None, "data.fold": None}
-    data = assembly.make_data(_config(folder, predictor, splits))
+    data = assembly.make_data(_config(folder, predictor, splits, trust=trust))
     _refuse_other_classes(predictor, data)
     data.setup()
     if predictor.description["data"]["fingerprint"] != data.fingerprint:
@@ -85,7 +86,14 @@ def evaluate_own(run: Path, split: str, device: str) -> Path:
     return out
 
 
-def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrides: Sequence[str] = ()) -> Path:
+def evaluate_other(
+    run: Path,
+    root: Path,
+    out: Path | None,
+    device: str,
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> Path:
     """Measure the run on another labelled folder, write a folder of the same form and return it.
 
     Args:
@@ -94,6 +102,7 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
         out: where to write.
         device: see :class:`visionlab.inference.Predictor`.
         overrides: ``data.key=value``, how the files of that folder are read where it differs.
+        trust: packages whose classes the run may name.
 
     Raises:
         UsageError: no such run or folder, a setting that is the model's, or ``out`` holds something.
@@ -107,7 +116,7 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
     out = out or folder / "evaluations" / root.resolve().name
     _refuse_occupied(out)
     checkpoint = find_checkpoint(run)
-    predictor = load(checkpoint, device=device)
+    predictor = load(checkpoint, device=device, trust=trust)
     # A folder of that name is not the generated set.
     name = str(root) if str(root) != SAMPLE else f"./{SAMPLE}"
     others: dict[str, Any] = {"data.root": name, "data.split_file": None, "data.include": [], "data.exclude": []}
@@ -118,7 +127,8 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
     # Without a training split there is nothing to take the intensities' scale from; the network has its own. That of
     # percentiles is of each image, done before the network.
     normalize = "percentile" if predictor.preprocess.scale == "percentile" else "image"
-    data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": normalize}, overrides))
+    settings = {**others, "data.normalize": normalize}
+    data = assembly.make_data(_config(folder, predictor, settings, overrides, trust))
     data.chosen_splits = _all_as_test
     _refuse_other_classes(predictor, data)
     data.setup()
@@ -131,7 +141,13 @@ def evaluate_other(run: Path, root: Path, out: Path | None, device: str, overrid
     return out
 
 
-def _config(folder: Path, predictor: Predictor, data: dict[str, Any], overrides: Sequence[str] = ()) -> DictConfig:
+def _config(
+    folder: Path,
+    predictor: Predictor,
+    data: dict[str, Any],
+    overrides: Sequence[str] = (),
+    trust: Sequence[str] = (),
+) -> DictConfig:
     """Return the run's configuration for its data module.
 
     What the checkpoint says stands above the file, and what only training needs (it may be gone) is left out.
@@ -148,7 +164,8 @@ def _config(folder: Path, predictor: Predictor, data: dict[str, Any], overrides:
         "data.image_size": [preprocess.height, preprocess.width],
         "data.fit": preprocess.fit,
     }
-    return load_config(folder, REGISTRY, overrides, replace={**replace, **data})
+    trusted = [f"trust=[{','.join(trust)}]"] if trust else []
+    return load_config(folder, REGISTRY, [*overrides, *trusted], replace={**replace, **data})
 
 
 def _write_evaluation(

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import TensorBoardLogger
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
+from visionlab.config import build
 from visionlab.config.stages import total_epochs
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError
@@ -43,7 +44,7 @@ class Fit:
         data: of the stage, set up.
         module: of the stage.
         run_dir: the run folder.
-        logger: of the run.
+        loggers: of the run; the first is TensorBoard's.
         options: the trainer's own arguments.
         interruption: of the run.
     """
@@ -55,7 +56,7 @@ class Fit:
         data: ImageDataModule,
         module: TaskModule,
         run_dir: Path,
-        logger: TensorBoardLogger,
+        loggers: list[Logger],
         options: dict[str, Any],
         interruption: Interruption,
     ) -> None:
@@ -72,12 +73,15 @@ class Fit:
         options = {**options, "max_epochs": module.stage.first_epoch + stage_cfg.trainer.max_epochs}
         self.trainer = pl.Trainer(
             **options,
-            logger=logger,
-            callbacks=[interruption, self.checkpoints, *self._callbacks()],
+            logger=loggers,
+            callbacks=[
+                *(interruption, self.checkpoints, *self._callbacks()),
+                *(build(node, trust=cfg.trust) for node in cfg.callbacks.extra.values()),
+            ],
             plugins=[AtomicCheckpointIO()],
             enable_checkpointing=True,
             enable_progress_bar=sys.stderr.isatty(),
-            default_root_dir=logger.save_dir,
+            default_root_dir=run_dir,
         )
 
     def run(self, *, after: pl.Trainer | None = None, resume_from: Path | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import shlex
 import time
 from collections.abc import Mapping
 from datetime import datetime
@@ -58,7 +59,7 @@ class RunRecord:
 
     @property
     def resume_command(self) -> str:
-        return f"python -m visionlab.resume {self.folder}"
+        return f"python -m visionlab.resume {shlex.quote(str(self.folder))}"
 
     def start(self, resume: bool) -> None:
         """Write the configuration and that the run is on its way."""
@@ -152,7 +153,7 @@ class RunRecord:
 
     def finish(self, data: ImageDataModule, logger: TensorBoardLogger, device: str) -> None:
         """Test the best checkpoint and write predictions, metrics, pictures and hyper-parameters."""
-        predictor = load(self.folder)
+        predictor = load(self.folder, trust=self.cfg.trust)
         rows = measure_split(predictor, data, FITTED_ON)
         fit_heads(find_checkpoint(self.folder), predictor, data, rows)
         self.about["heads"] = describe_heads(predictor.heads)

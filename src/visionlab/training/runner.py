@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def run(cfg: DictConfig, run_dir: Path, command: str, *, resume: bool = False) -
     if first and not resume and (run_dir / "config.yaml").exists():
         raise UsageError(
             f"hydra.run.dir={run_dir}: expected a new folder, found a run in it; "
-            f"go on with it by `python -m visionlab.resume {run_dir}`, or choose another folder"
+            f"go on with it by `python -m visionlab.resume {shlex.quote(str(run_dir))}`, or choose another folder"
         )
     if not first:
         LOG.setLevel("WARNING")
@@ -113,7 +114,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     last = run_dir / "checkpoints" / "last.ckpt"
     saved = read_checkpoint(last) if resume and last.is_file() else {}
     step = int(saved.get("global_step", 0))
-    model = build_model(assembly.plain(cfg), final, begun=step > 0)
+    model = build_model(assembly.plain(cfg), final, begun=step > 0, trust=cfg.trust)
     for other in data.values():
         probe(model.network, cfg.model.name, other)
     if not step:
@@ -121,6 +122,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
     if record.write:
         record.describe(final, model)
     logger = Events(run_dir, name="", version="", purge_step=step or None)
+    loggers = [logger, *assembly.make_loggers(cfg, run_dir)]
     if cfg.compile:
         # In place, so that the names of the weights stay as they are.
         model.network.compile()
@@ -133,12 +135,17 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         if name:
             LOG.info("stage %d of %d, %s: %s", number + 1, len(configs), name, describe(stage_cfg))
         before = fit.trainer if fit else None
-        fit = Fit(cfg, stage_cfg, data[name], module, run_dir, logger, options, interruption)
+        fit = Fit(cfg, stage_cfg, data[name], module, run_dir, loggers, options, interruption)
         try:
             fit.run(after=before, resume_from=last if step and number == begin else None)
         finally:
             record.epoch, record.step = fit.trainer.current_epoch, fit.trainer.global_step
         epochs = fit.trainer.current_epoch
+        if "val/loss" not in fit.trainer.callback_metrics:
+            raise UserError(
+                "training ended before the first validation, so there is no best checkpoint; raise trainer.max_steps, "
+                "trainer.max_time or trainer.max_epochs, or validate earlier by trainer.val_check_interval"
+            )
         if fit.checkpoints.best["value"] is None:
             raise UserError(
                 f"{cfg.monitor} was never a number, so there is no best checkpoint; lower optimizer.lr, see {run_dir}"
@@ -158,8 +165,16 @@ def _data_of_stages(configs: dict[str, DictConfig], record: RunRecord) -> dict[s
             modules[name].announced = False
             modules[name].indexed = next(iter(modules.values())).indexed
         modules[name].setup()
+        _limit_test(cfg, modules[name])
         assembly.check_epoch(cfg, modules[name])
     return modules
+
+
+def _limit_test(cfg: DictConfig, data: ImageDataModule) -> None:
+    """Leave so many batches of the test split as ``trainer.limit_test_batches`` says."""
+    limit, rows = cfg.trainer.limit_test_batches, data.rows["test"]
+    if limit is not None:
+        data.rows["test"] = rows[: int(len(rows) * limit) if isinstance(limit, float) else limit * data.batch_size]
 
 
 def _start(cfg: DictConfig, model: TaskModel, data: ImageDataModule, run_dir: Path, record: RunRecord) -> None:
