@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
 from visionlab.config import signature
 from visionlab.config.registry import Kind, Option, Registry
-from visionlab.config.schema import HeadConfig, fields, unknown_key
+from visionlab.config.schema import HeadConfig, unknown_key
 from visionlab.errors import ConfigError, nearest, show
 from visionlab.losses import LOSSES
 
@@ -78,7 +79,9 @@ def check_keys(key: str, head: Mapping[str, Any], kinds: Mapping[str, Kind]) -> 
     Raises:
         ConfigError: it has; the message has the nearest, or the kind that has it.
     """
-    known, own = fields(HeadConfig), kinds[head["kind"]].options if head.get("kind") in kinds else {}
+    # Not their annotations: --help comes here, which imports no pydantic.
+    known = [item.name for item in fields(HeadConfig)]
+    own = kinds[head["kind"]].options if head.get("kind") in kinds else {}
     for option in [option for option in head if option not in known and option not in own]:
         others = [other for other in kinds.values() if option in other.options]
         if not others:
