@@ -113,3 +113,22 @@ def test_a_module_without_data_says_what_it_needs(tmp_path: Path) -> None:
     loader: Any = torch.utils.data.DataLoader(torch.zeros(2, 1, 32, 32))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="datamodule"):
         trainer(tmp_path).fit(module, train_dataloaders=loader)
+
+
+@pytest.mark.parametrize("where", ["network", "balance"])
+def test_a_checkpoint_calls_nothing_but_networks_and_balances(where: str, tiny_run: Path, tmp_path: Path) -> None:
+    from visionlab.modules import Regressor
+
+    written = tmp_path / "written"
+    content = torch.load(tiny_run / "checkpoints" / "best.ckpt", weights_only=True)
+    if where == "network":
+        made = {"_target_": "visionlab.samples.write", "seed": 0}
+        content["visionlab"]["network"] |= {"in_channels": "focus", "out_channels": str(written), "options": made}
+    else:
+        content["hyper_parameters"]["balance"] = {"_target_": "visionlab.files.write_text", "text": "x"}
+        content["hyper_parameters"]["heads"] = {str(written): {}}
+    path = tmp_path / "hostile.ckpt"
+    torch.save(content, path)
+    with pytest.raises((ConfigError, UsageError), match=r"not trusted|begins with"):
+        Regressor.load_from_checkpoint(path, weights_only=True)
+    assert not written.exists()

@@ -11,7 +11,7 @@ from torch import nn
 from visionlab import models
 from visionlab.config import build
 from visionlab.data.module import ImageDataModule
-from visionlab.errors import UsageError
+from visionlab.errors import ConfigError, UsageError
 from visionlab.heads import KINDS, head_class
 from visionlab.heads.head import Head
 from visionlab.version import __version__
@@ -149,6 +149,9 @@ def make_network(
 ) -> nn.Module:
     """Return a new network: one of ours by its name, or of a trusted package by the ``_target_`` in its options."""
     if "_target_" in options:
+        # Ours go by name: a checkpoint from elsewhere must not call any function of this package by this door.
+        if str(options["_target_"]).partition(".")[0] not in trust:
+            raise ConfigError(f"_target_: the network is {options['_target_']}, of a package that is not trusted")
         network: nn.Module = build(options, in_channels, out_channels, trust=trust)
         return network
     return models.build(name, in_channels, out_channels, **options)

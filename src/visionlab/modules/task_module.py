@@ -18,7 +18,7 @@ from visionlab.config import build
 from visionlab.config.signature import is_ours
 from visionlab.data.module import ImageDataModule
 from visionlab.data.target import Target
-from visionlab.errors import UsageError, UserError
+from visionlab.errors import ConfigError, UsageError, UserError
 from visionlab.heads import KINDS, load
 from visionlab.heads.head import Split
 from visionlab.losses.mixed import WeightedSum
@@ -151,7 +151,9 @@ class TaskModule(pl.LightningModule):
             head.prepare(loss)
             self.losses[head.name] = loss
         if "balance" not in self._modules:
-            self.balance = build(self.settings["balance"], list(self.settings["heads"]), trust=self.trust)
+            self.balance = _part(
+                "losses.balance", self.settings["balance"], list(self.settings["heads"]), trust=self.trust
+            )
 
     def _take(self, model: TaskModel) -> None:
         self.model = model
@@ -303,7 +305,7 @@ class TaskModule(pl.LightningModule):
             return optimizer
         node = self.settings["scheduler"]
         plan = (self._plan(),) if is_ours(node["_target_"]) else ()
-        schedule: Any = build(node, optimizer, *plan, trust=self.trust)
+        schedule: Any = _part("modules.schedulers", node, optimizer, *plan, trust=self.trust)
         if schedule is None:
             return optimizer
         if not isinstance(schedule, Schedule):
@@ -321,7 +323,7 @@ class TaskModule(pl.LightningModule):
         """Return the optimizer of parameters or groups of them; ``fused``: one GPU kernel updates all."""
         node = self.settings["optimizer"]
         ours = (fused,) if is_ours(node["_target_"]) else ()
-        optimizer: torch.optim.Optimizer = build(node, parameters, *ours, trust=self.trust)
+        optimizer: torch.optim.Optimizer = _part("modules.optimizers", node, parameters, *ours, trust=self.trust)
         return optimizer
 
     def _plan(self) -> Plan:
@@ -364,7 +366,9 @@ class TaskModule(pl.LightningModule):
             self.description = dict(checkpoint["visionlab"])
             self._take(TaskModel.from_spec(checkpoint["visionlab"], self.trust))
             if self.settings:
-                self.balance = build(self.settings["balance"], list(self.settings["heads"]), trust=self.trust)
+                self.balance = _part(
+                    "losses.balance", self.settings["balance"], list(self.settings["heads"]), trust=self.trust
+                )
 
     def on_train_start(self) -> None:
         # The optimizer, and with it the schedule, exist only now.
@@ -396,9 +400,20 @@ class DensePredictor(TaskModule):
 def make_loss(node: Any, trust: Sequence[str] = ()) -> Callable[..., torch.Tensor]:
     """Return the loss of a head: of a mapping with ``_target_``, or the weighted sum of a list of such."""
     if isinstance(node, list):
-        return WeightedSum([(term["weight"], build(term["loss"], trust=trust)) for term in node])
-    loss: Callable[..., torch.Tensor] = build(node, trust=trust)
+        return WeightedSum([(term["weight"], _part("losses", term["loss"], trust=trust)) for term in node])
+    loss: Callable[..., torch.Tensor] = _part("losses", node, trust=trust)
     return loss
+
+
+def _part(place: str, node: Mapping[str, Any], *args: Any, trust: Sequence[str]) -> Any:
+    """Build a part of the module: one of ours from its place, or of a trusted package.
+
+    The settings may come from a checkpoint, which must not call other functions of this package.
+    """
+    target = str(node.get("_target_"))
+    if not target.startswith(f"visionlab.{place}.") and target.partition(".")[0] not in trust:
+        raise ConfigError(f"_target_: expected a name that begins with 'visionlab.{place}.', found '{target}'")
+    return build(node, *args, trust=trust)
 
 
 def _without_origin(model: Mapping[str, Any]) -> dict[str, Any]:
