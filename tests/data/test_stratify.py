@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import pytest
 
+from tests.conftest import SHARED
 from visionlab.data.splits import Splits, make_splits
 from visionlab.data.stratify import SIZE_WEIGHT, make_stratified_splits, stratified_parts
 from visionlab.errors import ConfigError, DataError
@@ -215,3 +217,20 @@ def test_no_move_or_swap_would_make_a_dealing_better() -> None:
             moved = part.copy()
             moved[i] = p
             assert cost(moved, rows, weight, target) >= best
+
+
+@pytest.mark.shared_data
+@pytest.mark.parametrize("largest", [1, 8])
+def test_every_class_of_the_atlas_is_in_every_fold_to_the_nearest_sample(largest: int) -> None:
+    """The 31,072 real rows: each class has its fifth in each fold, rounded up or down, also with groups."""
+    rows = pd.read_csv(SHARED / "protein_atlas" / "train.csv")
+    labels = np.zeros((len(rows), 28), np.int64)
+    for row, target in enumerate(rows["Target"]):
+        labels[row, [int(number) for number in target.split()]] = 1
+    groups = list(rows["Id"]) if largest == 1 else mixed_groups(len(rows), largest)
+    n = np.append(len(labels), labels.sum(axis=0))
+    assert n.min() == 11
+    for fold in range(5):
+        found = counts(split(groups, labels, folds=5, fold=fold), groups, labels)
+        assert np.abs(found["test"] - n / 5).max() < 1
+        assert np.abs(found["val"] - 0.1 * (n - found["test"])).max() < 1
