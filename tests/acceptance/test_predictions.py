@@ -47,6 +47,14 @@ def test_numbers_of_an_image(runs: Runs, roots: Callable[[str], Path], command: 
     assert table["value"].tolist() == pytest.approx([predictor.predict(file).distance for file in files], abs=1e-5)
 
 
+def test_other_shapes_are_cropped_in_their_middle(runs: Runs) -> None:
+    predictor = visionlab.load(runs("focus"))
+    image = np.random.default_rng(0).integers(0, 256, (32, 48), dtype=np.uint8)
+    assert predictor.predict(image).distance == predictor.predict(image[:, 8:40]).distance
+    assert predictor.predict(image.T).distance == predictor.predict(image.T[8:40]).distance
+    assert predictor.predict(image[:, 7:39]).distance != predictor.predict(image[:, 8:40]).distance
+
+
 def test_test_time_augmentation_is_the_mean_of_the_views(runs: Runs) -> None:
     image = np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)
     flips = [image, image[::-1], image[:, ::-1], image[::-1, ::-1]]
