@@ -79,6 +79,14 @@ def test_links_lead_to_files() -> None:
             assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_files_that_contributors_are_told_of_exist() -> None:
+    examples = ("cell_count", "<", "NAME")
+    named = re.findall(r"`((?:[\w<>]+/)+[\w<>]+\.(?:py|yaml))`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert named
+    for name in (name for name in named if not any(word in name for word in examples)):
+        assert any((folder / name).exists() for folder in (ROOT, ROOT / "src" / "visionlab")), name
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_of_the_pages_compose(page: str, command: Command, tmp_path: Path) -> None:
     experiments(page, tmp_path)
