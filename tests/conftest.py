@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ TINY = (
 
 
 # The files that take longest: begun first, so that no process is left with one of them at the end.
-SLOWEST = ("test_notebooks", "test_resume_exact", "test_commands", "test_conf_runs", "test_labels_run")
+SLOWEST = ("test_notebooks", "test_resume_exact", "test_commands", "test_additions", "test_training")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -116,24 +117,43 @@ def roots(request: pytest.FixtureRequest) -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def nuclei_run(nuclei_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on ``nuclei_root``: objects in volumes, seen with the slices beside each."""
-    folder = tmp_path_factory.mktemp("runs") / "nuclei"
-    return train_dense("celegans_nuclei", folder, nuclei_root, "data.neighbours=1", "trainer.max_epochs=1")
+def runs(roots: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the function that gives a finished run of a task, trained on first use; tests don't change it."""
+    from tests.acceptance.conftest import TINY as SETTINGS
+    from tests.acceptance.conftest import run_command
+
+    @cache
+    def trained(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("runs") / task
+        ended = run_command("train", *SETTINGS[task], f"data.root={roots(task)}", f"hydra.run.dir={folder}")
+        assert ended.status == 0, ended.err
+        return folder
+
+    return trained
 
 
 @pytest.fixture(scope="session")
-def tiny_run(focus_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on ``focus_root``."""
-    return train(tmp_path_factory.mktemp("runs") / "tiny", f"data.root={focus_root}")
+def tiny_run(runs: Callable[[str], Path]) -> Path:
+    """A finished run of numbers."""
+    return runs("focus")
 
 
 @pytest.fixture(scope="session")
-def dense_run(depth_mask_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on ``depth_mask_root``: mask and depth from one image."""
-    from tests import dense
+def dense_run(runs: Callable[[str], Path]) -> Path:
+    """A finished run of mask and depth from one image."""
+    return runs("depth_mask")
 
-    return dense.train(tmp_path_factory.mktemp("runs") / "dense", depth_mask_root)
+
+@pytest.fixture(scope="session")
+def atlas_run(runs: Callable[[str], Path]) -> Path:
+    """A finished run of 28 labels."""
+    return runs("protein_atlas")
+
+
+@pytest.fixture(scope="session")
+def nuclei_run(runs: Callable[[str], Path]) -> Path:
+    """A finished run of objects in volumes, seen with the slices beside each."""
+    return runs("celegans_nuclei")
 
 
 @pytest.fixture(scope="session")
@@ -144,12 +164,6 @@ def two_input_run(depth_mask_root: Path, tmp_path_factory: pytest.TempPathFactor
     settings = ("data.inputs=[image,background]", "augment=fgbg_background", "heads.mask.loss={bce:1,dice:0.5}")
     folder = tmp_path_factory.mktemp("runs") / "two_inputs"
     return dense.train(folder, depth_mask_root, *settings, "heads.mask.weight=2", "balance=uncertainty")
-
-
-@pytest.fixture(scope="session")
-def atlas_run(atlas_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on ``atlas_root``: 28 labels."""
-    return train_labels(tmp_path_factory.mktemp("runs") / "atlas", atlas_root)
 
 
 @pytest.fixture
@@ -169,28 +183,14 @@ def train(folder: Path, *overrides: str) -> Path:
     from visionlab.config.compose import compose
     from visionlab.train import run
 
-    return run(compose([*TINY, *overrides]), folder, "python -m visionlab.train (a test)")
+    tasks = [text for text in overrides if text.startswith("task=")]
+    settings = [text for text in TINY if not (tasks and text.startswith("task="))]
+    return run(compose([*settings, *overrides]), folder, "python -m visionlab.train (a test)")
 
 
 def train_labels(folder: Path, root: Path, *overrides: str) -> Path:
     """Train on a set of labels in this process into ``folder`` with the tiny settings and these."""
-    from visionlab.config.compose import compose
-    from visionlab.train import run
-
-    settings = [*(text for text in TINY if text != "task=focus"), "task=protein_atlas", "optimizer.lr=5e-3"]
-    return run(
-        compose([*settings, f"data.root={root}", *overrides]), folder, "python -m visionlab.train (a test of labels)"
-    )
-
-
-def train_dense(task: str, folder: Path, root: Path, *overrides: str) -> Path:
-    """Train a small network of maps in this process into ``folder`` with the tiny settings and these."""
-    from visionlab.config.compose import compose
-    from visionlab.train import run
-
-    small = [text for text in TINY if not text.startswith(("task=", "model"))]
-    settings = [f"task={task}", "model=atrous_shuffle", *small, f"data.root={root}", *overrides]
-    return run(compose(settings), folder, f"python -m visionlab.train task={task} (a test)")
+    return train(folder, "task=protein_atlas", "optimizer.lr=5e-3", f"data.root={root}", *overrides)
 
 
 def chosen(group: str, choice: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.conftest import train_dense
 from visionlab.config.compose import compose_run
-from visionlab.errors import ConfigError
 from visionlab.heads.instances.head import InstanceHead
 from visionlab.inference import load
 from visionlab.inference.tiles import predict_frame
@@ -64,24 +63,12 @@ def test_what_objects_are_found_with_is_fitted_on_validation_and_kept_in_the_che
     assert not bool(last.fitted)
 
 
-def test_evaluating_again_gives_the_same_figures(nuclei_run: Path) -> None:
-    before = metrics(nuclei_run)
-    evaluate_own(nuclei_run, "test", "cpu")
-    assert metrics(nuclei_run) == before
-
-
-def test_the_report_keeps_overlap_of_slices_and_of_volumes_apart(nuclei_run: Path) -> None:
-    page = (nuclei_run / "report.html").read_text()
-    assert "2D IoU" in page
-    assert "SEG (3D" in page
-    assert "Otsu" in page
-
-
-def test_the_model_gives_a_map_and_a_count_for_a_slice(nuclei_run: Path) -> None:
-    image = np.random.default_rng(0).integers(90, 900, (40, 52)).astype(np.uint16)
-    prediction = load(nuclei_run).predict(image)
-    assert prediction.maps["nuclei"].shape == (40, 52)
-    assert prediction.values["nuclei_count"] == int(prediction.values["nuclei_count"])
+def test_evaluating_again_gives_the_same_figures(nuclei_run: Path, tmp_path: Path) -> None:
+    run = shutil.copytree(nuclei_run, tmp_path / "run")
+    (run / "metrics.json").unlink()
+    evaluate_own(run, "test", "cpu")
+    before = {name: entry for name, entry in metrics(nuclei_run).items() if name.startswith("test/")}
+    assert metrics(run) == before
 
 
 def test_neighbouring_slices_are_channels(nuclei_run: Path) -> None:
@@ -97,13 +84,6 @@ def test_neighbouring_slices_are_channels(nuclei_run: Path) -> None:
     assert np.allclose(changed[0], maps[0], atol=1e-5)
 
 
-def test_walls_are_measured_by_their_pixels(membrane_root: Path, tmp_path: Path) -> None:
-    run = train_dense("celegans_membrane", tmp_path / "run", membrane_root, "trainer.max_epochs=1")
-    found = metrics(run)
-    assert found["test/membrane/iou"]["value"] is not None
-    assert "test/membrane/seg" not in found
-
-
 def test_windows_of_validation_are_all_over_the_slices_and_the_same_each_time(nuclei_root: Path) -> None:
     cfg, _ = compose_run(["task=celegans_nuclei", f"data.root={nuclei_root}", "data.image_size=32"], REGISTRY)
     data = make_data(cfg)
@@ -116,32 +96,3 @@ def test_windows_of_validation_are_all_over_the_slices_and_the_same_each_time(nu
     first = int(data.rows["val"][0])
     assert np.allclose(one[0].numpy().transpose(1, 2, 0), data.images[0].image(first, *data.window(first)))
     assert not np.allclose(one[0].numpy().transpose(1, 2, 0), data.images[0].image(first, 0.5, 0.5))
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("heads.nuclei.separate=colour", "heads.nuclei.separate"),
-        ("heads.nuclei.cells=round", "heads.nuclei.cells"),
-        ("heads.nuclei.cells=enclosed", "expected none with cells=enclosed"),
-        ("heads.nuclei.thresholds=f1", "only heads of labels"),
-        ("monitor=val/nuclei/seg", "monitor"),
-        ("loss=mse", ""),
-        ("data.neighbours=-1", "data.neighbours"),
-        ("data.empty=1.5", "data.empty"),
-        ("data.fit=natural", "data.fit"),
-        ("data.normalize=percentiles", "data.normalize"),
-        ("data.split_by=volume", "data.split_by"),
-    ],
-)
-def test_wrong_settings_are_named(override: str, message: str) -> None:
-    if not message:
-        compose_run(["task=celegans_nuclei", override], REGISTRY)
-        return
-    with pytest.raises(ConfigError, match=message):
-        compose_run(["task=celegans_nuclei", override], REGISTRY)
-
-
-def test_options_of_instances_are_refused_on_other_heads() -> None:
-    with pytest.raises(ConfigError, match="only heads of instances"):
-        compose_run(["task=depth_mask", "heads.mask.separate=boundary"], REGISTRY)

@@ -1,4 +1,4 @@
-"""Whole runs on a tiny network: what they write, and that every setting of training does what it says."""
+"""Whole runs on a tiny network: every setting of training does what it says, and what cannot be trained is named."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import timm
 import torch
 
-from tests.conftest import train
-from visionlab.errors import UsageError, UserError
+import visionlab
+from tests.conftest import TINY, train
+from visionlab.config.checks import check
+from visionlab.config.compose import compose
+from visionlab.config.stages import each_stage
+from visionlab.errors import ConfigError, DataError, UsageError, UserError
+from visionlab.training import assembly
+from visionlab.training.evaluation import measure_split
+from visionlab.training.registry import REGISTRY
+
+WEIGHT = "model.network.head.1.weight"
+FREEZING = "+stages={head:{epochs:1,freeze:true},all:{epochs:1,freeze:false,lr:1e-4}}"
 
 
 def checkpoint(run: Path, name: str = "last") -> dict[str, Any]:
@@ -27,218 +38,170 @@ def events(run: Path) -> Any:
     return reader
 
 
-def test_tensorboard_holds_scalars_images_figures_and_hyperparameters(tiny_run: Path) -> None:
-    reader = events(tiny_run)
-    tags = reader.Tags()
-    assert {"train/loss_epoch", "val/loss", "val/distance/mae", "lr", "epoch"} <= set(tags["scalars"])
-    steps = [event.step for event in reader.Scalars("val/distance/mae")]
-    assert len(steps) == 2
-    assert steps == sorted(set(steps))
-    assert {"val/distance/images", "val/distance/scatter", "val/distance/errors"} <= {
-        tag.rsplit("/", 1)[0] if tag.rsplit("/", 1)[1].isdigit() else tag for tag in tags["images"]
-    }
-    tag = next(tag for tag in tags["images"] if tag.startswith("val/distance/scatter"))
-    assert [event.step for event in reader.Images(tag)] == steps
-    metadata = reader.summary_metadata
-    assert any(name.startswith("_hparams_") for name in metadata), "the table of hyper-parameters"
-    metrics = json.loads((tiny_run / "metrics.json").read_text())
-    assert reader.Scalars("test/distance/mae")[-1].value == pytest.approx(metrics["test/distance/mae"]["value"])
+def curve(run: Path, tag: str) -> list[float]:
+    return [event.value for event in events(run).Scalars(tag)]
 
 
-def test_tensorboard_holds_the_graph_and_histograms(focus_root: Path, tmp_path: Path) -> None:
-    run = train(
-        tmp_path / "run",
-        f"data.root={focus_root}",
-        "logger.graph=true",
-        "logger.histograms=true",
-        "trainer.max_epochs=1",
-    )
-    reader = events(run)
-    assert reader.Tags()["graph"]
-    assert any(tag.startswith("weights/") for tag in reader.Tags()["histograms"])
+def data_module(root: Path) -> Any:
+    data = assembly.make_data(compose([*TINY, f"data.root={root}"]))
+    data.setup()
+    return data
 
 
-def test_tracing_the_graph_does_not_change_the_training(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
-    run = train(tmp_path / "run", f"data.root={focus_root}", "logger.graph=true")
-    assert same_weights(run, tiny_run)
+def no_report(patch: pytest.MonkeyPatch) -> None:
+    """Leave out the report, which takes longer than the rest, where nobody looks at it."""
+    patch.setattr("visionlab.reports.write_report", lambda folder: folder / "report.html")
 
 
-def same_weights(one: Path, other: Path) -> bool:
-    a, b = checkpoint(one)["state_dict"], checkpoint(other)["state_dict"]
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_only_watches_changes_no_weight(
+    focus_root: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A moving average, the graph, histograms and compiling leave the training as it is, and the weights' names."""
+    compiled = []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
+    watched = ("callbacks.ema.decay=0.99", "compile=true", "logger.graph=true", "logger.histograms=true")
+    run = train(tmp_path / "run", f"data.root={focus_root}", *watched)
+    assert compiled == ["ImageNetwork"]
+    averaged, current = checkpoint(run)["state_dict"], checkpoint(run)["current_model_state"]
+    expected = checkpoint(tiny_run)["state_dict"]
+    assert current.keys() == expected.keys()
+    assert all(torch.equal(current[name], expected[name]) for name in expected)
+    assert not torch.equal(averaged[WEIGHT], current[WEIGHT]), "the average is what is validated and kept"
+    tags = events(run).Tags()
+    assert tags["graph"]
+    assert any(tag.startswith("weights/") for tag in tags["histograms"])
+    assert (run / "plots" / "weights.png").is_file()
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        ["optimizer=adamw", "scheduler=cosine", "scheduler.warmup_epochs=1", "trainer.precision=bf16-mixed"],
-        ["optimizer=sgd", "scheduler=onecycle", "loss=huber", "trainer.accumulate_grad_batches=2"],
-        ["scheduler=cyclic", "scheduler.base_lr=1e-4", "scheduler.step_size_epochs=0.5", "loss=mse"],
-        ["scheduler=step", "trainer.gradient_clip_val=0.1", "trainer.channels_last=true", "augment=none"],
-        ["scheduler=multistep", "callbacks.ema.decay=0.9", "model.hidden=[16]", "model.dropout=0.3"],
-        ["scheduler=none", "data.fit=pad", "data.normalize=image", "data.channels=3", "augment=flips"],
+        (
+            *("optimizer=adamw", "scheduler=cosine", "scheduler.warmup_epochs=1", "trainer.precision=bf16-mixed"),
+            *("trainer.gradient_clip_val=0.1", "trainer.channels_last=true", "model.hidden=[16]", "model.dropout=0.3"),
+        ),
+        (
+            *("optimizer=sgd", "scheduler=cyclic", "scheduler.base_lr=1e-4", "scheduler.step_size_epochs=0.5"),
+            *("loss=mse", "data.fit=pad", "data.normalize=image", "data.channels=3", "augment=flips"),
+            "trainer.accumulate_grad_batches=2",
+        ),
+        ("scheduler=multistep", "loss=huber", "augment=none", "trainer.max_epochs=1"),
     ],
-    ids=lambda changes: changes[0].split("=")[1] + "-" + changes[1].split("=")[1],
+    ids=lambda changes: str(changes[0]),
 )
-def test_settings_train(focus_root: Path, tmp_path: Path, changes: list[str]) -> None:
-    import visionlab
-
+def test_settings_train(
+    focus_root: Path, tmp_path: Path, changes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_report(monkeypatch)
     run = train(tmp_path / "run", f"data.root={focus_root}", *changes)
-    metrics = json.loads((run / "metrics.json").read_text())
-    assert metrics["test/distance/mae"]["value"] > 0
-    image = next((focus_root / "images").glob("*.png"))
-    table = pd.read_csv(run / "predictions" / "test.csv")
-    path = focus_root / table["path"].iloc[0]
-    assert visionlab.load(run).predict(path).distance == pytest.approx(table["distance_pred"].iloc[0], abs=1e-3)
-    assert image.is_file()
+    assert json.loads((run / "metrics.json").read_text())["test/distance/mae"]["value"] > 0
+    row = pd.read_csv(run / "predictions" / "test.csv").iloc[0]
+    found = visionlab.load(run).predict(focus_root / row["path"]).distance
+    assert found == pytest.approx(row["distance_pred"], abs=1e-3)
 
 
-def test_learning_rate_follows_the_schedule(focus_root: Path, tmp_path: Path) -> None:
-    run = train(
-        tmp_path / "run",
-        f"data.root={focus_root}",
-        "scheduler=onecycle",
-        "trainer.log_every_n_steps=1",
-        "optimizer.lr=0.01",
-    )
-    rates = [event.value for event in events(run).Scalars("lr")]
-    assert max(rates) == pytest.approx(0.01, rel=0.3)
-    assert rates[0] < max(rates)
-    assert rates[-1] < rates[0]
-
-
-def test_plateau_follows_validation(focus_root: Path, tmp_path: Path) -> None:
-    run = train(
-        tmp_path / "run",
-        f"data.root={focus_root}",
-        "scheduler=plateau",
-        "scheduler.patience=0",
-        "scheduler.factor=0.5",
-        "optimizer=sgd",
-        "optimizer.lr=1e-6",
-        "trainer.max_epochs=5",
-        "trainer.log_every_n_steps=1",
-    )
-    rates = [event.value for event in events(run).Scalars("lr")]
-    assert rates[-1] < rates[0]
-    halvings = sum(not better for better in improvements(events(run)))
-    assert rates[-1] / rates[0] == pytest.approx(0.5**halvings), "the last validation is followed by no step"
-
-
-def improvements(reader: Any) -> list[bool]:
-    """Return for each validation but the last whether its metric was the best so far by the plateau's threshold."""
-    values = [event.value for event in reader.Scalars("val/distance/mae")]
-    best = [min([float("inf"), *values[:i]]) for i in range(len(values))]
-    return [value < low * (1 - 1e-4) for value, low in zip(values, best, strict=True)][:-1]
-
-
-def test_early_stopping(focus_root: Path, tmp_path: Path) -> None:
-    run = train(
-        tmp_path / "run",
-        f"data.root={focus_root}",
-        "optimizer=sgd",
-        "optimizer.lr=1e-12",
-        "callbacks.early_stopping.patience=2",
-        "callbacks.early_stopping.min_delta=0.1",
-        "trainer.max_epochs=9",
-    )
-    assert len(events(run).Scalars("val/loss")) == 3
-
-
-def test_moving_average_is_what_is_validated_and_kept(focus_root: Path, tmp_path: Path, tiny_run: Path) -> None:
-    run = train(tmp_path / "run", f"data.root={focus_root}", "callbacks.ema.decay=0.99")
-    last = checkpoint(run)
-    averaged, current = last["state_dict"], last["current_model_state"]
-    name = "model.network.head.1.weight"
-    assert not torch.equal(averaged[name], current[name])
-    assert torch.equal(current[name], checkpoint(tiny_run)["state_dict"][name]), "the training itself is unchanged"
-    assert torch.equal(averaged["model.heads.distance.std"], current["model.heads.distance.std"])
-
-
-def test_best_checkpoint_is_that_of_the_best_epoch(focus_root: Path, tmp_path: Path) -> None:
-    import visionlab
-    from tests.data.test_loader import data_module
-    from visionlab.training.measurement import measure_split
-
-    run = train(tmp_path / "run", f"data.root={focus_root}", "trainer.max_epochs=4", "optimizer.lr=0.02")
-    values = [event.value for event in events(run).Scalars("val/distance/mae")]
+def test_the_rate_falls_on_plateaus_and_the_best_epoch_is_kept(
+    focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_report(monkeypatch)
+    settings = ("scheduler=plateau", "scheduler.patience=0", "scheduler.factor=0.5", "trainer.log_every_n_steps=1")
+    run = train(tmp_path / "run", f"data.root={focus_root}", *settings, "optimizer.lr=0.02", "trainer.max_epochs=5")
+    values, rates = curve(run, "val/distance/mae"), curve(run, "lr")
+    best = [min([float("inf"), *values[:epoch]]) for epoch in range(len(values))]
+    # The last validation is followed by no step.
+    halvings = sum(value >= low * (1 - 1e-4) for value, low in list(zip(values, best, strict=True))[:-1])
+    assert halvings > 0
+    assert rates[-1] / rates[0] == pytest.approx(0.5**halvings)
     rows, _ = measure_split(visionlab.load(run), data_module(focus_root), "val")["distance"]
-    found = abs(rows[:, 1] - rows[:, 0]).mean()
-    assert found == pytest.approx(min(values), rel=1e-4)
+    assert abs(rows[:, 1] - rows[:, 0]).mean() == pytest.approx(min(values), rel=1e-4)
 
 
-def test_learning_rate_finder_saves_its_curve_and_is_recorded(focus_root: Path, tmp_path: Path) -> None:
+def test_a_rate_is_found_and_followed(focus_root: Path, tmp_path: Path) -> None:
+    settings = ("lr_find=true", "scheduler=onecycle", "trainer.log_every_n_steps=1", "trainer.max_epochs=2")
+    run = train(tmp_path / "run", f"data.root={focus_root}", *settings)
+    found = pd.read_csv(run / "lr_find.csv")
+    assert len(found) >= 20
+    assert found["lr"].is_monotonic_increasing
     from omegaconf import OmegaConf
 
-    run = train(tmp_path / "run", f"data.root={focus_root}", "lr_find=true", "trainer.max_epochs=1", "scheduler=none")
-    curve = pd.read_csv(run / "lr_find.csv")
-    assert len(curve) >= 20
-    assert curve["lr"].is_monotonic_increasing
     suggested = OmegaConf.load(run / "config.yaml").optimizer.lr
     assert suggested != 1e-3
-    assert events(run).Scalars("lr")[0].value == pytest.approx(suggested, rel=1e-5)
+    rates = curve(run, "lr")
+    assert rates[0] == pytest.approx(suggested / 25, rel=1e-5)
+    assert max(rates) == pytest.approx(suggested, rel=0.3)
+    assert rates[-1] < rates[0]
     assert not list(run.glob(".lr_find*"))
     assert (run / "plots" / "lr_find.png").is_file()
 
 
-def test_init_from_loads_weights_only(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
-    run = train(
-        tmp_path / "run",
-        f"data.root={focus_root}",
-        f"init_from={tiny_run}",
-        "optimizer=sgd",
-        "optimizer.lr=1e-12",
-        "trainer.max_epochs=1",
-    )
-    name = "model.network.head.1.weight"
-    start = checkpoint(tiny_run, "best")["state_dict"][name]
-    assert torch.allclose(checkpoint(run)["state_dict"][name], start, atol=1e-8)
-    assert checkpoint(run)["epoch"] == 0
-
-
-def test_init_from_another_network_is_refused(focus_root: Path, tiny_run: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"init_from=.*test_resnet with 3 channel.*found test_resnet with 1"):
-        train(tmp_path / "run", f"data.root={focus_root}", f"init_from={tiny_run}", "data.channels=3")
-
-
-def test_divergence_is_said_in_words(focus_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"diverged.*optimizer\.lr"):
-        train(tmp_path / "run", f"data.root={focus_root}", "optimizer=sgd", "optimizer.lr=1e30", "loss=mse")
-    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
-
-
-def test_a_folder_with_a_run_is_refused(focus_root: Path, tiny_run: Path) -> None:
-    with pytest.raises(UsageError, match=r"found a run in it.*visionlab\.resume"):
-        train(tiny_run, f"data.root={focus_root}")
-
-
-def test_compile_keeps_the_names_of_the_weights(
-    focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_init_from_loads_weights_only(
+    focus_root: Path, tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compiled = []
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: compiled.append(type(self).__name__))
-    run = train(tmp_path / "run", f"data.root={focus_root}", "compile=true", "trainer.max_epochs=1")
-    assert compiled == ["ImageNetwork"]
-    assert all("_orig_mod" not in name for name in checkpoint(run)["state_dict"])
+    no_report(monkeypatch)
+    still = ("optimizer=sgd", "optimizer.lr=1e-12", "trainer.max_epochs=1")
+    run = train(tmp_path / "run", f"data.root={focus_root}", f"init_from={tiny_run}", *still)
+    start = checkpoint(tiny_run, "best")["state_dict"][WEIGHT]
+    assert torch.allclose(checkpoint(run)["state_dict"][WEIGHT], start, atol=1e-8)
+    assert checkpoint(run)["epoch"] == 0
+    with pytest.raises(UsageError, match=r"init_from=.*test_resnet with 3 channel.*found test_resnet with 1"):
+        train(tmp_path / "other", f"data.root={focus_root}", f"init_from={tiny_run}", "data.channels=3")
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
-def test_training_on_a_gpu(focus_root: Path, tmp_path: Path, precision: str) -> None:
-    run = train(
-        tmp_path / "run",
-        f"data.root={focus_root}",
-        f"trainer.precision={precision}",
-        "trainer.accelerator=gpu",
-        "trainer.channels_last=true",
-        "trainer.gradient_clip_val=1.0",
-    )
-    assert json.loads((run / "metrics.json").read_text())["test/distance/mae"]["value"] > 0
+def test_a_trunk_is_frozen_in_one_stage_and_learns_in_the_next(focus_root: Path, tmp_path: Path) -> None:
+    torch.save(timm.create_model("test_resnet", in_chans=1, num_classes=0).state_dict(), tmp_path / "start.pth")
+    settings = ("task=focus", "model=timm", "model.name=test_resnet", f"model.weights={tmp_path / 'start.pth'}")
+    cfg = compose([*settings, FREEZING])
+    check(cfg, REGISTRY)
+    data, model, learning = data_module(focus_root), None, []
+    for stage in each_stage(cfg).values():
+        module = assembly.make_module(stage, model)
+        module.build(data)
+        model = module.model
+        learning.append({name for name, value in model.network.named_parameters() if value.requires_grad})
+    assert learning[0] == {"head.1.weight", "head.1.bias"}
+    assert learning[1] == {name for name, _ in model.network.named_parameters()}  # type: ignore[union-attr]
 
 
-def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
-    from visionlab.errors import DataError
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [("resnet18", r"model\.freeze: expected trained weights"), ("small_cnn", r"model\.freeze: unknown key")],
+)
+def test_what_cannot_be_frozen_is_named(model: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"stages\.head: .*{message}|stages\.head: {message}"):
+        check(compose(["task=protein_atlas", f"model={model}", FREEZING]), REGISTRY)
 
+
+# What cannot be trained ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("model.name=vit_tiny_patch16_224",), r"image_size=32 x 32.*vit_tiny_patch16_224.*224"),
+        (
+            ("data.samples_per_epoch=1", "trainer.devices=2", "trainer.strategy=ddp"),
+            r"data\.samples_per_epoch: expected at least 2, .*devices, found 1",
+        ),
+        pytest.param(
+            ("trainer.accelerator=gpu",),
+            r"trainer\.accelerator=gpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_run_that_never_began_leaves_no_folder(
+    settings: tuple[str, ...], message: str, focus_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(tmp_path / "runs" / "run", f"data.root={focus_root}", *settings)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_files_that_cannot_be_used_are_named_and_leave_no_folder(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for group in "abc":
         (tmp_path / "data" / f"{group}_1_2.png").write_bytes(b"not an image")
@@ -247,27 +210,31 @@ def test_a_run_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_network_that_does_not_take_the_size_is_named(focus_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"image_size=32 x 32.*vit_tiny_patch16_224.*224"):
-        train(tmp_path / "run", f"data.root={focus_root}", "model.name=vit_tiny_patch16_224")
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (("optimizer=sgd", "optimizer.lr=1e30", "loss=mse"), r"diverged.*optimizer\.lr"),
+        (("model.name=resnet18", "data.batch_size=1"), r"data\.batch_size=1: batch normalisation"),
+        (("trainer.max_steps=1",), r"training ended before the first validation"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_a_training_that_fails_says_why(
+    settings: tuple[str, ...], message: str, focus_root: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(tmp_path / "run", f"data.root={focus_root}", *settings)
+    assert json.loads((tmp_path / "run" / "status.json").read_text())["state"] == "failed"
 
 
-def test_batches_too_small_for_batch_normalisation(focus_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"data\.batch_size=1: batch normalisation"):
-        train(tmp_path / "run", f"data.root={focus_root}", "model.name=resnet18", "data.batch_size=1")
-    with pytest.raises(UsageError, match=r"data\.samples_per_epoch=1: batch normalisation"):
-        train(tmp_path / "other", f"data.root={focus_root}", "model.name=resnet18", "data.samples_per_epoch=1")
+def test_a_folder_with_a_run_is_refused(focus_root: Path, tiny_run: Path) -> None:
+    with pytest.raises(UsageError, match=r"found a run in it.*visionlab\.resume"):
+        train(tiny_run, f"data.root={focus_root}")
 
 
-def test_an_epoch_of_fewer_images_than_devices_is_refused(focus_root: Path, tmp_path: Path) -> None:
-    ranks = ("trainer.devices=2", "trainer.strategy=ddp")
-    with pytest.raises(UsageError, match=r"data\.samples_per_epoch: expected at least 2, .*devices, found 1"):
-        train(tmp_path / "run", f"data.root={focus_root}", "data.samples_per_epoch=1", *ranks)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_missing_gpu_is_said_before_anything_is_made(focus_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"trainer\.accelerator=gpu"):
-        train(tmp_path / "runs" / "run", f"data.root={focus_root}", "trainer.accelerator=gpu")
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])
+def test_training_on_a_gpu(focus_root: Path, tmp_path: Path, precision: str) -> None:
+    settings = ("trainer.accelerator=gpu", "trainer.channels_last=true", "trainer.gradient_clip_val=1.0")
+    run = train(tmp_path / "run", f"data.root={focus_root}", f"trainer.precision={precision}", *settings)
+    assert json.loads((run / "metrics.json").read_text())["test/distance/mae"]["value"] > 0

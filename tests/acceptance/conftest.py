@@ -10,9 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 from unittest.mock import patch
@@ -80,20 +79,6 @@ def cache_of_acceptance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 def command() -> Command:
     """Return the function that runs a command and says how it ended."""
     return run_command
-
-
-@pytest.fixture(scope="session")
-def runs(roots: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return the function that gives a finished run of a task, trained on first use; tests don't change it."""
-
-    @cache
-    def train(task: str) -> Path:
-        folder = tmp_path_factory.mktemp("runs") / task
-        ended = run_command("train", *TINY[task], f"data.root={roots(task)}", f"hydra.run.dir={folder}")
-        assert ended.status == 0, ended.err
-        return folder
-
-    return train
 
 
 def run_command(

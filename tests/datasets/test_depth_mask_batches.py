@@ -277,7 +277,7 @@ def test_a_mask_alone_can_be_learnt(without_depth: Path) -> None:
     assert [head.name for head in module.model.each_head()] == ["mask"]
     batch = first(data)
     assert set(batch["target"]) == {"mask"}
-    losses, raw = module._losses(batch)
+    losses, raw = module.each_loss(batch)
     assert set(losses) == set(raw) == {"mask"}
     assert torch.isfinite(losses["mask"])
 

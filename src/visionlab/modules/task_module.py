@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pytorch_lightning as pl
@@ -52,7 +52,7 @@ class Stage:
 
 
 class TaskModule(pl.LightningModule):
-    """Train and apply a :class:`TaskModel`. Subclasses say which ``kind`` of network they take.
+    """Train and apply a :class:`TaskModel`.
 
     The model depends on the data (channels, scales of the targets), so it is built when a trainer has set these up, or
     from the checkpoint by ``load_from_checkpoint``. :func:`visionlab.compose` returns a module with its data.
@@ -65,8 +65,6 @@ class TaskModule(pl.LightningModule):
             fitted at the end of ``fit``, from the last validation.
         trust: packages whose classes the settings may name. No checkpoint says so: it is given anew.
     """
-
-    kind: ClassVar[Literal["image", "dense"]]
 
     def __init__(
         self,
@@ -81,7 +79,8 @@ class TaskModule(pl.LightningModule):
         self.settings = {key: settings[key] for key in SETTINGS if key in settings} if settings else {}
         self.monitor = str(self.settings.get("monitor", "val/loss"))
         # A checkpoint brings its own weights. Under this name Lightning hands them to the argument when it loads them.
-        settings = {**self.settings, "model": _without_origin(self.settings.get("model", {}))}
+        model_settings = {key: value for key, value in self.settings.get("model", {}).items() if key not in ORIGIN}
+        settings = {**self.settings, "model": model_settings}
         self.save_hyperparameters(settings)
         self.fits_heads = stage is None
         self.stage = stage or Stage(0, 1, 0)
@@ -121,26 +120,18 @@ class TaskModule(pl.LightningModule):
         """Whether the model is there."""
         return "model" in self._modules
 
-    def build(self, data: ImageDataModule, *, begun: bool = False) -> None:
-        """Build what is not there yet: the model, and the losses.
-
-        Args:
-            data: set up.
-            begun: whether the weights will come from a checkpoint, so that pretrained ones need not be there any more.
+    def build(self, data: ImageDataModule) -> None:
+        """Build what is not there yet for data that are set up: the model, and the losses.
 
         Raises:
             UserError: the network does not take images of this size or number of channels, or it has no weights.
         """
         if not self.built:
             torch.manual_seed(self.settings["seed"])
-            self._take(build_model(self.settings, data, begun=begun, trust=self.trust))
+            self._take(build_model(self.settings, data, trust=self.trust))
         if not self.settings:
             return
-        self.description = {
-            "task": self.settings["task"],
-            "module": self.settings["module"],
-            **describe_data(data),
-        }
+        self.description = {"task": self.settings["task"], "module": self.settings["module"], **describe_data(data)}
         if self.settings["channels_last"]:
             self.model.channels_last()
         if self.settings["model"].get("freeze") is not None:
@@ -151,9 +142,11 @@ class TaskModule(pl.LightningModule):
             head.prepare(loss)
             self.losses[head.name] = loss
         if "balance" not in self._modules:
-            self.balance = _part(
-                "losses.balance", self.settings["balance"], list(self.settings["heads"]), trust=self.trust
-            )
+            self._make_balance()
+
+    def _make_balance(self) -> None:
+        names = list(self.settings["heads"])
+        self.balance = _part("losses.balance", self.settings["balance"], names, trust=self.trust)
 
     def _take(self, model: TaskModel) -> None:
         self.model = model
@@ -169,13 +162,17 @@ class TaskModule(pl.LightningModule):
 
     # The step ---------------------------------------------------------------------------------------------------
 
-    def _losses(self, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Return {head: its loss} and {head: raw channels} of a batch."""
+    def each_loss(self, batch: Batch) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Return {head: its loss, without the head's weight} and {head: raw channels} of a batch."""
         raw = self.model(batch["image"])
         heads = self.model.each_head()
         return {
             head.name: head.loss(raw[head.name], batch["target"][head.name], self.losses[head.name]) for head in heads
         }, raw
+
+    def weighted(self, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return {head: its loss times the head's weight}: what is balanced to the loss that is minimised."""
+        return {head.name: head.weight * losses[head.name] for head in self.model.each_head()}
 
     def _log_losses(self, part: Part, total: torch.Tensor, losses: Mapping[str, torch.Tensor], count: int) -> None:
         self.log(f"{part}/loss", total, prog_bar=True, batch_size=count, sync_dist=part != "train")
@@ -183,16 +180,13 @@ class TaskModule(pl.LightningModule):
             for name, loss in losses.items():
                 self.log(f"{part}/{name}/loss", loss, batch_size=count, sync_dist=part != "train")
 
-    def _weighted(self, losses: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {head.name: head.weight * losses[head.name] for head in self.model.each_head()}
-
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Dropout and the like then don't depend on what was drawn before: a resumed run draws the same.
         torch.manual_seed(derive(self.settings["seed"], "step", self.current_epoch, batch_idx, self.global_rank))
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        losses, _ = self._losses(batch)
-        total: torch.Tensor = self.balance(self._weighted(losses))
+        losses, _ = self.each_loss(batch)
+        total: torch.Tensor = self.balance(self.weighted(losses))
         count = len(batch["id"])
         parts = torch.stack([total, *losses.values()]).detach().float() * count
         self._train_sum = self._train_sum.to(parts.device) + torch.cat([torch.full_like(parts[:1], count), parts])
@@ -215,11 +209,13 @@ class TaskModule(pl.LightningModule):
 
     def _evaluate(self, part: Part, batch: Batch) -> dict[str, torch.Tensor]:
         """Log the losses of a batch, collect what its metrics need, and return the decoded values by head."""
-        losses, raw = self._losses(batch)
-        self._log_losses(part, torch.stack(list(self._weighted(losses).values())).sum(), losses, len(batch["id"]))
+        losses, raw = self.each_loss(batch)
+        total = torch.stack(list(self.weighted(losses).values())).sum()
+        self._log_losses(part, total, losses, len(batch["id"]))
         decoded = self.model.decode(raw)
         for head in self.model.each_head():
-            self._collector(head.name).update(head.rows(decoded[head.name], batch["target"][head.name]))
+            rows = head.rows(decoded[head.name], batch["target"][head.name])
+            cast(CatMetric, self.collected[head.name]).update(rows)
         # For the pictures in TensorBoard.
         return decoded
 
@@ -241,17 +237,18 @@ class TaskModule(pl.LightningModule):
         self._measure("test")
 
     def _measure(self, part: Part) -> dict[str, np.ndarray[Any, Any]]:
-        """Log the metrics of the split just passed; return {head: rows of its samples}."""
-        collected = self._gather()
+        """Log the metrics of the split just passed, and forget it; return {head: rows of its samples}, N x S each."""
+        collected = {}
         for head in self.model.each_head():
-            for metric, value in head.measure(collected[head.name]).items():
+            metric = cast(CatMetric, self.collected[head.name])
+            rows = metric.compute()
+            metric.reset()
+            collected[head.name] = rows.reshape(-1, rows.shape[-1]).cpu().double().numpy()
+            for key, value in head.measure(collected[head.name]).items():
                 # Every rank has the same gathered values.
-                name = f"{part}/{head.name}/{metric}"
+                name = f"{part}/{head.name}/{key}"
                 self.log(name, value, prog_bar=name == self.monitor)
         return collected
-
-    def _collector(self, head: str) -> CatMetric:
-        return cast(CatMetric, self.collected[head])
 
     def _log_train_loss(self) -> None:
         """Log the mean training loss of the epoch that this validation ends."""
@@ -267,16 +264,6 @@ class TaskModule(pl.LightningModule):
         if len(of_heads) > 1:
             for head, value in zip(self.model.each_head(), of_heads, strict=True):
                 self.log(f"train/{head.name}/loss_epoch", value)
-
-    def _gather(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Return {head: rows of the samples}, N x S each, of the split just passed, and forget them."""
-        result = {}
-        for head in self.model.each_head():
-            metric = self._collector(head.name)
-            rows = metric.compute()
-            result[head.name] = rows.reshape(-1, rows.shape[-1]).cpu().double().numpy()
-            metric.reset()
-        return result
 
     def on_train_end(self) -> None:
         if not self.fits_heads:
@@ -366,9 +353,7 @@ class TaskModule(pl.LightningModule):
             self.description = dict(checkpoint["visionlab"])
             self._take(TaskModel.from_spec(checkpoint["visionlab"], self.trust))
             if self.settings:
-                self.balance = _part(
-                    "losses.balance", self.settings["balance"], list(self.settings["heads"]), trust=self.trust
-                )
+                self._make_balance()
 
     def on_train_start(self) -> None:
         # The optimizer, and with it the schedule, exist only now.
@@ -382,19 +367,13 @@ class TaskModule(pl.LightningModule):
 class Regressor(TaskModule):
     """One or several numbers an image, e.g. the distance from focus; see :class:`TaskModule`."""
 
-    kind = "image"
-
 
 class MultilabelClassifier(TaskModule):
     """Labels of images, any number of them each; see :class:`TaskModule`."""
 
-    kind = "image"
-
 
 class DensePredictor(TaskModule):
     """Maps of images: masks, depth, objects; see :class:`TaskModule`."""
-
-    kind = "dense"
 
 
 def make_loss(node: Any, trust: Sequence[str] = ()) -> Callable[..., torch.Tensor]:
@@ -414,7 +393,3 @@ def _part(place: str, node: Mapping[str, Any], *args: Any, trust: Sequence[str])
     if not target.startswith(f"visionlab.{place}.") and target.partition(".")[0] not in trust:
         raise ConfigError(f"_target_: expected a name that begins with 'visionlab.{place}.', found '{target}'")
     return build(node, *args, trust=trust)
-
-
-def _without_origin(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in model.items() if key not in ORIGIN}

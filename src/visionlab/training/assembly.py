@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
+import pytorch_lightning as pl
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import Logger
 from torch import nn
@@ -121,46 +122,22 @@ def make_loggers(cfg: DictConfig, run_dir: Path) -> list[Logger]:
     return found
 
 
-def check_epoch(cfg: DictConfig, data: ImageDataModule) -> None:
-    """Refuse an epoch of fewer images than devices, one of which would wait for another without end.
-
-    Raises:
-        UsageError: with the number.
-    """
-    found, devices = data.loader("train", train=True).batches.drawn, world_size(cfg)
-    if found < devices:
-        key = "data.samples_per_epoch" if data.samples_per_epoch else "training images"
-        raise UsageError(f"{key}: expected at least {devices}, one for each of trainer.devices, found {found}")
-
-
-def world_size(cfg: DictConfig) -> int:
-    """Return the number of devices that train together."""
-    devices = cfg.trainer.devices
-    if devices in ("auto", -1, "-1"):
-        wants_gpu = cfg.trainer.accelerator in ("auto", "gpu")
-        return max(1, torch.cuda.device_count()) if wants_gpu else 1
-    return int(devices)
-
-
 def trainer_options(cfg: DictConfig) -> dict[str, Any]:
-    """Return the trainer's own arguments.
+    """Return the trainer's own arguments."""
+    options: dict[str, Any] = dict(plain(cfg.trainer))
+    del options["channels_last"]
+    # The loader shares samples out over ranks itself, and validation needs no rehearsal.
+    return {**options, "use_distributed_sampler": False, "num_sanity_val_steps": 0, "enable_model_summary": False}
+
+
+def bare_trainer(cfg: DictConfig) -> pl.Trainer:
+    """Return a trainer that writes nothing, which knows the devices.
 
     Raises:
-        UsageError: the accelerator is not there.
+        UsageError: there is no such accelerator, or there are fewer devices.
     """
-    options: dict[str, Any] = dict(plain(cfg.trainer))
-    options.pop("channels_last")
-    if options["accelerator"] == "gpu" and not torch.cuda.is_available():
-        raise UsageError("trainer.accelerator=gpu: expected a CUDA device, found none; use auto or cpu")
-    if options["accelerator"] == "mps" and not torch.backends.mps.is_available():
-        raise UsageError("trainer.accelerator=mps: expected an Apple GPU, found none; use auto or cpu")
-    count = torch.cuda.device_count()
-    if options["accelerator"] in ("auto", "gpu") and count and world_size(cfg) > count:
-        raise UsageError(f"trainer.devices={cfg.trainer.devices}: this machine has {count} GPU(s)")
-    return {
-        **options,
-        # The loader shares samples out over ranks itself, and validation needs no rehearsal.
-        "use_distributed_sampler": False,
-        "num_sanity_val_steps": 0,
-        "enable_model_summary": False,
-    }
+    try:
+        return pl.Trainer(**trainer_options(cfg), logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    except MisconfigurationException as error:
+        given = f"trainer.accelerator={cfg.trainer.accelerator} trainer.devices={cfg.trainer.devices}"
+        raise UsageError(f"{given}: {' '.join(str(error).split())} accelerator=auto takes what there is") from error

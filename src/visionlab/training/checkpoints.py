@@ -1,11 +1,14 @@
-"""Checkpoints: when they are saved, atomically, and so that a resumed run goes on bit for bit."""
+"""Checkpoints: when they are saved, atomically, so that a resumed run goes on bit for bit; stopping on a signal."""
 
 from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
 import time
 from pathlib import Path
+from types import FrameType, TracebackType
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +16,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from visionlab.training.interruption import Interrupted, Interruption
+from visionlab.console import LOG
 
 # What prediction does not need: left out of best.ckpt, which is a third of the size then.
 _TRAINING_ONLY = (
@@ -61,6 +64,78 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return loaded
 
 
+class Interrupted(BaseException):
+    """A signal asked the run to stop. Not an ``Exception``, so that nothing mistakes it for a failure.
+
+    Attributes:
+        signum: the signal.
+        saved: whether the state of this very step was saved first.
+    """
+
+    def __init__(self, signum: int, *, saved: bool = False) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum, self.saved = signum, saved
+
+
+class Interruption(pl.Callback):
+    """Catch SIGINT and SIGTERM while the ``with`` block runs.
+
+    Outside of training the block ends at once with :class:`Interrupted`. During training the first signal is only
+    noted, and :class:`Checkpoints` saves and raises at the next possible point; a
+    second one ends the block at once.
+    """
+
+    def __init__(self) -> None:
+        self.requested: int | None = None
+        self._training = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> Interruption:
+        # Python allows handlers in the main thread only; elsewhere (a notebook's worker) signals stay as they are.
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+            self._install()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+        self._previous = {}
+
+    def _install(self) -> None:
+        for signum in self._previous:
+            signal.signal(signum, self._handle)
+
+    def _handle(self, signum: int, frame: FrameType | None) -> None:
+        if self._training and self.requested is None:
+            self.requested = signum
+            LOG.info("%s received: saving, then stopping (once more to stop at once)", signal.Signals(signum).name)
+            return
+        raise Interrupted(signum)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # Again, because Lightning has put its own handler for SIGTERM over ours, which would not save.
+        self._install()
+        self._training = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._training = False
+        if self.requested is not None:
+            raise Interrupted(self.requested)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._training = False
+
+    def agreed(self, trainer: pl.Trainer) -> int | None:
+        """Return the signal if any rank received one, so that all ranks save and stop at the same step."""
+        if trainer.world_size == 1:
+            return self.requested
+        stop = trainer.strategy.reduce_boolean_decision(self.requested is not None, all=False)
+        return (self.requested or signal.SIGTERM) if stop else None
+
+
 class Checkpoints(Checkpoint):
     """Save ``last.ckpt`` to resume from and ``best.ckpt`` to predict with.
 
@@ -93,14 +168,6 @@ class Checkpoints(Checkpoint):
         self.best: dict[str, Any] = {"value": None, "epoch": None, "step": None}
         self._saved = time.monotonic()
         self._before_validation = False
-
-    @property
-    def last_path(self) -> Path:
-        return self.folder / "last.ckpt"
-
-    @property
-    def best_path(self) -> Path:
-        return self.folder / "best.ckpt"
 
     def state_dict(self) -> dict[str, Any]:
         return dict(self.best)
@@ -139,7 +206,7 @@ class Checkpoints(Checkpoint):
         best = self.best["value"]
         if not math.isnan(value) and (best is None or self.sign * value < self.sign * best):
             self.best = {"value": value, "epoch": trainer.current_epoch, "step": trainer.global_step}
-            trainer.save_checkpoint(self.best_path, weights_only=False, storage_options="inference")
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False, storage_options="inference")
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -166,5 +233,5 @@ class Checkpoints(Checkpoint):
         return trainer.strategy.broadcast(elapsed) if trainer.world_size > 1 else elapsed
 
     def _save_last(self, trainer: pl.Trainer) -> None:
-        trainer.save_checkpoint(self.last_path, weights_only=False)
+        trainer.save_checkpoint(self.folder / "last.ckpt", weights_only=False)
         self._saved = time.monotonic()

@@ -1,46 +1,208 @@
-"""Measuring a run again: on a split of its own data, or on another labelled folder."""
+"""What a model is worth: predictions of a labelled split, what heads fit on them, metrics; a run measured again."""
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
 from visionlab.config.run_folder import load_config, read_json, run_folder
-from visionlab.console import LOG
+from visionlab.console import LOG, progress
 from visionlab.data.describe import card, index_table
+from visionlab.data.frames import Frame
 from visionlab.data.module import STAGES, ImageDataModule
 from visionlab.data.splits import Splits
 from visionlab.drawing.style import save
+from visionlab.drawing.text import count, digits, measure, unit_text
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import check_folder, new_folder, write_json, write_text
+from visionlab.heads.head import Array, Head, Split
 from visionlab.inference import Predictor, load
+from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.inference.files import find_checkpoint
+from visionlab.inference.tiles import predict_frame
 from visionlab.samples import SAMPLE
 from visionlab.training import assembly
-from visionlab.training.measurement import describe_heads
-from visionlab.training.pictures import example_figure
-from visionlab.training.records import evaluate_into, say
+from visionlab.training.checkpoints import AtomicCheckpointIO
+from visionlab.training.pictures import example_figure, save_pictures
 from visionlab.training.registry import REGISTRY
+
+# The split on whose scores heads fit what they fit after training.
+FITTED_ON = "val"
+
+# Columns of an index that say where a sample stands in a recording; data sets of single images have none.
+_PLACES = ("frame", "sequence", "time", "z")
 
 # Settings of the data that the network was made for.
 _MODELS_OWN = (
-    "data.channels",
-    "data.image_size",
-    "data.fit",
-    "data.inputs",
-    "data.neighbours",
-    "data.normalize",
-    "data.classes",
-    "data.class_group",
-    "data.class_names",
-    "data.folds",
-    "data.fold",
+    *("channels", "image_size", "fit", "inputs", "neighbours", "normalize"),
+    *("classes", "class_group", "class_names", "folds", "fold"),
 )
+
+Rows = dict[str, tuple[Array, Array]]
+"""Head -> rows of the model's predictions and of the baseline's, N x S each, see ``Head.rows``."""
+
+
+# Measuring ----------------------------------------------------------------------------------------------------------
+
+
+def measure_split(predictor: Predictor, data: ImageDataModule, split: str) -> Rows:
+    """Return the rows of the samples of a split; heads ``by_time_point`` are left out."""
+    parts: dict[str, tuple[list[Any], list[Any]]] = {
+        head.name: ([], []) for head in predictor.heads if not head.by_time_point
+    }
+    if not parts:
+        return {}
+    loader = data.loader(split)
+    for batch in progress(loader, len(loader), f"predicting {split}"):
+        for name, rows in predictor.measure(batch["image"], batch["target"]).items():
+            for part, found in zip(parts[name], rows, strict=True):
+                part.append(found.double().numpy())
+    return {name: (np.concatenate(model), np.concatenate(base)) for name, (model, base) in parts.items()}
+
+
+def split_of(head: Head, predictor: Predictor, data: ImageDataModule, split: str, rows: Rows) -> Split:
+    """Return what a head of a predictor is fitted on and evaluated by.
+
+    Args:
+        head: of the predictor.
+        predictor: whose maps of time points are asked for.
+        data: set up.
+        split: of the run's own data; only its ``val`` is what heads are fitted on.
+        rows: of :func:`measure_split`.
+    """
+    table = data.table.iloc[data.rows[split]]
+    names = table["frame"].drop_duplicates().tolist() if "frame" in table else []
+
+    def frames(only: Collection[str] | None) -> Iterator[Frame]:
+        total = len(names) if only is None else len(only)
+        yield from progress(data.frames(split, only), total, f"finding {head.name} in {split}")
+
+    none = np.zeros((0, 0))
+    return Split(
+        table["group"].tolist(),
+        *rows.get(head.name, (none, none)),
+        fitted_on=split == FITTED_ON,
+        samples={int(row): number for number, row in enumerate(data.rows[split])},
+        times=names,
+        frames=frames,
+        maps=lambda frame: predict_frame(predictor, frame.image)[head.name],
+    )
+
+
+def fit_heads(checkpoint: Path, predictor: Predictor, data: ImageDataModule, rows: Rows) -> None:
+    """Let the heads that fit something do so on the validation split, and write it into their checkpoint.
+
+    Args:
+        checkpoint: that ``predictor`` was loaded from.
+        predictor: whose heads are changed.
+        data: set up.
+        rows: of the validation split, see :func:`measure_split`.
+    """
+    heads = [head for head in predictor.heads if head.fits]
+    if not heads:
+        return
+    content = read_checkpoint(checkpoint)
+    for head in heads:
+        head.fit(split_of(head, predictor, data, FITTED_ON, rows))
+        for name, value in head.state_dict().items():
+            content["state_dict"][f"model.heads.{head.name}.{name}"] = value.cpu()
+    AtomicCheckpointIO().save_checkpoint(content, checkpoint)
+
+
+def describe_heads(heads: Sequence[Head]) -> dict[str, dict[str, Any]]:
+    """Return {head: kind, columns, unit, metrics, ...} for ``run.json`` and the metrics."""
+    return {head.name: head.describe() for head in heads}
+
+
+def evaluate_split(
+    predictor: Predictor, data: ImageDataModule, split: str, folder: Path, rows: Rows | None = None
+) -> dict[str, Any]:
+    """Predict a split, write ``predictions/<split>.csv`` into ``folder`` and return its entries of ``metrics.json``.
+
+    Heads' tables of something else than samples (classes, time points) become ``predictions/<split>_<table>.csv``.
+
+    Args:
+        predictor: with what is fitted, where there is any, fitted already.
+        data: set up.
+        split: of the run's own data.
+        folder: a run folder.
+        rows: of :func:`measure_split`, if they are known already.
+
+    Returns:
+        ``split/head/metric`` (and ``split/head/column/metric``) -> see :func:`visionlab.metrics.summary.entry`.
+    """
+    rows = measure_split(predictor, data, split) if rows is None else rows
+    groups = data.table["group"].iloc[data.rows[split]].tolist()
+    found = {head.name: head.evaluate(split_of(head, predictor, data, split, rows)) for head in predictor.heads}
+    named = ["id", "group", "split", "path", *(name for name in _PLACES if name in data.table)]
+    samples = data.table.iloc[data.rows[split]][named].reset_index(drop=True)
+    columns = {key: values for head in predictor.heads for key, values in head.table(found[head.name].model).items()}
+    tables = {split: pd.concat([samples, pd.DataFrame(columns)], axis=1)}
+    tables |= {f"{split}_{name}": table for one in found.values() for name, table in one.tables.items()}
+    for name, table in tables.items():
+        write_text(folder / "predictions" / f"{name}.csv", table.to_csv(index=False, float_format="%.7g"))
+    return {
+        f"{split}/{head.name}/{name}": {**entry, "data": data.name}
+        for head in predictor.heads
+        for name, entry in head.summarise(found[head.name], groups).items()
+    }
+
+
+def evaluate_into(
+    folder: Path,
+    predictor: Predictor,
+    data: ImageDataModule,
+    splits: tuple[str, ...],
+    known: Mapping[str, Rows] | None = None,
+) -> dict[str, Any]:
+    """Evaluate these splits; write ``predictions/``, ``metrics.json`` and the pictures of single samples.
+
+    Args:
+        folder: a run folder.
+        predictor: with thresholds, where it has any, fitted already.
+        data: set up.
+        splits: the last one is the one that pictures are made of and whose metrics are logged.
+        known: split -> rows of :func:`measure_split`, where they were measured already.
+
+    Returns:
+        What ``metrics.json`` holds.
+    """
+    path = folder / "metrics.json"
+    metrics: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    for split in splits:
+        found = evaluate_split(predictor, data, split, folder, (known or {}).get(split))
+        metrics |= found
+    write_json(path, metrics)
+    save_pictures(folder, predictor, data, splits[-1])
+    for name, entry in found.items():
+        unit = unit_text(entry["unit"])
+        baseline = "undefined" if entry["baseline"] is None else f"{digits(entry['baseline'])} {unit}".strip()
+        interval = f" (95% interval over {count(entry['groups'], 'group')})" if entry["low"] is not None else ""
+        LOG.info("%s on %s: %s%s, baseline %s", name, data.name, measure(entry), interval, baseline)
+    return metrics
+
+
+def write_data(folder: Path, data: ImageDataModule, heads: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what there is to know of data that are set up: ``data_card.json``, ``data_index.csv``, examples.
+
+    Args:
+        folder: of a run, an evaluation or a preparation.
+        data: set up.
+        heads: see :func:`describe_heads`.
+    """
+    write_json(folder / "data_card.json", card(data))
+    write_text(folder / "data_index.csv", index_table(data).to_csv(index=False))
+    save(example_figure(data, heads), folder / "plots" / "examples.png")
+
+
+# A run measured again -----------------------------------------------------------------------------------------------
 
 
 def evaluate_own(run: Path, split: str, device: str, trust: Sequence[str] = ()) -> Path:
@@ -55,12 +217,11 @@ def evaluate_own(run: Path, split: str, device: str, trust: Sequence[str] = ()) 
     """
     if split not in STAGES:
         raise UsageError(f"--split {split}: expected one of {', '.join(STAGES)}.{nearest(split, STAGES)}")
-    folder = run_folder(run)
-    checkpoint = find_checkpoint(run)
+    folder, checkpoint = run_folder(run), find_checkpoint(run)
     best = folder / "checkpoints" / "best.ckpt"
-    out = folder
-    if best.is_file() and checkpoint.resolve() != best.resolve():
-        out = folder / "evaluations" / f"{checkpoint.stem}_{split}"
+    own = not best.is_file() or checkpoint.resolve() == best.resolve()
+    out = folder if own else folder / "evaluations" / f"{checkpoint.stem}_{split}"
+    if not own:
         _refuse_occupied(out)
     predictor = load(checkpoint, device=device, trust=trust)
     splits = {"data.split_file": str(folder / "splits.json"), "data.folds": None, "data.fold": None}
@@ -74,12 +235,11 @@ def evaluate_own(run: Path, split: str, device: str, trust: Sequence[str] = ()) 
     if not len(data.rows[split]):
         raise UsageError(f"--split {split}: the run has no {split} images")
     predictor.say_warnings()
-    if out == folder:
+    if own:
         about = read_json(folder / "run.json")
-        metrics = evaluate_into(folder, predictor, data, (split,))
+        evaluate_into(folder, predictor, data, (split,))
         # A run that went on after its end has begun them anew.
         write_json(folder / "run.json", {**about, "heads": describe_heads(predictor.heads)})
-        say({name: entry for name, entry in metrics.items() if name.startswith(f"{split}/")}, data.name)
     else:
         command = ["python", "-m", "visionlab.evaluate", str(run), "--split", split]
         _write_evaluation(out, folder, checkpoint, predictor, data, split, shlex.join(command))
@@ -108,32 +268,30 @@ def evaluate_other(
         UsageError: no such run or folder, a setting that is the model's, or ``out`` holds something.
         DataError: the folder cannot be read, or holds images that the run has seen in training.
     """
-    folder = run_folder(run)
+    folder, checkpoint = run_folder(run), find_checkpoint(run)
     try:
         check_folder(root, "labelled images in the layout of the task")
     except DataError as error:
         raise UsageError(f"--data {error}") from error
     out = out or folder / "evaluations" / root.resolve().name
     _refuse_occupied(out)
-    checkpoint = find_checkpoint(run)
     predictor = load(checkpoint, device=device, trust=trust)
     # A folder of that name is not the generated set.
     name = str(root) if str(root) != SAMPLE else f"./{SAMPLE}"
     others: dict[str, Any] = {"data.root": name, "data.split_file": None, "data.include": [], "data.exclude": []}
+    fixed = {*others, *(f"data.{key}" for key in _MODELS_OWN)}
     for text in overrides:
         key = text.partition("=")[0]
-        if not key.startswith("data.") or key in (*others, *_MODELS_OWN):
+        if not key.startswith("data.") or key in fixed:
             raise UsageError(f"'{text}': expected how the files of --data are read, e.g. data.depth_scale=0.001")
     # Without a training split there is nothing to take the intensities' scale from; the network has its own. That of
     # percentiles is of each image, done before the network.
     normalize = "percentile" if predictor.preprocess.scale == "percentile" else "image"
-    settings = {**others, "data.normalize": normalize}
-    data = assembly.make_data(_config(folder, predictor, settings, overrides, trust))
+    data = assembly.make_data(_config(folder, predictor, {**others, "data.normalize": normalize}, overrides, trust))
     data.chosen_splits = _all_as_test
     _refuse_other_classes(predictor, data)
     data.setup()
     _refuse_other_kind(predictor, data)
-    _refuse_other_unit(predictor, data)
     _refuse_seen(folder, data)
     predictor.say_warnings()
     command = ["python", "-m", "visionlab.evaluate", str(run), *overrides, "--data", str(root)]
@@ -172,10 +330,10 @@ def _write_evaluation(
     out: Path, run: Path, checkpoint: Path, predictor: Predictor, data: ImageDataModule, split: str, command: str
 ) -> None:
     """Write the folder of an evaluation, whole or not at all."""
-    about = read_json(run / "run.json")
-    about |= {"command": command, "data": data.name, "synthetic": data.synthetic}
     # Those of this checkpoint: only the best one has fitted thresholds.
-    about |= {"heads": describe_heads(predictor.heads)}
+    heads = describe_heads(predictor.heads)
+    about = read_json(run / "run.json")
+    about |= {"command": command, "data": data.name, "synthetic": data.synthetic, "heads": heads}
     about |= {"fingerprint": data.fingerprint, "evaluation_of": str(run)}
     status = {"epoch": 0, "step": 0, **read_json(run / "status.json")}
     status |= {"state": "finished", "message": f"{checkpoint} measured on {data.name}", "resume": ""}
@@ -184,10 +342,8 @@ def _write_evaluation(
         write_json(part / "run.json", about)
         write_json(part / "status.json", status)
         data.splits.write(part / "splits.json")
-        write_json(part / "data_card.json", card(data))
-        write_text(part / "data_index.csv", index_table(data).to_csv(index=False))
-        save(example_figure(data, describe_heads(predictor.heads)), part / "plots" / "examples.png")
-        say(evaluate_into(part, predictor, data, (split,)), data.name)
+        write_data(part, data, heads)
+        evaluate_into(part, predictor, data, (split,))
 
 
 def _refuse_occupied(out: Path) -> None:
@@ -210,15 +366,13 @@ def _refuse_other_classes(predictor: Predictor, data: ImageDataModule) -> None:
 
 
 def _refuse_other_kind(predictor: Predictor, data: ImageDataModule) -> None:
+    """Refuse images and maps on another scale than in training."""
     found, trained = data.preprocess.dtype, predictor.preprocess.dtype
     if found != trained and "float32" in (found, trained):
         raise DataError(
             f"{data.root}: expected {trained} images as in training, found {found}; float and integer images have no "
             "common scale, so convert them"
         )
-
-
-def _refuse_other_unit(predictor: Predictor, data: ImageDataModule) -> None:
     for head in predictor.heads:
         if head.name not in data.maps:
             continue

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +13,12 @@ from omegaconf import DictConfig
 from visionlab.config import build
 from visionlab.console import LOG
 from visionlab.data.checks import check_files
-from visionlab.data.describe import card, index_table
 from visionlab.data.module import ImageDataModule
-from visionlab.drawing.style import save
 from visionlab.errors import DataError, UsageError
 from visionlab.files import Problem, write_json, write_text
 from visionlab.io import Stains, read_image, to_channels
 from visionlab.training import assembly
-from visionlab.training.pictures import example_figure
+from visionlab.training.evaluation import write_data
 
 
 def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
@@ -45,7 +41,9 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     data = assembly.make_data(cfg)
     data.verify = True
     problems, total = _check(data, data.locate())
-    _write_problems(problems, folder)
+    rows = [(problem.path, problem.severity, problem.what, problem.advice) for problem in problems]
+    table = pd.DataFrame(rows, columns=["path", "severity", "what", "advice"])
+    write_text(folder / "problems.csv", table.to_csv(index=False))
     for problem in problems:
         LOG.info("%s: %s", problem.severity, problem)
     bad = {problem.path for problem in problems if problem.severity == "error"}
@@ -103,11 +101,12 @@ def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str) -
     """Write what there is to know of usable data; ``splits.json`` last, for it says that all is there."""
     heads = {name: _head(data, name, head) for name, head in cfg.heads.items()}
     about = {"task": cfg.task, "data": data.name, "synthetic": data.synthetic, "heads": heads}
-    about |= {"command": command, "train": _training(command, folder / "splits.json")}
-    write_json(folder / "run.json", about)
-    write_json(folder / "data_card.json", card(data))
-    write_text(folder / "data_index.csv", index_table(data).to_csv(index=False))
-    save(example_figure(data, heads), folder / "plots" / "examples.png")
+    # The command that trains on what this one prepared.
+    drawn = ("data.folds=", "data.fold=", "data.split_file=")
+    settings = [text for text in shlex.split(command)[3:] if not text.startswith(drawn)]
+    train = ["python", "-m", "visionlab.train", *settings, f"data.split_file={folder / 'splits.json'}"]
+    write_json(folder / "run.json", {**about, "command": command, "train": shlex.join(train)})
+    write_data(folder, data, heads)
     data.splits.write(folder / "splits.json")
 
 
@@ -118,18 +117,3 @@ def _head(data: ImageDataModule, name: str, head: DictConfig) -> dict[str, Any]:
         return {**about, "columns": [name]}
     about |= {"columns": list(data.targets[name])}
     return about | ({"ids": data.ids(name)} if data.asked[name].classes else {"step": data.step(name)})
-
-
-def _training(command: str, splits: Path) -> str:
-    """Return the command that trains on what ``command`` prepared."""
-    drawn = ("data.folds=", "data.fold=", "data.split_file=")
-    settings = [text for text in shlex.split(command)[3:] if not text.startswith(drawn)]
-    return shlex.join(["python", "-m", "visionlab.train", *settings, f"data.split_file={splits}"])
-
-
-def _write_problems(problems: list[Problem], folder: Path) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "severity", "what", "advice"])
-    writer.writerows([problem.path, problem.severity, problem.what, problem.advice] for problem in problems)
-    write_text(folder / "problems.csv", text.getvalue())

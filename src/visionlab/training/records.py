@@ -7,35 +7,34 @@ import json
 import platform
 import shlex
 import time
-from collections.abc import Mapping
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from visionlab.console import LOG
-from visionlab.data.describe import card, index_table
 from visionlab.data.module import ImageDataModule
 from visionlab.drawing.style import save
-from visionlab.drawing.text import count, digits, measure, unit_text
 from visionlab.errors import DataError
 from visionlab.files import write_json, write_text
-from visionlab.inference import Predictor, load
+from visionlab.inference import load
 from visionlab.inference.files import find_checkpoint
 from visionlab.models.receptive_field import parameters, receptive_field
 from visionlab.modules.task_model import TaskModel
-from visionlab.training.measurement import (
+from visionlab.training.assembly import plain
+from visionlab.training.evaluation import (
     FITTED_ON,
-    Rows,
     describe_heads,
-    evaluate_split,
+    evaluate_into,
     fit_heads,
     measure_split,
+    write_data,
 )
-from visionlab.training.pictures import example_figure, save_pictures, weight_histograms
+from visionlab.training.pictures import weight_histograms
 
 _PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
 
@@ -54,8 +53,8 @@ class RunRecord:
         self.folder, self.cfg, self.command, self.write = folder, cfg, command, write
         self.about: dict[str, Any] = {}
         self.epoch = self.step = 0
+        # Earlier by what earlier parts of the run took.
         self._began = time.monotonic()
-        self._seconds_before = 0.0
 
     @property
     def resume_command(self) -> str:
@@ -63,7 +62,6 @@ class RunRecord:
 
     def start(self, resume: bool) -> None:
         """Write the configuration and that the run is on its way."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self.save_config()
         self.status("running", "")
         LOG.info("%s run folder: %s", "going on in" if resume else "new", self.folder)
@@ -83,7 +81,7 @@ class RunRecord:
         if self.write and (self.folder / "config.yaml").is_file():
             self.status(state, message)
             if self.about:
-                write_json(self.folder / "run.json", {**self.about, "seconds": self._seconds()})
+                self._write_about()
 
     def discard(self) -> None:
         """Take back what :meth:`start` and the log wrote of a run that never came to training."""
@@ -107,11 +105,8 @@ class RunRecord:
         Raises:
             DataError: files were added, removed or changed.
         """
-        path = self.folder / "run.json"
-        if not path.is_file():
-            return
-        before = json.loads(path.read_text()).get("fingerprint")
-        if before != data.fingerprint:
+        begun = self._begun()
+        if begun and begun.get("fingerprint") != data.fingerprint:
             raise DataError(
                 f"{data.root}: the files or how they are prepared changed since {self.folder} began, so it cannot go "
                 "on exactly; restore them, or start a new run with init_from=" + str(self.folder)
@@ -121,11 +116,11 @@ class RunRecord:
         """Write what is known before training: splits, data card, index, examples, ``run.json``."""
         if not (self.folder / "splits.json").is_file():
             data.splits.write(self.folder / "splits.json")
-        write_json(self.folder / "data_card.json", card(data))
-        write_text(self.folder / "data_index.csv", index_table(data).to_csv(index=False))
-        heads = model.each_head()
-        save(example_figure(data, describe_heads(heads)), self.folder / "plots" / "examples.png")
+        heads = describe_heads(model.each_head())
+        write_data(self.folder, data, heads)
         weights = parameters(model.network)
+        begun = self._begun()
+        self._began -= float(begun.get("seconds", 0.0))
         self.about = {
             "command": self.command,
             "task": self.cfg.task,
@@ -133,30 +128,21 @@ class RunRecord:
             "data": data.name,
             "synthetic": data.synthetic,
             "fingerprint": data.fingerprint,
-            "versions": _versions(),
+            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
             "parameters": weights,
             "receptive_field": receptive_field(model.network, data.in_channels),
-            "heads": describe_heads(heads),
-            "started": _now(),
+            "heads": heads,
+            "started": begun.get("started", _now()),
             "seed": self.cfg.seed,
         }
-        if (self.folder / "run.json").is_file():
-            # The run goes on: its time began with its first part.
-            begun = json.loads((self.folder / "run.json").read_text())
-            self.about["started"] = begun["started"]
-            self._seconds_before = float(begun.get("seconds", 0.0))
         write_json(self.folder / "run.json", self.about)
         LOG.info("%s with %s weights", self.cfg.model.name, f"{weights:,}")
-
-    def _seconds(self) -> float:
-        return round(self._seconds_before + time.monotonic() - self._began, 1)
 
     def finish(self, data: ImageDataModule, logger: TensorBoardLogger, device: str) -> None:
         """Test the best checkpoint and write predictions, metrics, pictures and hyper-parameters."""
         predictor = load(self.folder, trust=self.cfg.trust)
         rows = measure_split(predictor, data, FITTED_ON)
         fit_heads(find_checkpoint(self.folder), predictor, data, rows)
-        self.about["heads"] = describe_heads(predictor.heads)
         # With data.test_fraction=0 there is no test split.
         splits = tuple(split for split in ("val", "test") if len(data.rows[split]))
         metrics = evaluate_into(self.folder, predictor, data, splits, {FITTED_ON: rows})
@@ -166,76 +152,25 @@ class RunRecord:
                 for name, value in predictor.model.network.named_parameters()
             }
             save(weight_histograms(arrays, data.name), self.folder / "plots" / "weights.png")
-        self.about |= {"finished": _now(), "seconds": self._seconds(), "device": device}
-        write_json(self.folder / "run.json", self.about)
+        self.about |= {"heads": describe_heads(predictor.heads), "finished": _now(), "device": device}
+        self._write_about()
         test = {name: entry["value"] for name, entry in metrics.items() if name.startswith("test/")}
         scalars = {name: value for name, value in test.items() if value is not None}
-        logger.log_hyperparams(_flat({**_plain(self.cfg), "data_name": data.name}), scalars)
+        # One level of keys, such as optimizer.lr: what TensorBoard's table can show.
+        flat: Any = pd.json_normalize({**plain(self.cfg), "data_name": data.name}).astype(object).iloc[0].to_dict()
+        logger.log_hyperparams(flat, scalars)
         logger.save()
         logger.finalize("success")
         self.status("finished", "")
-        say({name: entry for name, entry in metrics.items() if name.startswith("test/")}, data.name)
 
+    def _begun(self) -> dict[str, Any]:
+        """Return ``run.json`` of a run that goes on; of a new one nothing."""
+        path = self.folder / "run.json"
+        return dict(json.loads(path.read_text())) if path.is_file() else {}
 
-def say(metrics: dict[str, Any], data_name: str) -> None:
-    """Log metrics, one line each, with interval and baseline."""
-    for name, entry in metrics.items():
-        unit = unit_text(entry["unit"])
-        baseline = "undefined" if entry["baseline"] is None else f"{digits(entry['baseline'])} {unit}".strip()
-        interval = f" (95% interval over {count(entry['groups'], 'group')})" if entry["low"] is not None else ""
-        LOG.info("%s on %s: %s%s, baseline %s", name, data_name, measure(entry), interval, baseline)
-
-
-def evaluate_into(
-    folder: Path,
-    predictor: Predictor,
-    data: ImageDataModule,
-    splits: tuple[str, ...],
-    known: Mapping[str, Rows] | None = None,
-) -> dict[str, Any]:
-    """Evaluate these splits; write ``predictions/``, ``metrics.json`` and the pictures of single samples.
-
-    Args:
-        folder: a run folder.
-        predictor: with thresholds, where it has any, fitted already.
-        data: set up.
-        splits: the last one is the one that pictures are made of.
-        known: split -> rows of :func:`measure_split`, where they were measured already.
-    """
-    path = folder / "metrics.json"
-    metrics: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    for split in splits:
-        metrics |= evaluate_split(predictor, data, split, folder, (known or {}).get(split))
-    write_json(path, metrics)
-    save_pictures(folder, predictor, data, splits[-1])
-    return metrics
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+    def _write_about(self) -> None:
+        write_json(self.folder / "run.json", {**self.about, "seconds": round(time.monotonic() - self._began, 1)})
 
 
 def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
-
-
-def _plain(cfg: DictConfig) -> dict[str, Any]:
-    content = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
-
-
-def _flat(content: Any, key: str = "") -> dict[str, Any]:
-    """Return nested settings as {"optimizer.lr": value}, lists as text: what TensorBoard's table can show."""
-    if isinstance(content, dict):
-        result: dict[str, Any] = {}
-        for name, value in content.items():
-            result |= _flat(value, f"{key}.{name}" if key else str(name))
-        return result
-    return {key: content if isinstance(content, bool | int | float | str) else str(content)}

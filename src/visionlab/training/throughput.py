@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from visionlab.data.cache import Cache, CachedColumn
 from visionlab.data.loader import ImageDataset
 from visionlab.data.module import ImageDataModule
 from visionlab.data.readers import ImageReader, Reader
+from visionlab.drawing.text import count
 from visionlab.errors import UsageError
 from visionlab.files import IMAGE, write_json, write_text
 from visionlab.models.receptive_field import parameters
@@ -32,10 +33,14 @@ COLUMNS = (
     *("ms", "forward_ms", "backward_ms", "optimizer_ms", "memory_mib", "repeats", "note"),
 )
 """Of throughput.csv, one row a measurement: medians for a batch, the most memory taken on a GPU, why there is none."""
-WARM_UP, LEAST = 2, 3  # batches before the measurement, and at least in it
+_WARM_UP, _LEAST = 2, 3  # batches before the measurement, and at least in it
 _EPOCH = 1000  # batches: long enough that what begins an epoch is no median
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+# What errors say of a batch size that can't be trained on -> the note in the table.
+_TOO_LARGE = dict.fromkeys(
+    ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED"), "out of memory"
+)
+_NOTES = {**_TOO_LARGE, "more than 1 value per channel": "too few values for batch normalisation"}
 
 Batch = dict[str, Any]
 
@@ -56,7 +61,7 @@ def benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
         raise UsageError(f"hydra.run.dir={folder}: expected a new folder, found throughput.csv or a run in it")
     assembly.quiet()
     torch.manual_seed(cfg.seed)
-    device = _device(str(assembly.trainer_options(cfg)["accelerator"]))
+    device = assembly.bare_trainer(cfg).strategy.root_device
     data = assembly.make_data(cfg)
     data.setup()
     modules = {name or str(cfg.model.name): _module(one, data) for name, one in each_model(cfg).items()}
@@ -68,16 +73,16 @@ def benchmark(cfg: DictConfig, folder: Path, command: str) -> Path:
         rows.append(row)
         # After each measurement: what was measured outlives a process that is killed for its memory.
         write_text(folder / "throughput.csv", pd.DataFrame(rows, columns=list(COLUMNS)).to_csv(index=False))
-        said = row["note"] or f"{row['images_per_second']:,.0f} images/s"
-        LOG.info("%s, batches of %d: %s", " ".join(filter(None, [row["what"], row["model"]])), row["batch_size"], said)
+        said = row.get("note") or f"{row['images_per_second']:,.0f} images/s"
+        LOG.info("%s, batches of %d: %s", f"{row['what']} {row['model']}".strip(), row["batch_size"], said)
 
     seconds, batches = float(cfg.benchmark.seconds), {}
     for size in sorted(set(cfg.benchmark.batch_sizes)):
         # Drawn with replacement, so that a small set has batches of any size.
         data.batch_size, data.samples_per_epoch = size, _EPOCH * size
         for what in (CACHED, UNCACHED):
-            row, batches[size] = _loading(data, what, seconds)
-            note(row)
+            measured, batches[size] = _loading(data, what, seconds)
+            note({"what": what, "model": "", "batch_size": size, **measured})
     for name in list(modules):
         module = modules.pop(name)
         about = {"what": STEP, "model": name, "weights": facts["models"][name]}
@@ -95,17 +100,8 @@ def _module(cfg: DictConfig, data: ImageDataModule) -> TaskModule:
     return module
 
 
-def _device(accelerator: str) -> torch.device:
-    """Return the device that a training on one would take."""
-    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
-        return torch.device("cuda")
-    if accelerator in ("auto", "mps") and torch.backends.mps.is_available():
-        return torch.device("mps")
-    return torch.device("cpu")
-
-
 def _facts(
-    cfg: DictConfig, data: ImageDataModule, modules: Mapping[str, TaskModule], device: torch.device
+    cfg: DictConfig, data: ImageDataModule, modules: dict[str, TaskModule], device: torch.device
 ) -> dict[str, Any]:
     """Return what the numbers depend on, and a line of it."""
     facts = {
@@ -119,24 +115,36 @@ def _facts(
         "torch": torch.__version__,
         "models": {name: parameters(module.model.network) for name, module in modules.items()},
     }
-    threads = f"{facts['threads']} thread{'s' * (facts['threads'] != 1)}"
-    workers = f"{data.num_workers} loading process{'es' * (data.num_workers != 1)}" if data.num_workers else ""
-    what = [facts["device"], threads, workers, f"images {facts['image']}", facts["precision"], data.name]
-    return {**facts, "conditions": " · ".join(filter(None, what))}
+    workers = [f"{data.num_workers} loading process{'es' * (data.num_workers != 1)}"] * (data.num_workers > 0)
+    what = [
+        facts["device"],
+        count(torch.get_num_threads(), "thread"),
+        *workers,
+        f"images {facts['image']}",
+        facts["precision"],
+        data.name,
+    ]
+    return {**facts, "conditions": " · ".join(what)}
 
 
 # Measuring --------------------------------------------------------------------------------------------------------
 
 
-def _median(once: Callable[[], Any], seconds: float) -> tuple[Any, int]:
-    """Return the median of what ``once`` returns, called for that long after a warm-up, and how often it was."""
-    for _ in range(WARM_UP):
+def _median(once: Callable[[], Any], seconds: float, size: int) -> tuple[Any, dict[str, Any]]:
+    """Call ``once``, which returns the seconds for a batch or those of its parts, for that long after a warm-up.
+
+    Returns:
+        The medians, and what a table says of them for batches of this size.
+    """
+    for _ in range(_WARM_UP):
         once()
     found: list[Any] = []
     end = time.perf_counter() + seconds
-    while len(found) < LEAST or time.perf_counter() < end:
+    while len(found) < _LEAST or time.perf_counter() < end:
         found.append(once())
-    return np.median(found, axis=0), len(found)
+    parts = np.median(found, axis=0)
+    taken = float(np.sum(parts))
+    return parts, {"ms": 1e3 * taken, "images_per_second": size / taken, "repeats": len(found)}
 
 
 def _loading(data: ImageDataModule, what: str, seconds: float) -> tuple[dict[str, Any], Batch]:
@@ -145,7 +153,7 @@ def _loading(data: ImageDataModule, what: str, seconds: float) -> tuple[dict[str
     assert isinstance(loader.dataset, ImageDataset)
     if what == UNCACHED:
         loader.dataset.images, loader.dataset.maps = _decoding(data)
-    batches: Iterator[Batch] = itertools.chain.from_iterable(itertools.repeat(loader))
+    batches = itertools.chain.from_iterable(itertools.repeat(loader))
     # Worker processes deliver together: what counts is how long it takes until each has delivered one.
     together = max(1, data.num_workers)
     batch: Batch = {}
@@ -157,32 +165,30 @@ def _loading(data: ImageDataModule, what: str, seconds: float) -> tuple[dict[str
             batch = next(batches)
         return (time.perf_counter() - start) / together
 
-    taken, repeats = _median(once, seconds)
-    row = {"what": what, "model": "", "batch_size": data.batch_size}
-    return {**row, **_result(taken, data.batch_size, repeats)}, batch
+    return _median(once, seconds, data.batch_size)[1], batch
 
 
 def _step(module: TaskModule, batch: Batch, device: torch.device, precision: str, seconds: float) -> dict[str, Any]:
     """Measure forward, backward and optimizer on one batch that lies on the device."""
-    size, note = len(batch["id"]), ""
+    row: dict[str, Any] = {}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     try:
-        parts, repeats = _median(_training(module, batch, device, precision), seconds)
+        parts, row = _median(_training(module, batch, device, precision), seconds, len(batch["id"]))
+        row |= dict(zip(("forward_ms", "backward_ms", "optimizer_ms"), 1e3 * parts, strict=True))
+        if device.type == "cuda":
+            row["memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
     except (RuntimeError, MemoryError, ValueError) as error:
-        note = _why(error)
-        if not note:
+        note = "out of memory" if isinstance(error, MemoryError) else None
+        note = note or next((note for words, note in _NOTES.items() if words in str(error)), None)
+        if note is None:
             raise
+        row = {"note": note}
     # Outside of `except`, where the error would still hold the memory.
     module.zero_grad(set_to_none=True)
-    memory = {}
     if device.type == "cuda":
-        memory = {"memory_mib": torch.cuda.max_memory_allocated() / 2**20}
         torch.cuda.empty_cache()
-    if note:
-        return {"note": note}
-    row = {f"{part}_ms": 1e3 * taken for part, taken in zip(("forward", "backward", "optimizer"), parts, strict=True)}
-    return {**row, **memory, **_result(parts.sum(), size, repeats)}
+    return row
 
 
 def _training(
@@ -190,12 +196,11 @@ def _training(
 ) -> Callable[[], tuple[float, float, float]]:
     """Return what takes one step and returns the seconds of its three parts."""
     module.to(device).train()
-    image = batch["image"].to(device)
     target = {name: values.to(device) for name, values in batch["target"].items()}
+    there = {"image": batch["image"].to(device), "target": target}
     optimizer = module.make_optimizer([p for p in module.parameters() if p.requires_grad], device.type == "cuda")
     scaler = torch.GradScaler(device.type, enabled=precision == "16-mixed")
     autocast = torch.autocast(device.type, _AUTOCAST.get(precision), enabled=precision in _AUTOCAST)
-    heads = module.model.each_head()
 
     def now() -> float:
         if device.type != "cpu":
@@ -205,9 +210,7 @@ def _training(
     def once() -> tuple[float, float, float]:
         start = now()
         with autocast:
-            raw = module.model(image)
-            losses = {h.name: h.loss(raw[h.name], target[h.name], module.losses[h.name]) for h in heads}
-            total = module.balance({head.name: head.weight * losses[head.name] for head in heads})
+            total = module.balance(module.weighted(module.each_loss(there)[0]))
         forward = now()
         scaler.scale(total).backward()
         backward = now()
@@ -219,28 +222,14 @@ def _training(
     return once
 
 
-def _result(taken: float, size: int, repeats: int) -> dict[str, Any]:
-    return {"ms": 1e3 * float(taken), "images_per_second": size / float(taken), "repeats": repeats, "note": ""}
-
-
-def _why(error: Exception) -> str:
-    """Return why a batch of this size can't be trained on, for the table; empty for any other error."""
-    if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
-        return "out of memory"
-    if "more than 1 value per channel" in str(error):
-        return "too few values for batch normalisation"
-    return ""
-
-
 # Decoding each time -----------------------------------------------------------------------------------------------
 
 
 class _Files(Cache):
     """Stands in for a cache: reads, checks and resizes a file each time, as is done once to fill the cache."""
 
-    def __init__(self, like: Cache, root: Path, paths: list[str], reader: Reader) -> None:
-        self.preprocess = like.preprocess
-        self._files, self._reader = [root / path for path in paths], reader
+    def __init__(self, like: Cache, files: list[Path], reader: Reader) -> None:
+        self.preprocess, self._files, self._reader = like.preprocess, files, reader
 
     def __getitem__(self, index: int) -> np.ndarray[Any, Any]:
         return self._reader.read(self._files[index], index, self.preprocess)[0]
@@ -257,9 +246,8 @@ def _decoding(data: ImageDataModule) -> tuple[list[CachedColumn], dict[str, Cach
             reader = data.image_reader(data.table)
         else:
             reader = data.reader(name, sizes) if name in data.stored_maps else ImageReader(sizes)
-        column = "path" if name == IMAGE else f"{name}_path"
-        paths = data.table[column].iloc[first].tolist()
-        return replace(stored, cache=_Files(stored.cache, data.root, paths, reader))
+        paths = data.table["path" if name == IMAGE else f"{name}_path"].iloc[first]
+        return replace(stored, cache=_Files(stored.cache, [data.root / path for path in paths], reader))
 
     images = [files(stored, name) for name, stored in zip(data.inputs, data.images, strict=True)]
     return images, {name: files(stored, name) for name, stored in data.stored_maps.items()}

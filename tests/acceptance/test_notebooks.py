@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
-def test_there_are_notebooks() -> None:
-    assert NOTEBOOKS
+# Those that take seconds; the others take up to a minute.
+QUICK = ("focus_data_exploration", "lightning_trainer")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -37,8 +37,13 @@ def test_has_a_name_of_its_own_for_each_cell(path: Path) -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.acceptance])
+        for path in NOTEBOOKS
+    ],
+)
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = "running notebooks needs nbclient and ipykernel (pip install .[dev])"
     nbformat = pytest.importorskip("nbformat", reason=reason)
