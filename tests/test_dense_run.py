@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pandas as pd
 import pytest
 import torch
 from pytorch_lightning import Trainer
-from pytorch_lightning.loggers import TensorBoardLogger
 
 import visionlab
 from tests import dense, shell
@@ -23,7 +21,6 @@ from visionlab.errors import DataError
 from visionlab.heads import KINDS
 from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.reports.run import read_scalars
-from visionlab.training.pictures import TensorBoardPictures
 
 NAMES = {
     "mask": ["iou", "dice", "mae", "boundary_f1"],
@@ -137,27 +134,6 @@ def test_curves_of_losses_are_those_of_the_heads(dense_run: Path) -> None:
         np.testing.assert_allclose(curves[part]["value"], total, rtol=1e-5)
     assert all(curves[f"val/{name}"]["step"].tolist() == [2, 5] for name in ("loss", *ALL))
     assert "stage" not in curves, "which a run of one stage has no use for"
-
-
-def test_the_report_names_units_baselines_and_further_inputs(dense_run: Path, two_input_run: Path) -> None:
-    page = (dense_run / "report.html").read_text()
-    baseline = read(dense_run / "metrics.json")["test/depth/mae"]["baseline"]
-    for text in ("intersection over union (IoU)", "Receptive field", f"{baseline:.3g} m", "over 6 images of 2 groups"):
-        assert text in page, text
-    page = (two_input_run / "report.html").read_text()
-    assert f"visionlab.predict {two_input_run} IMAGES --with background=BACKGROUNDS --out predictions" in page
-
-
-def test_the_graph_is_drawn_without_warnings(depth_mask_root: Path, tmp_path: Path) -> None:
-    module, data = dense.task_module(depth_mask_root, "model=unet", "data.inputs=[image,background]")
-    pictures = TensorBoardPictures(data, count=1, every_n_epochs=1, graph=True, histograms=False)
-    logger = TensorBoardLogger(str(tmp_path), name="", version="")
-    trainer = Trainer(accelerator="cpu", logger=logger, enable_checkpointing=False, default_root_dir=tmp_path)
-    with warnings.catch_warnings(record=True) as said:
-        warnings.simplefilter("always")
-        pictures.on_train_start(trainer, module)
-    assert "TracerWarning" not in {warning.category.__name__ for warning in said}
-    assert module.model.training
 
 
 # Losses -------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from sklearn import metrics as reference
 
 import visionlab
 from tests import shell
-from tests.conftest import SHARED, TINY
+from tests.conftest import TINY
 from visionlab import samples
 from visionlab.data.stratify import nested_folds
 from visionlab.datasets.protein_atlas import NAMES
@@ -139,22 +139,6 @@ def test_a_row_for_each_sample_and_for_each_class(atlas_run: Path, atlas_root: P
     np.testing.assert_allclose(table["f1"], reference.f1_score(true, decided, **given), atol=1e-6)
     np.testing.assert_allclose(table["f1_half"], reference.f1_score(true, scores >= 0.5, **given), atol=1e-6)
     np.testing.assert_allclose(table["ap"], reference.average_precision_score(true, scores, average=None), atol=1e-6)
-
-
-def test_each_metric_has_its_baseline_and_says_how_many_classes_count(atlas_run: Path) -> None:
-    metrics = read(atlas_run / "metrics.json")
-    assert list(metrics) == [f"{split}/labels/{name}" for split in ("val", "test") for name in METRICS]
-    true = parts(atlas_run, "test")[0]
-    counted = int(true.any(axis=0).sum())
-    shares = true[:, true.any(axis=0)].mean(axis=0)
-    # Always predicted; its scores are one value; predicted where more than half of the training images have it.
-    expected = {"f1_macro": np.mean(2 * shares / (1 + shares)), "recall_macro": 1, "map": shares.mean(), "auroc": 0.5}
-    for name, value in {**expected, "f1_macro_gain": 0, "hamming": true.mean(), "exact_match": 0}.items():
-        assert metrics[f"test/labels/{name}"]["baseline"] == pytest.approx(value, abs=1e-6), name
-    for name in METRICS:
-        of_all = name in ("f1_micro", "hamming", "exact_match")
-        entry = metrics[f"test/labels/{name}"]
-        assert (entry["n"], entry["classes"], entry["of"]) == (28, 28 if of_all else counted, 28)
 
 
 @pytest.mark.parametrize("split", ["val", "test"])
@@ -291,41 +275,3 @@ def test_measured_again_with_what_the_checkpoint_holds(
     (run / "config.yaml").write_text(config.replace("classes: null", "classes: [1, 0]"))
     assert shell.run("evaluate", run, "--split", "val") == 1
     assert "it was changed since" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "loss",
-    [
-        ("loss=focal", "loss.class_weights=effective", "loss.label_smoothing=0.1"),
-        ("loss=lovasz_labels",),
-        ("heads.labels.loss={asymmetric:1,soft_f1:0.5}",),
-    ],
-    ids=lambda loss: loss[0].partition("=")[2],
-)
-def test_losses_by_name_take_a_step(loss: tuple[str, ...], atlas_root: Path, tmp_path: Path) -> None:
-    import pytorch_lightning as pl
-
-    data, learner = visionlab.compose(*LABELS, f"data.root={atlas_root}", "data.class_group=2/4", *loss)
-    trainer = pl.Trainer(fast_dev_run=1, accelerator="cpu", default_root_dir=tmp_path, enable_model_summary=False)
-    trainer.fit(learner, datamodule=data)
-    assert trainer.callback_metrics["train/loss"] > 0
-    assert trainer.callback_metrics["val/loss"] > 0
-    assert all(torch.isfinite(value).all() for value in learner.model.network.parameters())
-
-
-@pytest.mark.shared_data
-@pytest.mark.slow
-@pytest.mark.usefixtures("no_report")
-def test_the_real_images_train_and_predict(tmp_path: Path) -> None:
-    root = SHARED / "protein_atlas"
-    settings = (*LABELS, f"data.root={root}", "trainer.max_epochs=1", f"hydra.run.dir={tmp_path / 'run'}")
-    assert shell.run("train", *settings) == 0
-    log = (tmp_path / "run" / "train.log").read_text()
-    assert "train.csv: 30989 of 31072 rows have no image" in log
-    assert "83 samples of red, green, blue, yellow" in log
-    about = about_labels(tmp_path / "run")
-    for number in (8, 9, 10, 16, 17, 24, 26, 27):
-        assert (about["thresholds"][number], about["positives"][number]) == (None, 0)
-    name = "000a9596-bbc4-11e8-b2bc-ac1f6b6435d0"
-    assert shell.run("predict", tmp_path / "run", root / "train" / f"{name}_blue.png", "--out", tmp_path / "out") == 0
-    assert pd.read_csv(tmp_path / "out" / "labels.csv")["id"].tolist() == [name]

@@ -88,7 +88,6 @@ def test_what_only_watches_changes_no_weight(
             *("loss=mse", "data.fit=pad", "data.normalize=image", "data.channels=3", "augment=flips"),
             "trainer.accumulate_grad_batches=2",
         ),
-        ("scheduler=multistep", "loss=huber", "augment=none", "trainer.max_epochs=1"),
     ],
     ids=lambda changes: str(changes[0]),
 )

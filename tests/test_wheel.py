@@ -33,15 +33,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-@pytest.fixture(scope="module")
-def site(wheel: Path) -> Path:
-    target = wheel.parent / "site"
-    options = ("--quiet", "--no-deps", "--no-index", "--target", target)
-    run(sys.executable, "-m", "pip", "install", *options, wheel, cwd=wheel.parent)
-    return target
-
-
-@pytest.mark.slow
 def test_the_wheel_holds_what_is_not_python(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     source = ROOT / "src"
@@ -54,16 +45,12 @@ def test_the_wheel_holds_what_is_not_python(wheel: Path) -> None:
     assert not [name for name in names if "__pycache__" in name]
 
 
-@pytest.mark.slow
-def test_the_installed_package_is_the_wheel_and_light(site: Path, tmp_path: Path) -> None:
+def test_the_installed_package_is_light_and_brings_its_configuration(wheel: Path, tmp_path: Path) -> None:
+    site = wheel.parent / "site"
+    options = ("--quiet", "--no-deps", "--no-index", "--target", site)
+    run(sys.executable, "-m", "pip", "install", *options, wheel, cwd=tmp_path)
     printed = run(sys.executable, "-c", LIGHT, cwd=tmp_path, path=site)
     assert Path(printed.strip()).is_relative_to(site)
-
-
-@pytest.mark.slow
-def test_commands_run_with_the_configuration_of_the_wheel(site: Path, tmp_path: Path) -> None:
-    where = "from visionlab.config.compose import conf_dir; print(conf_dir())"
-    assert Path(run(sys.executable, "-c", where, cwd=tmp_path, path=site).strip()) == site / "visionlab" / "conf"
     job = ("--cfg", "job", "task=focus")
     settings = run(sys.executable, "-m", "visionlab.train", *job, cwd=tmp_path, path=site)
     assert "_target_: visionlab.datasets.focus.FocusDataModule" in settings

@@ -67,16 +67,8 @@ def measure_split(predictor: Predictor, data: ImageDataModule, split: str) -> Ro
     return {name: (np.concatenate(model), np.concatenate(base)) for name, (model, base) in parts.items()}
 
 
-def split_of(head: Head, predictor: Predictor, data: ImageDataModule, split: str, rows: Rows) -> Split:
-    """Return what a head of a predictor is fitted on and evaluated by.
-
-    Args:
-        head: of the predictor.
-        predictor: whose maps of time points are asked for.
-        data: set up.
-        split: of the run's own data; only its ``val`` is what heads are fitted on.
-        rows: of :func:`measure_split`.
-    """
+def _split_of(head: Head, predictor: Predictor, data: ImageDataModule, split: str, rows: Rows) -> Split:
+    """Return what a head of a predictor is fitted on (``val``) and evaluated by, from :func:`measure_split`."""
     table = data.table.iloc[data.rows[split]]
     names = table["frame"].drop_duplicates().tolist() if "frame" in table else []
 
@@ -110,7 +102,7 @@ def fit_heads(checkpoint: Path, predictor: Predictor, data: ImageDataModule, row
         return
     content = read_checkpoint(checkpoint)
     for head in heads:
-        head.fit(split_of(head, predictor, data, FITTED_ON, rows))
+        head.fit(_split_of(head, predictor, data, FITTED_ON, rows))
         for name, value in head.state_dict().items():
             content["state_dict"][f"model.heads.{head.name}.{name}"] = value.cpu()
     AtomicCheckpointIO().save_checkpoint(content, checkpoint)
@@ -121,26 +113,15 @@ def describe_heads(heads: Sequence[Head]) -> dict[str, dict[str, Any]]:
     return {head.name: head.describe() for head in heads}
 
 
-def evaluate_split(
-    predictor: Predictor, data: ImageDataModule, split: str, folder: Path, rows: Rows | None = None
+def _evaluate_split(
+    predictor: Predictor, data: ImageDataModule, split: str, folder: Path, rows: Rows
 ) -> dict[str, Any]:
-    """Predict a split, write ``predictions/<split>.csv`` into ``folder`` and return its entries of ``metrics.json``.
+    """Write ``predictions/<split>.csv`` into ``folder`` and return the split's entries of ``metrics.json``.
 
     Heads' tables of something else than samples (classes, time points) become ``predictions/<split>_<table>.csv``.
-
-    Args:
-        predictor: with what is fitted, where there is any, fitted already.
-        data: set up.
-        split: of the run's own data.
-        folder: a run folder.
-        rows: of :func:`measure_split`, if they are known already.
-
-    Returns:
-        ``split/head/metric`` (and ``split/head/column/metric``) -> see :func:`visionlab.metrics.summary.entry`.
     """
-    rows = measure_split(predictor, data, split) if rows is None else rows
     groups = data.table["group"].iloc[data.rows[split]].tolist()
-    found = {head.name: head.evaluate(split_of(head, predictor, data, split, rows)) for head in predictor.heads}
+    found = {head.name: head.evaluate(_split_of(head, predictor, data, split, rows)) for head in predictor.heads}
     named = ["id", "group", "split", "path", *(name for name in _PLACES if name in data.table)]
     samples = data.table.iloc[data.rows[split]][named].reset_index(drop=True)
     columns = {key: values for head in predictor.heads for key, values in head.table(found[head.name].model).items()}
@@ -177,7 +158,8 @@ def evaluate_into(
     path = folder / "metrics.json"
     metrics: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
     for split in splits:
-        found = evaluate_split(predictor, data, split, folder, (known or {}).get(split))
+        rows = (known or {}).get(split) or measure_split(predictor, data, split)
+        found = _evaluate_split(predictor, data, split, folder, rows)
         metrics |= found
     write_json(path, metrics)
     save_pictures(folder, predictor, data, splits[-1])
