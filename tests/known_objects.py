@@ -14,7 +14,7 @@ from torch import nn
 from tests import shell
 from visionlab.data.preprocess import Preprocess
 from visionlab.heads.instances.head import InstanceHead
-from visionlab.heads.instances.parameters import Parameters
+from visionlab.heads.instances.segment import Parameters
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.tta import Views
 from visionlab.modules.task_model import FORMAT, Normalizer, TaskModel

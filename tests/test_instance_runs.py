@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -55,7 +56,7 @@ def test_what_objects_are_found_with_is_fitted_on_validation_and_kept_in_the_che
     assert isinstance(head, InstanceHead)
     assert bool(head.fitted)
     about = json.loads((nuclei_run / "run.json").read_text())["heads"]["nuclei"]
-    assert about["parameters"] == head.found.describe()
+    assert about["parameters"] == dataclasses.asdict(head.post_processing)
     assert about["fitted"]
     assert about["dimensions"] == 3
     last = load(nuclei_run / "checkpoints" / "last.ckpt").heads[0]

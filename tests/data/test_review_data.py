@@ -83,7 +83,7 @@ def test_ids_may_be_large() -> None:
     truth = np.zeros((1, 20, 20), np.int32)
     truth[0, 3:8, 3:8], truth[0, 12:17, 12:17] = 2**31 - 1, 2**31 - 5
     maps = (truth > 0)[:, None].astype(np.float32)
-    assert fit([FitFrame(maps, truth, False)], separate="none", cells="filled", threshold=0.5).min_area == 0
+    assert fit([FitFrame(maps, truth, False)], separate="none", threshold=0.5).min_area == 0
 
 
 def test_slices_with_gaps_between_them_are_no_volumes(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ KIND = Kind(
 HEAD = '''
 """A head of directions: learnt as a point of the unit circle, given in degrees."""
 
+import numpy as np
 import torch
 
 from visionlab.heads.direction import KIND
@@ -43,29 +44,20 @@ class DirectionHead(Head):
     kind = KIND
     own_spec = {"start": str, "angle": str}
 
-    def __init__(self, name, columns, *, angle, start, unit, metrics, weight, activation):
-        super().__init__(name, columns, unit=unit, metrics=metrics, weight=weight, activation=activation)
+    def __init__(self, name, columns, *, angle, start, usual=0.0, **options):
+        super().__init__(name, columns, **options)
         self.angle, self.start = angle, start
-        self.register_buffer("usual", torch.zeros(()))
+        self.register_buffer("usual", torch.tensor(usual))
 
     @classmethod
     def columns_of(cls, name, data, options):
         return (f"{name}_x", f"{name}_y")
 
     @classmethod
-    def from_data(cls, name, data, **options):
-        (angle,) = data.targets[name]
-        found = cls(name, cls.columns_of(name, data, options), angle=angle, **options)
-        points = found.point(torch.from_numpy(data.values(name, "train"))).mean(dim=0, keepdim=True)
-        found.usual.copy_(found.decode(points)[0, 0])
-        return found
-
-    @classmethod
-    def from_spec(cls, name, spec):
-        return cls(name, spec["columns"], **{key: spec[key] for key in spec if key not in ("kind", "columns")})
-
-    def spec(self):
-        return {**super().spec(), "angle": self.angle, "start": self.start}
+    def statistics(cls, name, data):
+        radians = np.deg2rad(data.values(name, "train"))
+        usual = np.rad2deg(np.arctan2(np.sin(radians).mean(), np.cos(radians).mean()))
+        return {"angle": data.targets[name][0], "usual": float(usual) % 360}
 
     def describe(self):
         return {**super().describe(), "columns": [self.angle]}

@@ -17,7 +17,7 @@ from visionlab.heads.head import Evaluation
 from visionlab.heads.labels.head import MultilabelHead
 from visionlab.heads.mask.head import MaskHead
 from visionlab.heads.regression.head import RegressionHead
-from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS
+from visionlab.metrics.dense import DEPTH_COLUMNS, MASK_COLUMNS
 
 TRUE = np.array([-4.0, -1.0, 0.0, 2.0, 6.0])
 PRED = np.array([-3.0, 1.0, 0.0, 2.0, 2.0])  # errors 1, 2, 0, 0, -4
@@ -132,7 +132,7 @@ def test_metrics_are_light() -> None:
         "import sys, visionlab.metrics;"
         "heavy = {'torch', 'pandas', 'matplotlib', 'tensorboard', 'numpy'} & set(sys.modules);"
         "assert not heavy, heavy;"
-        "visionlab.metrics.shares, visionlab.metrics.f1_thresholds;"
+        "visionlab.metrics.confusion, visionlab.metrics.f1_thresholds;"
         "assert 'torch' not in sys.modules and 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -9,9 +9,8 @@ import numpy.typing as npt
 import pytest
 import torch
 from scipy import ndimage
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from visionlab.heads.instances.boundaries import boundary, distance
+from visionlab.heads.instances.head import boundary, distance
 
 NAN = math.nan
 
@@ -69,65 +68,9 @@ def test_distances_by_hand() -> None:
     assert distance(ids, 2)[0, 0, 4].tolist() == [1, 1, 1, 0.5, 0, 0.5, 1, 1, 1]
 
 
-def test_boundaries_lie_inside_on_both_sides() -> None:
-    ids = image([0, 0, 7, 7, 7, 7, 3, 3, 3, 3, 3, 3, 3])
-    assert boundary(ids, 1)[0, 0, 0].tolist() == [0, 0, 1, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
-    assert boundary(ids)[0, 0, 0].tolist() == [0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0]
-
-
-def test_the_edge_of_the_image_is_no_boundary() -> None:
-    ids = torch.full((2, 1, 6, 5), 2.0)
-    assert not boundary(ids).any() and (distance(ids, 4) == 1).all()
-    empty = torch.zeros(1, 1, 6, 5)
-    assert not boundary(empty).any() and not distance(empty).any()
-    assert distance(torch.ones(1, 1, 1, 1)).item() == 1
-
-
 def test_unknown_pixels_are_neither_boundary_nor_an_end() -> None:
     ids = image([4, 4, 4, NAN, NAN, 4, 4, 0])
     assert boundary(ids, 2)[0, 0, 0].tolist() == [0, 0, 0, 0, 0, 1, 1, 0]
     assert (4 * distance(ids, 4))[0, 0, 0].tolist() == [4, 4, 4, 0, 0, 2, 1, 0]
     unknown = torch.full((1, 1, 4, 4), NAN)
     assert not boundary(unknown).any() and not distance(unknown).any()
-
-
-def test_only_which_ids_differ_matters() -> None:
-    ids = random_ids(2)
-    names = torch.randperm(2**14, generator=torch.Generator().manual_seed(0)).float() + 1
-    renamed = torch.where(ids > 0, names[ids.nan_to_num().long() % 2**14], ids)
-    assert torch.equal(boundary(ids), boundary(renamed)) and torch.equal(distance(ids), distance(renamed))
-    for turn in (lambda maps: maps.flip(3), lambda maps: maps.transpose(2, 3)):
-        assert torch.equal(turn(distance(ids)), distance(turn(ids)))
-    assert torch.equal(distance(ids)[1:2], distance(ids[1:2])), "nor do the others of a batch"
-
-
-def test_whole_numbers_do_as_well() -> None:
-    ids = random_ids(3, unknown=0.0)
-    assert torch.equal(distance(ids.int()), distance(ids)) and torch.equal(boundary(ids.int()), boundary(ids))
-
-
-def test_nothing_is_waited_for() -> None:
-    with FakeTensorMode():
-        ids = torch.empty(2, 1, 16, 16)
-        assert boundary(ids).shape == distance(ids).shape == ids.shape
-
-
-@pytest.mark.gpu
-def test_a_gpu_gives_the_same() -> None:
-    ids = random_ids(4)
-    torch.use_deterministic_algorithms(True)
-    try:
-        found = boundary(ids.cuda()), distance(ids.cuda())
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert torch.equal(found[0].cpu(), boundary(ids)) and torch.equal(found[1].cpu(), distance(ids))
-
-
-def test_what_cannot_be_is_refused() -> None:
-    for wrong in (torch.zeros(2, 8, 8), torch.zeros(2, 3, 8, 8)):
-        with pytest.raises(ValueError, match="ids: expected B x 1 x H x W, found"):
-            distance(wrong)
-    with pytest.raises(ValueError, match="reach: expected at least 1 pixel, found 0"):
-        distance(torch.zeros(1, 1, 8, 8), 0)
-    with pytest.raises(ValueError, match="width: expected at least 1 pixel, found 0"):
-        boundary(torch.zeros(1, 1, 8, 8), 0)

@@ -8,7 +8,7 @@ import torch
 
 from visionlab.errors import UsageError
 from visionlab.heads.instances.head import InstanceHead
-from visionlab.heads.instances.parameters import Parameters
+from visionlab.heads.instances.segment import Parameters
 from visionlab.inference.predictor import merge
 from visionlab.losses.elementwise import BCELoss
 from visionlab.losses.mixed import BCEDiceLoss
@@ -41,12 +41,6 @@ def ids() -> torch.Tensor:
 
 def perfect(ids: torch.Tensor) -> torch.Tensor:
     return torch.where(ids > 0, 12.0, -12.0)
-
-
-@pytest.mark.parametrize("separate", ["none", "boundary", "distance"])
-def test_channels_follow_from_what_separates(separate: str) -> None:
-    assert head(separate).channels == (1 if separate == "none" else 2)
-    assert head(separate).columns[0] == "nuclei"
 
 
 @pytest.mark.parametrize("loss", [DiceLoss(), BCELoss(), BCEDiceLoss(), LovaszLoss()], ids=lambda x: type(x).__name__)
@@ -92,19 +86,6 @@ def test_the_table_of_slices_has_areas_and_overlaps() -> None:
     assert np.isnan(table["nuclei_iou"][1])
 
 
-def test_parameters_stay_in_the_weights_and_come_back() -> None:
-    one = head("distance")
-    found = Parameters(threshold=0.37, prominence=2.5, min_area=11, link=0.4, min_planes=3)
-    one.set_parameters(found, fitted=True)
-    other = InstanceHead.from_spec("nuclei", one.spec())
-    assert not other.describe()["fitted"]
-    other.load_state_dict(one.state_dict())
-    assert other.found == found
-    assert other.describe()["parameters"] == found.describe()
-    assert other.describe()["fitted"]
-    assert other.columns == one.columns
-
-
 def test_values_of_an_image_are_counted_objects() -> None:
     maps = np.zeros((32, 32), np.float32)
     maps[2:9, 2:9] = 0.9
@@ -122,8 +103,8 @@ def test_several_models_find_objects_with_the_mean_of_their_parameters() -> None
     heads[1].set_parameters(Parameters(threshold=0.6, min_planes=4), fitted=True)
     (merged,) = merge([[heads[0]], [heads[1]]], ["a", "b"])
     assert isinstance(merged.head, InstanceHead)
-    assert merged.head.found.threshold == pytest.approx(0.5)
-    assert merged.head.found.min_planes == 2
+    assert merged.head.post_processing.threshold == pytest.approx(0.5)
+    assert merged.head.post_processing.min_planes == 2
     assert bool(merged.head.fitted)
     total: dict[str, np.ndarray] = {}
     merged.add(0, {"nuclei": np.full((1, 4, 5), 0.2, np.float32)}, total)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from visionlab.heads.instances.link import link_planes
+from visionlab.heads.instances.objects import link_planes
 
 Array = np.ndarray[Any, Any]
 
@@ -104,49 +104,9 @@ def test_a_small_object_goes_on_in_what_it_fills() -> None:
     assert result[1, 0, 5] == result[0, 0, 5] != result[0, 0, 20]
 
 
-def test_an_object_has_one_cross_section_in_a_slice() -> None:
-    ids = np.zeros((2, 10, 30), np.int32)
-    ids[0, :, 2:28] = 1
-    ids[1, :, 2:14], ids[1, :, 15:28] = 1, 2
-    result = linked(ids, link=0)
-    assert result.max() == 2
-    assert len(np.unique(result[1][result[1] > 0])) == 2
-
-
-def test_nothing_links_across_an_empty_slice() -> None:
-    ids = np.zeros((3, 8, 8), np.int32)
-    ids[[0, 2], 2:6, 2:6] = 7
-    assert linked(ids).max() == 2
-    assert linked(ids, min_planes=2).max() == 0
-
-
 def test_objects_of_few_slices_are_dropped() -> None:
     planes = [sum(n in plane for plane in CROWD) for n in range(1, CROWD.max() + 1)]
     result = linked(in_slices(CROWD), min_planes=6)
     assert result.max() == sum(count >= 6 for count in planes) < len(planes)
     one_slice = in_slices(CROWD[4:5])
     assert linked(one_slice, min_planes=5).max() == one_slice.max()  # never more than there are
-
-
-def test_degenerate_volumes() -> None:
-    assert linked(np.zeros((4, 5, 6), np.int32)).shape == (4, 5, 6)
-    assert (linked(np.ones((3, 5, 6), np.uint16)) == 1).all()
-    one = np.zeros((1, 5, 6), np.int32)
-    one[0, 2, 3] = 900_000
-    assert linked(one)[0, 2, 3] == 1
-
-
-def test_thousands_of_objects() -> None:
-    y, x = np.indices((420, 420))
-    planes = [((y + z) // 6) * 100 + (x + z) // 6 + 1 for z in range(3)]  # they tile the plane and move
-    result = linked(np.stack(planes))
-    assert result.max() >= 4900
-    moved = result[:2, 3:400, 3:400]
-    assert (moved[0] == moved[1]).mean() > 0.6
-
-
-def test_wrong_labels_are_refused() -> None:
-    wrongs: list[Array] = [np.zeros((4, 5), np.int32), np.zeros((1, 4, 5)), np.full((1, 4, 5), -1)]
-    for wrong in wrongs:
-        with pytest.raises(ValueError, match="labels: expected Z x H x W ids from 0"):
-            link_planes(wrong, link=0.5, min_planes=1)

@@ -11,10 +11,9 @@ from scipy import ndimage
 from skimage.measure import label
 from skimage.morphology import h_maxima
 
-from visionlab.errors import ConfigError
+from visionlab.heads.instances import Separate
 from visionlab.heads.instances import segment as module
-from visionlab.heads.instances.parameters import MEANINGS, Parameters, Separate, check
-from visionlab.heads.instances.segment import DISTANCE_UNIT, basins, segment, segment_plane
+from visionlab.heads.instances.segment import DISTANCE_UNIT, Parameters, basins, segment_plane
 
 Array = np.ndarray[Any, Any]
 SEPARATES: list[Separate] = ["none", "boundary", "distance"]
@@ -73,20 +72,6 @@ def test_discs_apart_come_back_exactly_at_the_edge_too(separate: Separate) -> No
     assert same_objects(plane(perfect(ids, separate), separate), ids)
 
 
-def test_only_a_predicted_boundary_divides_what_has_no_neck() -> None:
-    ids = np.zeros((30, 40), np.int32)
-    ids[5:25, 5:20], ids[5:25, 20:35] = 1, 2
-    assert plane(perfect(ids, "none")).max() == 1
-    assert same_objects(plane(perfect(ids, "boundary"), "boundary"), ids)
-    assert plane(perfect(ids, "distance"), "distance").max() == 2
-
-
-def test_objects_that_are_all_boundary_are_kept_and_told_apart_by_shape() -> None:
-    ids = discs((30, 40), (10, 10, 4), (10, 19, 4))
-    maps = np.stack([ids > 0, ids > 0]).astype(np.float32)
-    assert plane(maps, "boundary", prominence=0.5).max() == 2
-
-
 def test_prominence_is_the_inner_radius_above_half_the_neck() -> None:
     ids = discs((50, 90), (25, 22, 15), (25, 66, 15))
     ids[19:32, 22:66] = 1  # 13 wide: half of it 7 pixels, the discs 15
@@ -107,12 +92,6 @@ def test_basins_are_those_of_the_prominent_maxima() -> None:
         np.testing.assert_array_equal(peaks[1:], ndimage.maximum(field, labels, np.arange(1, n + 1)))
 
 
-def test_basins_of_a_line_have_the_dynamics_of_their_peaks() -> None:
-    line = np.array([[5, 3, 4, 2, 6, 1, 1.5]], np.float32)  # dynamics 3 (of the 5), 1 (4), infinite (6), 0.5
-    counts = {h: basins(line, np.ones(line.shape, bool), h)[0].max() for h in (0.4, 0.6, 1.5, 3.5)}
-    assert counts == {0.4: 4, 0.6: 3, 1.5: 2, 3.5: 1}
-
-
 def test_a_basin_never_crosses_the_corner_where_two_parts_touch() -> None:
     maps = np.zeros((1, 8, 8), np.float32)
     maps[0, :4, :4] = maps[0, 4:, 4:] = 1
@@ -121,40 +100,12 @@ def test_a_basin_never_crosses_the_corner_where_two_parts_touch() -> None:
     assert plane(np.eye(5, dtype=np.float32)[None]).max() == 5
 
 
-def test_a_plateau_is_one_basin_in_all_its_width() -> None:
-    flat = np.full((9, 9), 2, np.float32)
-    flat[4] = 1  # between two of them
-    labels, peaks = basins(flat, np.ones(flat.shape, bool), 0.5)
-    assert labels.min() == 1
-    assert peaks.tolist() == [0, 2, 2]
-    assert len(np.unique(labels[:4])) == len(np.unique(labels[5:])) == 1
-
-
 @pytest.mark.parametrize("hole", [1, 3, 6])
 def test_a_hole_within_an_object_is_filled(hole: int) -> None:
     ids = discs((40, 40), (20, 20, 12))
     maps = perfect(ids, "none")
     maps[0, 20 - hole // 2 : 20 + hole - hole // 2, 18 : 18 + hole] = 0
     assert same_objects(plane(maps), ids)
-
-
-def test_several_holes_do_not_split_their_object() -> None:
-    ids = discs((40, 40), (20, 20, 12))
-    maps = perfect(ids, "none")
-    maps[0, [13, 20, 20, 27, 24], [20, 15, 24, 18, 27]] = 0
-    assert same_objects(plane(maps), ids)
-
-
-def test_a_bay_that_is_open_at_a_corner_is_no_hole() -> None:
-    maps = np.zeros((1, 6, 6), np.float32)
-    maps[0, 1:5, 1:5] = [[1, 1, 1, 1], [1, 0, 0, 1], [1, 0, 1, 0], [1, 1, 1, 0]]
-    np.testing.assert_array_equal(plane(maps) > 0, maps[0] > 0)
-
-
-def test_a_slanted_bar_is_one_object() -> None:
-    y, x = np.indices((50, 50))
-    bar = ((np.abs(y - x) <= 3) & (y + x > 12) & (y + x < 88)).astype(np.float32)
-    assert plane(bar[None], prominence=0.5).max() == 1
 
 
 def test_gaps_between_touching_objects_are_not_filled() -> None:
@@ -192,30 +143,12 @@ def test_degenerate_planes(separate: Separate) -> None:
     assert not plane(one, separate, threshold=0.51).any()
 
 
-def test_unknown_values_of_the_second_map_do_no_harm() -> None:
-    ids = discs((30, 60), (15, 15, 10), (15, 36, 10))
-    for separate in SEPARATES[1:]:
-        maps = perfect(ids, separate)
-        maps[1, 14, 15] = np.nan
-        assert plane(maps, separate, prominence=2).max() == 2
-        maps[1] = np.nan
-        np.testing.assert_array_equal(plane(maps, separate) > 0, ids > 0)
-
-
 def test_small_objects_are_dropped_and_the_others_renumbered() -> None:
     ids = discs((40, 40), (5, 5, 1), (20, 20, 6), (35, 35, 2))
     areas = np.bincount(ids.ravel())[1:]
     assert plane(perfect(ids, "none"), min_area=float(areas[2])).max() == 2
     assert plane(perfect(ids, "none"), min_area=float(areas[2] + 1)).max() == 1
     assert plane(perfect(ids, "none"), min_area=1000).max() == 0
-
-
-def test_more_objects_than_16_bits_can_number() -> None:
-    maps = np.zeros((1, 600, 600), np.float32)
-    maps[0, ::2, ::2] = 1
-    labels = plane(maps)
-    assert labels.max() == 90_000
-    assert same_objects(labels, label(maps[0], connectivity=1))
 
 
 @pytest.mark.parametrize("separate", SEPARATES)
@@ -232,18 +165,6 @@ def test_strips_change_nothing_and_bound_the_memory(monkeypatch: pytest.MonkeyPa
     tracemalloc.stop()
     assert same_objects(whole, strips)
     assert peak / ids.size < 30  # 46 in one piece
-
-
-def test_a_frame_is_linked_if_it_is_a_volume() -> None:
-    ids = discs((30, 60), (15, 15, 8), (15, 45, 8))
-    maps = np.stack([perfect(ids[:, ::-1], "none"), perfect(ids, "none")])
-    single = segment(maps, Parameters(), separate="none", cells="filled", volume=False)
-    linked = segment(iter(maps), Parameters(), separate="none", cells="filled", volume=True)
-    assert single.shape == linked.shape == (2, 30, 60)
-    assert [len(np.unique(p)) - 1 for p in single] == [2, 2]
-    assert linked.max() == 2
-    assert (linked[0] == linked[1]).mean() > 0.9
-    assert not segment(maps, Parameters(min_planes=2), separate="none", cells="filled", volume=True)[:, :, 30].any()
 
 
 def walls() -> Array:
@@ -292,30 +213,3 @@ def test_what_is_open_is_outside_and_flaws_of_walls_are_no_cells() -> None:
     assert not enclosed(np.zeros((30, 30), np.float32)).any()
     assert not enclosed(np.ones((30, 30), np.float32)).any()
     assert not enclosed(np.full((30, 30), np.nan, np.float32)).any()
-
-
-def test_wrong_use_is_refused() -> None:
-    maps = np.ones((1, 8, 8), np.float32)
-    with pytest.raises(ValueError, match=r"at least 2 x H x W for separate=boundary, found \(1, 8, 8\)"):
-        plane(maps, "boundary")
-    with pytest.raises(ValueError, match="at least one plane, found none"):
-        segment([], Parameters(), separate="none", cells="filled", volume=True)
-    with pytest.raises(ConfigError, match="separate must be 'none', found 'distance'"):
-        check("distance", "enclosed")
-    with pytest.raises(ConfigError, match=r"unknown separate 'bounday'.*Did you mean 'boundary'"):
-        check("bounday", "filled")
-    with pytest.raises(ConfigError, match="unknown cells 'full'"):
-        check("none", "full")
-
-
-def test_parameters_are_checked_and_come_back_from_a_list() -> None:
-    found = Parameters(0.25, 2.5, 12, 0.4, 3)
-    assert Parameters.from_list(found.to_list()) == found
-    assert found.describe() == dict(zip(MEANINGS, found.to_list(), strict=True))
-    for wrong in ({"threshold": 1.5}, {"prominence": -1}, {"min_area": float("nan")}, {"link": 2}, {"min_planes": 0}):
-        with pytest.raises(ConfigError, match=f"{next(iter(wrong))}: expected"):
-            Parameters(**wrong)
-    with pytest.raises(ConfigError, match="expected 5 numbers"):
-        Parameters.from_list([0.5, 1])
-    with pytest.raises(ConfigError, match=r"min_planes: expected a whole number of at least 1, found 1\.5"):
-        Parameters.from_list([0.5, 1, 0, 0.5, 1.5])

@@ -51,7 +51,7 @@ def test_they_are_counted_and_matched(tmp_path: Path) -> None:
     """Two objects above each other, both found: every metric of objects is perfect, none undefined."""
     from visionlab.heads.head import Split
     from visionlab.heads.instances.head import InstanceHead
-    from visionlab.heads.instances.parameters import Parameters
+    from visionlab.heads.instances.segment import Parameters
 
     challenge(tmp_path, {"01": 2, "02": 3})
     ids = np.zeros(SHAPE, np.uint16)

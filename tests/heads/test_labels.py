@@ -46,15 +46,6 @@ def test_losses_learn_the_counts_of_training() -> None:
     assert one.loss(raw, target, loss).isfinite()
 
 
-def test_until_fitted_a_half_is_the_threshold() -> None:
-    found = head()
-    assert found.thresholds.tolist() == [0.5] * 3 and not bool(found.fitted)
-    rows = found.decided_rows(some_rows())
-    _, scores, decided = np.split(rows, 3, axis=1)
-    assert np.array_equal(decided, scores >= 0.5)
-    assert head(thresholds=0.25).thresholds.tolist() == [0.25] * 3
-
-
 @pytest.mark.parametrize("method", ["f1", "ratio", "shrunken"])
 def test_a_class_without_positives_has_no_threshold_and_is_never_predicted(method: str) -> None:
     found = head(thresholds=method)
@@ -64,17 +55,6 @@ def test_a_class_without_positives_has_no_threshold_and_is_never_predicted(metho
     assert found.describe()["thresholds"][2] is None
     assert not found.decide(np.ones((4, 3)))[:, 2].any()
     assert not found.decided_rows(some_rows(), None)[:, 8].any()
-
-
-def test_fitted_thresholds_find_what_a_half_misses() -> None:
-    found = head(thresholds="f1")
-    rows = some_rows()
-    before = found.decided_rows(rows)
-    fit(found, rows)
-    after = found.decided_rows(some_rows(seed=1))
-    assert before[:, 7].sum() == 0, "the second class's scores are all below a half"
-    fresh = some_rows(seed=1)
-    assert np.mean(after[:, 7] == fresh[:, 1]) > 0.95
 
 
 def test_validation_is_judged_by_thresholds_of_other_groups() -> None:
@@ -109,14 +89,6 @@ def test_a_given_number_is_not_said_to_be_fitted() -> None:
     assert while_training["ece"] < 0.1 < head(metrics=["ece"]).measure(rows)["ece"], "as it will be judged"
 
 
-def test_nested_folds_keep_groups_whole() -> None:
-    rows = some_rows(40)
-    found = head(thresholds="f1")
-    fit(found, rows)
-    one_group = found.decided_rows(rows, ["a"] * 40)
-    assert np.array_equal(one_group, found.decided_rows(rows)), "of one group there is nothing else to fit on"
-
-
 def test_calibration_brings_scores_to_frequencies() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(0, 1.5, (4000, 3))
@@ -127,19 +99,6 @@ def test_calibration_brings_scores_to_frequencies() -> None:
     assert found.calibration[:, 0].tolist() == pytest.approx([1 / 3] * 3, rel=0.15)
     assert np.abs(found.calibrated(confident) - 1 / (1 + np.exp(-logits))).max() < 0.06
     assert np.array_equal(head().calibrated(confident), confident.astype(np.float32)), "none: as they are"
-
-
-def test_tables_and_values_name_the_classes() -> None:
-    found = head(thresholds=0.5)
-    rows = found.decided_rows(np.array([[1, 0, 1, 0.9, 0.6, 0.4]]))
-    table = found.table(rows)
-    assert table["labels_true"].tolist() == ["Nucleoplasm; Rods & rings"]
-    assert table["labels_pred"].tolist() == ["Nucleoplasm; Cytosol"]
-    assert table["Cytosol_score"].tolist() == pytest.approx([0.6]) and table["Cytosol_pred"].tolist() == [1]
-    decoded = np.array([0.9, 0.6, 0.4], np.float32)
-    value, unit = found.values(decoded)["Cytosol"]
-    assert value == pytest.approx(0.6) and unit == ""
-    assert found.decided(decoded) == ("Nucleoplasm", "Cytosol")
 
 
 def test_the_baseline_knows_frequencies_and_decides_nothing() -> None:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
 import pytorch_msssim
 import torch
-from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torchmetrics.classification import BinaryF1Score, BinaryJaccardIndex
 
-from visionlab.heads.map_sums import depth_rows, mask_rows
+from visionlab.heads.depth.head import depth_rows
+from visionlab.heads.mask.head import mask_rows
 from visionlab.losses import SSIMLoss
-from visionlab.metrics import DEPTH_COLUMNS, MASK_COLUMNS, shares
-from visionlab.metrics.dense import DEPTH, MASK
+from visionlab.metrics.dense import DEPTH, DEPTH_COLUMNS, MASK, MASK_COLUMNS, shares
 
 NAN, INF = math.nan, math.inf
-COLUMNS = {"mask": MASK_COLUMNS, "depth": DEPTH_COLUMNS}
-
 Rows = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
@@ -79,12 +74,6 @@ def test_masks_by_hand() -> None:
     assert (true.tolist(), predicted.tolist()) == ([6 / 11], [6 / 11])
 
 
-def test_the_threshold_is_a_choice() -> None:
-    pred, target = image([0.2, 0.6, 0.9]), image([0.0, 0, 1])
-    counts = [mask_rows(pred, target, threshold)[0, 1:4].tolist() for threshold in (0.1, 0.5, 0.7)]
-    assert counts == [[1, 2, 0], [1, 1, 0], [1, 0, 0]]
-
-
 def test_depth_by_hand() -> None:
     target, pred = image([1.0, 2.0], [4.0, NAN]), image([2.0, 2.0], [3.0, 9.0])
     found = values("depth", pred, target)
@@ -140,14 +129,6 @@ def test_similarity_is_on_the_scale_that_is_learnt() -> None:
 
 
 # Other implementations ----------------------------------------------------------------------------------------------
-
-
-def test_overlap_is_that_of_torchmetrics() -> None:
-    pred, target = example("mask")
-    known = ~target.isnan()
-    found = values("mask", pred, target)
-    for name, reference in (("iou", BinaryJaccardIndex()), ("dice", BinaryF1Score())):
-        assert found[name] == pytest.approx(float(reference(pred[known], target[known].int())), rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [(11, 11), (12, 40), (80, 80), (161, 161), (175, 301)])
@@ -234,55 +215,6 @@ def dot(size: tuple[int, int], row: int, column: int) -> torch.Tensor:
     return mask
 
 
-@pytest.mark.parametrize(
-    ("size", "shift", "agree"),
-    [
-        ((40, 40), (0, 1), True),  # 0.75% of the diagonal is 0.4 pixels: 1 it is
-        ((40, 40), (1, 1), False),
-        ((300, 400), (0, 3), True),  # 3.75 pixels
-        ((300, 400), (0, 4), False),
-        ((300, 400), (-3, 2), True),  # 3.6: a disk,
-        ((300, 400), (3, 3), False),  # not a square, 4.2,
-        ((300, 400), (-2, -3), True),  # not a diamond
-        ((600, 800), (4, 6), True),  # 7.5 pixels
-        ((600, 800), (5, 6), False),
-    ],
-)
-def test_the_tolerance_is_a_disk_of_a_share_of_the_diagonal(
-    size: tuple[int, int], shift: tuple[int, int], agree: bool
-) -> None:
-    found = values("mask", dot(size, 20 + shift[0], 20 + shift[1]), dot(size, 20, 20))
-    assert (found["boundary_f1"], found["iou"]) == (float(agree), 0)
-
-
-def test_near_the_edge_of_the_image() -> None:
-    size = (300, 400)
-    assert values("mask", dot(size, 0, 0), dot(size, 2, 3))["boundary_f1"] == 1
-    assert values("mask", dot(size, 299, 399), dot(size, 0, 0))["boundary_f1"] == 0  # doesn't reach around
-    assert values("mask", dot(size, 5, 399), dot(size, 5, 0))["boundary_f1"] == 0
-
-
-def test_the_edge_of_the_image_is_no_boundary() -> None:
-    half = torch.zeros(1, 1, 50, 60)
-    half[..., :20] = 1
-    row = dict(zip(MASK_COLUMNS, mask_rows(half, half)[0].tolist(), strict=True))
-    assert row["true_edge"] == row["pred_edge"] == 50
-    whole = values("mask", torch.ones_like(half), torch.ones_like(half))
-    assert whole["iou"] == 1
-    assert math.isnan(whole["boundary_f1"])
-    assert values("mask", half, torch.ones_like(half))["boundary_f1"] == 0
-
-
-def test_boundary_precision_and_recall_differ() -> None:
-    target = torch.zeros(1, 1, 40, 40)
-    target[..., 5:15, 5:15] = 1
-    pred = target.clone()
-    pred[..., 30, 30] = 1
-    # All 36 true boundary pixels are met, one of 37 predicted isn't.
-    assert values("mask", pred, target)["boundary_f1"] == pytest.approx(2 * (36 / 37) / (1 + 36 / 37))
-    assert values("mask", target, pred)["boundary_f1"] == pytest.approx(2 * (36 / 37) / (1 + 36 / 37))
-
-
 # Sets of images -----------------------------------------------------------------------------------------------------
 
 
@@ -306,38 +238,6 @@ def test_the_whole_set_is_not_the_mean_of_images() -> None:
     assert DEPTH["ssim"](rows) == pytest.approx(DEPTH["ssim"].each(rows).mean())
 
 
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_batches_of_any_size_give_the_same(kind: str) -> None:
-    pred, target = example(kind)
-    whole = rows_of(kind)(pred, target).numpy()
-    assert whole.shape == (6, len(COLUMNS[kind]))
-    for size in (1, 3, 4):
-        parts = [rows_of(kind)(p, t) for p, t in zip(pred.split(size), target.split(size), strict=True)]
-        rows = torch.cat(parts).numpy()
-        assert rows == pytest.approx(whole, rel=1e-6, abs=1e-6)
-        for name, value in measured(kind, rows).items():
-            assert value == pytest.approx(METRICS[kind][name](whole), rel=1e-6)
-
-
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_one_row_has_the_image_s_own_values(kind: str) -> None:
-    pred, target = example(kind)
-    rows = rows_of(kind)(pred, target).numpy()
-    for metric in METRICS[kind].values():
-        single = [metric(row[np.newaxis]) for row in rows]
-        assert metric.each(rows).tolist() == pytest.approx(single, nan_ok=True)
-        assert np.isnan(single).tolist() == [False] * 5 + [True]  # nothing is known of the last
-
-
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_images_alone_and_cropped_weigh_by_their_pixels(kind: str) -> None:
-    pred, target = example(kind)
-    rows = rows_of(kind)(pred, target).numpy()
-    metric = METRICS[kind]["mae"]
-    weight = rows[:, 0]
-    assert metric(rows) == pytest.approx(np.average(metric.each(rows)[:5], weights=weight[:5]))
-
-
 # What must not matter -----------------------------------------------------------------------------------------------
 
 
@@ -348,16 +248,6 @@ def test_predictions_where_nothing_is_known_have_no_influence(kind: str, anythin
     expected = rows_of(kind)(pred, target)
     changed = torch.where(target.isnan(), anything, pred)
     assert torch.equal(rows_of(kind)(changed, target), expected)
-
-
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_maps_are_left_as_they_are(kind: str) -> None:
-    pred, target = example(kind)
-    before = pred.clone(), target.clone()
-    rows = rows_of(kind)(pred.requires_grad_(), target)
-    assert not rows.requires_grad
-    assert torch.equal(pred, before[0])
-    assert torch.equal(target.nan_to_num(nan=-1), before[1].nan_to_num(nan=-1))
 
 
 @pytest.mark.parametrize("kind", ["mask", "depth"])
@@ -381,12 +271,6 @@ def test_aligning_takes_out_the_scale_of_each_image() -> None:
     assert DEPTH["aligned_mae"].each(exact.numpy()).tolist() == [0]
 
 
-def test_aligning_keeps_an_offset_and_a_lack_of_contrast() -> None:
-    _, target = example("depth")
-    for pred in (target + 1, (target - 1) / 2 + 1):
-        assert values("depth", pred.nan_to_num(nan=1.0), target)["aligned_mae"] > 0.05
-
-
 # Extremes -----------------------------------------------------------------------------------------------------------
 
 BEST = {
@@ -394,12 +278,6 @@ BEST = {
     "depth": {"delta1": 1, "delta2": 1, "delta3": 1, "ssim": 1, "aligned_delta1": 1}
     | dict.fromkeys(("mae", "rmse", "abs_rel", "log10", "aligned_mae", "aligned_rmse", "aligned_abs_rel"), 0),
 }
-
-
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_a_perfect_prediction(kind: str) -> None:
-    _, target = example(kind)
-    assert values(kind, target.nan_to_num(nan=0.3), target) == pytest.approx(BEST[kind], abs=1e-6)
 
 
 def test_no_foreground() -> None:
@@ -413,16 +291,6 @@ def test_no_foreground() -> None:
     # In a set, an empty image that was seen to be empty changes nothing but the mean error.
     both = values("mask", torch.cat([dotted, empty]), torch.cat([dotted, empty]))
     assert both == {"iou": 1, "dice": 1, "mae": 0, "boundary_f1": 1}
-
-
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_nothing_known_is_undefined(kind: str) -> None:
-    pred, target = torch.rand(2, 1, 12, 12), torch.full((2, 1, 12, 12), NAN)
-    rows = rows_of(kind)(pred, target)
-    assert torch.equal(rows, torch.zeros_like(rows))
-    assert all(math.isnan(value) for value in values(kind, pred, target).values())
-    if kind == "mask":
-        assert np.isnan(shares(rows.numpy())).all()
 
 
 @pytest.mark.parametrize("kind", ["mask", "depth"])
@@ -449,43 +317,9 @@ def test_small_maps(kind: str, size: tuple[int, int]) -> None:
     assert found == pytest.approx(expected, abs=1e-6, nan_ok=True)
 
 
-def test_constant_depth() -> None:
-    found = values("depth", torch.full((1, 1, 20, 20), 2.0), torch.full((1, 1, 20, 20), 1.0))
-    assert (found["mae"], found["rmse"], found["abs_rel"], found["aligned_mae"]) == (1, 1, 1, 0)
-    assert 0 < found["ssim"] < 1
-
-
-def test_sums_of_many_pixels_are_accurate() -> None:
-    pred = torch.full((1, 1, 500, 500), 0.1)
-    target = torch.zeros_like(pred)
-    expected = 500**2 * float(torch.tensor(0.1).double())
-    assert mask_rows(pred, target)[0, MASK_COLUMNS.index("absolute")].item() == pytest.approx(expected, rel=1e-12)
-    rows = depth_rows(pred, target, data_range=4.0, floor=1e-3)
-    assert rows[0, DEPTH_COLUMNS.index("absolute")].item() == pytest.approx(expected, rel=1e-12)
-
-
-def test_masks_are_counted_without_waiting_for_a_value() -> None:
-    # Fake tensors have no values: what waits for one, or has a shape that depends on one, fails on them.
-    with FakeTensorMode():
-        maps = torch.empty(3, 1, 24, 24)
-        assert mask_rows(maps, maps).shape == (3, len(MASK_COLUMNS))
-        with pytest.raises(DataDependentOutputException):
-            maps.sum().item()
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["mask", "depth"])
 def test_a_gpu_gives_the_same(kind: str) -> None:
     pred, target = example(kind)
     rows = rows_of(kind)(pred.cuda(), target.cuda())
     assert rows.cpu().numpy() == pytest.approx(rows_of(kind)(pred, target).numpy(), rel=1e-5, abs=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_shapes_must_fit(kind: str) -> None:
-    maps: Any = torch.zeros(2, 1, 8, 8)
-    for pair in ((maps, maps[:1]), (maps[:, 0], maps[:, 0]), (maps.expand(2, 3, 8, 8),) * 2):
-        with pytest.raises(ValueError, match="expected two of one shape, B x 1 x H x W, found"):
-            rows_of(kind)(*pair)
-    with pytest.raises(ValueError, match=r"rows: expected N x \d+ \(known, .* found shape \(2, 3\)"):
-        METRICS[kind]["mae"](np.zeros((2, 3)))

@@ -43,12 +43,6 @@ def test_a_sigmoid_keeps_depth_within_the_training_range() -> None:
     assert head.loss(torch.zeros(1, 1, 1, 1), torch.full((1, 1, 1, 1), 4.0), make_loss(choice("l", "loss", "l1"))) == 0
 
 
-def test_a_mask_is_a_probability() -> None:
-    raw = torch.tensor([[[[-2.0, 0.0, 0.4, 3.0]]]])
-    assert torch.equal(mask_head().decode(raw), torch.sigmoid(raw))
-    assert torch.equal(mask_head(activation="none").decode(raw), raw.clamp(0, 1))
-
-
 def test_each_loss_is_given_what_it_takes() -> None:
     raw, target = torch.tensor([[[[-2.0, 3.0]]]]), torch.tensor([[[[0.0, 1.0]]]])
     probability = torch.sigmoid(raw)

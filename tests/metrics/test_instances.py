@@ -11,18 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
-from visionlab.errors import ConfigError
-from visionlab.heads.map_sums import histogram_rows, mask_rows
-from visionlab.metrics import (
-    INSTANCE_COLUMNS,
-    at_threshold,
-    best_threshold,
-    frame_sums,
-)
-from visionlab.metrics.instances import BINS, METRICS, WHILE_TRAINING, pixel_areas
-from visionlab.metrics.matching import OBJECT_COLUMNS, PIXEL_COLUMNS
+from visionlab.heads.instances.head import histogram_rows
+from visionlab.heads.mask.head import mask_rows
+from visionlab.metrics.instances import BINS, METRICS, at_threshold, best_threshold
+from visionlab.metrics.matching import INSTANCE_COLUMNS, OBJECT_COLUMNS, PIXEL_COLUMNS, frame_sums
 
 NAN = math.nan
 Labels = npt.NDArray[Any]
@@ -37,9 +30,9 @@ def line(*ids: int) -> Labels:
     return np.array(ids, np.int32)[np.newaxis, np.newaxis]
 
 
-def frame_rows(true: Labels, pred: Labels, *, objects: bool = True) -> Rows:
+def frame_rows(true: Labels, pred: Labels) -> Rows:
     """Return the rows of a frame, as evaluation makes them."""
-    pixels, sums = frame_sums(true, pred, objects=objects)
+    pixels, sums = frame_sums(true, pred, objects=True)
     rows = np.zeros((len(pixels), len(INSTANCE_COLUMNS)))
     rows[:, : len(PIXEL_COLUMNS)] = pixels
     rows[0, len(PIXEL_COLUMNS) :] = [sums[name] for name in OBJECT_COLUMNS]
@@ -202,41 +195,18 @@ def test_by_hand() -> None:
     )
 
 
-def test_what_is_right_has_the_best_values() -> None:
-    true = np.zeros((4, 9, 9), np.uint16)
-    true[:2, 1:4, 1:4], true[1:, 5:8, 5:8] = 3, 60000
-    best = {"iou": 1, "dice": 1, "precision": 1, "recall": 1, "f1": 1, "seg": 1, "det": 1, "count_error": 0}
-    assert values(frame_rows(true, true)) == best
-    other = np.where(true == 3, 2**31 - 1, np.where(true > 0, 1, 0))
-    assert values(frame_rows(true, other)) == best, "which ids there are doesn't matter"
-    assert values(frame_rows(true, np.zeros_like(true))) == pytest.approx(
-        {"iou": 0, "dice": 0, "precision": NAN, "recall": 0, "f1": 0, "seg": 0, "det": 0, "count_error": 2}, nan_ok=True
-    )
-
-
 def test_an_object_of_many_slices_counts_once() -> None:
     true = np.zeros((3, 4, 4), np.int32)
     true[:, :2] = 1
     pred = true.copy()
     pred[2] = 0
     _, sums = frame_sums(true, pred, objects=True)
-    assert (sums["objects_true"], sums["objects_hit"], sums["seg_sum"]) == (1, 1, pytest.approx(2 / 3))
+    assert [sums[name] for name in ("objects_true", "objects_hit", "seg_sum")] == pytest.approx([1, 1, 2 / 3])
     # Not linked through the slices: three objects of a third each.
     apart = true * np.array([1, 2, 3])[:, np.newaxis, np.newaxis]
     _, sums = frame_sums(true, apart, objects=True)
     assert (sums["objects_pred"], sums["objects_hit"], sums["seg_sum"], sums["det_cost"]) == (3, 0, 0, 13)
     assert frame_sums(true, apart, objects=False)[0].tolist() == [[16, 8, 0, 0]] * 3
-
-
-def test_det_is_at_worst_that_of_nothing() -> None:
-    true = np.zeros((1, 8, 8), np.int32)
-    true[0, 0, 0] = 1
-    many = np.arange(64).reshape(1, 8, 8)
-    rows = frame_rows(true, many)
-    assert (rows[0, INSTANCE_COLUMNS.index("det_cost")], values(rows)["det"]) == (73, 0)
-    # The costs are summed up before: what one frame has too much counts against the others.
-    right = np.concatenate([frame_rows(np.where(many > 0, many, 0), many), rows])
-    assert values(right)["det"] == pytest.approx(1 - 73 / 640)
 
 
 def test_frames_without_objects_have_no_value_but_count_against_the_others() -> None:
@@ -294,37 +264,6 @@ def test_nothing_known_or_no_objects_told_apart() -> None:
     assert pixels.tolist() == [[16, 16, 0, 0]] * 2 and sums == NOTHING
 
 
-@pytest.mark.parametrize(
-    ("true", "pred", "message"),
-    [
-        (np.zeros((2, 4, 4), int), np.zeros((2, 4, 5), int), r"one shape Z x H x W, found \(2, 4, 4\) and \(2, 4, 5\)"),
-        (np.zeros((4, 4), int), np.zeros((4, 4), int), "one shape Z x H x W"),
-        (np.zeros((0, 4, 4), int), np.zeros((0, 4, 4), int), "one shape Z x H x W"),
-        (np.zeros((1, 4, 4)), np.zeros((1, 4, 4), int), "true labels: expected integers, found float64"),
-        (np.zeros((1, 4, 4), int), np.full((1, 4, 4), -1), "predicted labels: expected ids from 0 .*found -1 to -1"),
-        (np.full((1, 4, 4), -2), np.zeros((1, 4, 4), int), "true labels: expected ids from -1 .*found -2 to -2"),
-        (np.full((1, 4, 4), 2**31), np.zeros((1, 4, 4), int), "found 2147483648 to 2147483648"),
-    ],
-)
-def test_labels_must_be_labels(true: Labels, pred: Labels, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        frame_sums(true, pred, objects=True)
-
-
-# Rows ---------------------------------------------------------------------------------------------------------------
-
-
-def example_rows() -> Rows:
-    return np.concatenate([frame_rows(true, pred) for true, pred in random_frames(20, seed=4)])
-
-
-def test_areas_are_those_of_slices() -> None:
-    frames = list(random_frames(20, seed=4))
-    true, pred = pixel_areas(np.concatenate([frame_rows(*frame) for frame in frames]))
-    assert true.tolist() == [(plane > 0).sum() for volume, _ in frames for plane in volume]
-    assert pred.tolist() == [(p[t >= 0] > 0).sum() for both in frames for t, p in zip(*both, strict=True)]
-
-
 # Histograms ---------------------------------------------------------------------------------------------------------
 
 
@@ -361,22 +300,6 @@ def test_unknown_pixels_are_in_no_bin() -> None:
     probability[2, 0, 3, 3], ids[2, 0, 3, 3] = NAN, 1.0
     spoilt = histogram_rows(probability, ids)
     assert spoilt[2].isnan().all() and torch.equal(spoilt[[0, 1, 3]], histograms[[0, 1, 3]])
-
-
-def test_histograms_wait_for_nothing() -> None:
-    with FakeTensorMode():
-        maps = torch.empty(3, 1, 24, 24)
-        assert histogram_rows(maps, maps).shape == (3, 2 * BINS)
-
-
-def test_histograms_under_deterministic_algorithms() -> None:
-    probability, ids = maps()
-    torch.use_deterministic_algorithms(True)
-    try:
-        rows = histogram_rows(probability.half(), ids)
-    finally:
-        torch.use_deterministic_algorithms(False)
-    assert torch.equal(rows, histogram_rows(probability.half().float(), ids))
 
 
 @pytest.mark.gpu
@@ -417,28 +340,7 @@ def histogram(foreground: dict[int, int], background: dict[int, int]) -> Rows:
 )
 def test_the_best_threshold(foreground: dict[int, int], background: dict[int, int], best: float) -> None:
     rows = histogram(foreground, background)
-    assert best_threshold(rows, "iou") == best_threshold(rows, "dice") == best
+    assert best_threshold(rows) == best
     # Slices are added up first.
     apart = np.concatenate([histogram(foreground, {}), histogram({}, background)])
     assert best_threshold(apart) == best
-
-
-def test_the_best_threshold_beats_all_others() -> None:
-    probability, ids = maps()
-    rows = histogram_rows(probability, ids).numpy()
-    for name in WHILE_TRAINING:
-        found = [values(at_threshold(rows, k / BINS))[name] for k in range(1, BINS)]
-        assert values(at_threshold(rows, best_threshold(rows, name)))[name] == max(found)
-    assert best_threshold(np.full((2, 2 * BINS), NAN)) == 0.5
-
-
-def test_wrong_histograms_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"metric: expected one of iou, dice, found 'dise'.*dice"):
-        best_threshold(np.zeros((1, 2 * BINS)), "dise")
-    with pytest.raises(ValueError, match=r"expected N x 200, found shape \(2, 100\)"):
-        at_threshold(np.zeros((2, 100)), 0.5)
-    with pytest.raises(ValueError, match=r"threshold: expected a number from 0 to 1, found 1\.5"):
-        at_threshold(np.zeros((2, 200)), 1.5)
-    for pair in ((torch.zeros(2, 1, 4, 4), torch.zeros(1, 1, 4, 4)), (torch.zeros(2, 2, 4, 4),) * 2):
-        with pytest.raises(ValueError, match="expected two of one shape, B x 1 x H x W, found"):
-            histogram_rows(*pair)

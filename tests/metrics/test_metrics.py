@@ -12,9 +12,13 @@ import torch
 
 from tests.entries import arrays
 from visionlab.heads import KINDS
-from visionlab.heads.map_sums import depth_rows, mask_rows
-from visionlab.metrics import INSTANCE_COLUMNS, frame_sums, group_interval
+from visionlab.heads.depth.head import depth_rows
+from visionlab.heads.mask.head import mask_rows
+from visionlab.metrics import group_interval
+from visionlab.metrics.bootstrap import intervals
+from visionlab.metrics.matching import frame_sums
 from visionlab.metrics.metric import Metric
+from visionlab.metrics.regression import sign_accuracy
 
 Array = np.ndarray[Any, Any]
 METRICS = {name: kind.metrics for name, kind in KINDS.items()}
@@ -34,7 +38,7 @@ def maps(better: float) -> tuple[torch.Tensor, torch.Tensor]:
 
 def instance_row(pred: Array, true: Array) -> Array:
     pixels, objects = frame_sums(true, pred, objects=True)
-    return np.concatenate([pixels[0], list(objects.values())])[: len(INSTANCE_COLUMNS)]
+    return np.concatenate([pixels[0], list(objects.values())])
 
 
 def rows_of(kind: str, better: float = 0.3) -> Array:
@@ -92,7 +96,7 @@ def test_sums_over_batches_of_any_size_give_the_whole(kind: str, name: str) -> N
     one, rows = METRICS[kind][name], rows_of(kind)
     assert isinstance(one, Metric)
     batches = [one.sample_terms(*arrays(kind, part)).sum(axis=0) for part in np.split(rows, [3, 4, 50])]
-    assert one.value(np.sum(batches, axis=0)) == pytest.approx(value(kind, name, rows), rel=1e-9)
+    assert one.values(np.sum(batches, axis=0)[np.newaxis])[0] == pytest.approx(value(kind, name, rows), rel=1e-9)
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -130,12 +134,17 @@ def test_intervals_over_groups_are_those_of_weights_on_samples(
     monkeypatch.setattr("visionlab.metrics.ranking._WEIGHTS_AT_ONCE", N * 7 + 1)  # several passes
     rows, groups = rows_of(kind), np.arange(N) % n_groups
     one = METRICS[kind][name]
-    if isinstance(one, Metric) and not one.interval:
+    if not one.interval:
         assert interval(kind, name, rows, groups) == (None, None)
         return
     plain = dataclasses.replace(one, within=None)  # the resamples as they are
     fast = group_interval(plain, arrays(kind, rows), groups, replicates=60)
-    slow = group_interval(one.__call__, arrays(kind, rows), groups, replicates=60)
+    member = np.unique(groups, return_inverse=True)[1]
+
+    def draw(counts: Array) -> Array:
+        return np.array([[value(kind, name, rows, weight=row[member])] for row in counts])
+
+    slow = [end[0] for end in intervals(draw, n_groups, replicates=60)]
     assert fast == pytest.approx(slow, rel=1e-9)
     low, high = interval(kind, name, rows, groups)
     assert low <= value(kind, name, rows) <= high
@@ -148,9 +157,40 @@ def test_all_samples_are_counted_that_say_something(kind: str, name: str) -> Non
     assert counted.shape == (N,) and counted.dtype == bool and counted.sum() > N / 2
 
 
-@pytest.mark.parametrize(("kind", "name"), ALL)
-def test_rows_of_another_shape_are_refused(kind: str, name: str) -> None:
-    with pytest.raises(ValueError, match=r"expected .*found.* shape|expected arrays of one shape"):
-        METRICS[kind][name](*([np.zeros((4, 7)), np.zeros((4, 6))] if kind == "regression" else [np.zeros((4, 7))]))
-    with pytest.raises(ValueError, match="expected 80 values, one a sample"):
-        value(kind, name, rows_of(kind), weight=[1, 2])
+def test_rows_of_another_shape_are_refused() -> None:
+    for kind, name in ALL:
+        with pytest.raises(ValueError, match=r"expected|zip"):
+            METRICS[kind][name](*([np.zeros((4, 7)), np.zeros((4, 6))] if kind == "regression" else [np.zeros((4, 7))]))
+        with pytest.raises(ValueError, match="expected 80 values, one a sample"):
+            value(kind, name, rows_of(kind), weight=[1, 2])
+
+
+# Numbers by hand ----------------------------------------------------------------------------------------------------
+
+TRUE = np.array([-4.0, -1.0, 0.0, 2.0, 6.0])
+PRED = np.array([-3.0, 1.0, 0.0, 2.0, 2.0])  # errors 1, 2, 0, 0, -4
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("mae", 7 / 5),
+        ("rmse", math.sqrt(21 / 5)),
+        ("bias", -1 / 5),
+        ("r2", 1 - 21 / 55.2),  # the sum of squares about the mean 0.6 is 57 - 5 * 0.36
+        ("sign_accuracy", 3 / 4),  # 0 has no sign; -1 was taken for positive
+    ],
+)
+def test_numbers_by_hand(name: str, expected: float) -> None:
+    assert METRICS["regression"][name](TRUE, PRED) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_sign_is_judged_beyond_the_margin() -> None:
+    assert sign_accuracy(1.0)(TRUE, PRED) == 1.0  # -1 lies on the margin, not beyond it
+    assert math.isnan(sign_accuracy(10.0)(TRUE, PRED))
+    assert sign_accuracy()([5.0, -5.0], [0.0, -1.0]) == 0.75, "a prediction of zero counts half"
+
+
+@pytest.mark.parametrize("true", [[2.0, 2.0, 2.0], [0.1, 0.1, 0.1], [7.0]])
+def test_r2_of_equal_true_values_is_undefined(true: list[float]) -> None:
+    assert math.isnan(METRICS["regression"]["r2"](true, np.zeros(len(true))))

@@ -116,14 +116,24 @@ class Head(nn.Module):
         return tuple(data.targets[name])
 
     @classmethod
+    def statistics(cls, name: str, data: ImageDataModule) -> dict[str, Any]:
+        """Return what its constructor is told of the training split: scales, counts, and the like."""
+        raise NotImplementedError
+
+    @classmethod
     def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
         """Return the head for a target, scaled by the training split; ``options`` as in the configuration."""
-        raise NotImplementedError
+        return cls(name, cls.columns_of(name, data, options), **cls.statistics(name, data), **options)
 
     @classmethod
     def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
         """Rebuild from :meth:`spec`; the buffers come with the weights."""
-        raise NotImplementedError
+        return cls(name, spec["columns"], **cls.options_of(spec))
+
+    @classmethod
+    def options_of(cls, spec: Mapping[str, Any]) -> dict[str, Any]:
+        """Return of a :meth:`spec` what the constructor takes beside name and columns."""
+        return {key: spec[key] for key in ("unit", "metrics", "weight", "activation", *cls.own_spec)}
 
     def spec(self) -> dict[str, Any]:
         """Return all but the buffers as plain data, for the checkpoint."""
@@ -134,6 +144,7 @@ class Head(nn.Module):
             "metrics": list(self.metrics),
             "weight": self.weight,
             "activation": self.activation,
+            **{key: getattr(self, key) for key in self.own_spec},
         }
 
     @classmethod
@@ -147,22 +158,20 @@ class Head(nn.Module):
         types: dict[str, Types] = {"columns": list, "unit": str, "metrics": list, "weight": NUMBER, "activation": str}
         for part, wanted in {**types, **cls.own_spec}.items():
             value = spec.get(part)
-            right = part in spec and isinstance(value, wanted) and not (isinstance(value, bool) and wanted is not bool)
+            right = part in spec and isinstance(value, wanted) and not isinstance(value, bool)
             names = " or ".join(k.__name__ for k in (wanted if isinstance(wanted, tuple) else (wanted,)))
             expect(right, f"{key}.{part}", names, value)
-        expect_one(spec["activation"], f"{key}.activation", cls.kind.activations)
+        choices = {option: about.choices for option, about in cls.kind.options.items()}
+        for part, known in {"activation": cls.kind.activations, **choices}.items():
+            right = not isinstance(spec[part], str) or spec[part] in known
+            expect(right, f"{key}.{part}", f"one of {', '.join(known)}", spec[part])
         expect(all(isinstance(c, str) for c in spec["columns"]), f"{key}.columns", "names", spec["columns"])
-        known = all(isinstance(metric, str) and metric in cls.kind.metrics for metric in spec["metrics"])
-        expect(known, f"{key}.metrics", f"some of {', '.join(cls.kind.metrics)}", spec["metrics"])
+        right = all(isinstance(metric, str) and metric in cls.kind.metrics for metric in spec["metrics"])
+        expect(right, f"{key}.metrics", f"some of {', '.join(cls.kind.metrics)}", spec["metrics"])
 
     def describe(self) -> dict[str, Any]:
         """Return what ``run.json`` and reports are told of the head."""
-        return {
-            "kind": self.kind.name,
-            "columns": list(self.columns),
-            "unit": self.unit,
-            "metrics": list(self.metrics),
-        }
+        return {key: value for key, value in self.spec().items() if key not in ("weight", "activation")}
 
     # Training ---------------------------------------------------------------------------------------------------
 
@@ -187,7 +196,8 @@ class Head(nn.Module):
 
     def measure(self, rows: Array) -> dict[str, float]:
         """Return the metrics that are known while training of the :meth:`rows` of all samples, in the user's units."""
-        return self.values_of(self.metrics, rows)
+        known = {name: metric for name, metric in self.each_metric().items() if name in self.kind.while_training}
+        return {name: metric(*self.arrays(rows)) for name, metric in known.items()}
 
     # After training ---------------------------------------------------------------------------------------------
 
@@ -224,10 +234,6 @@ class Head(nn.Module):
     def arrays(self, rows: Array) -> tuple[Array, ...]:
         """Return what its metrics take, of evaluated rows."""
         return (rows,)
-
-    def values_of(self, metrics: Sequence[str], rows: Array) -> dict[str, float]:
-        """Return the values of these metrics of evaluated rows."""
-        return {name: metric(*self.arrays(rows)) for name, metric in self.each_metric().items() if name in metrics}
 
     # Predictions ------------------------------------------------------------------------------------------------
 
@@ -335,12 +341,3 @@ def expect(right: bool, key: str, expected: str, found: Any) -> None:
     """
     if not right:
         raise ValueError(f"{key}: expected {expected}, found {str(found)[:80]}")
-
-
-def expect_one(value: Any, key: str, choices: Collection[Any]) -> None:
-    """Refuse plain data that is none of the choices.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    expect(value in choices, key, f"one of {', '.join(map(str, choices))}", value)

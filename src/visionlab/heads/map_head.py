@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -28,16 +28,18 @@ class MapHead(Head):
         return (name,)
 
     @classmethod
+    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
+        return cls(name, **cls.statistics(name, data), **options)
+
+    @classmethod
+    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
+        return cls(name, **cls.options_of(spec))
+
+    @classmethod
     def check_spec(cls, name: str, spec: Mapping[str, Any]) -> None:
         super().check_spec(name, spec)
         channels = list(cls.channel_names(name, spec))
-        what = f"{channels}, one map" if len(channels) == 1 else f"{channels}"
-        expect(spec["columns"] == channels, f"heads.{name}.columns", what, spec["columns"])
-
-    @staticmethod
-    def shared(spec: Mapping[str, Any]) -> dict[str, Any]:
-        """Return of a description what every head of maps takes."""
-        return {key: spec[key] for key in ("unit", "metrics", "weight", "activation")}
+        expect(spec["columns"] == channels, f"heads.{name}.columns", f"{channels}", spec["columns"])
 
     def normalized(self, target: torch.Tensor) -> torch.Tensor:
         """Return a target on the scale of about 0 to 1 that is learnt."""
@@ -69,3 +71,31 @@ class MapHead(Head):
     def map(self, decoded: Array) -> Array:
         # Of several channels the first is the foreground.
         return np.asarray(decoded[0])
+
+
+# The sums of each image that metrics are made of ----------------------------------------------------------------------
+
+
+def comparable(
+    pred: torch.Tensor, target: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return both, B x 1 x H x W, as float32 without the axis of 1; what is known; and which images can be measured.
+
+    Pixels whose target is NaN are unknown and count for nothing, whatever is predicted there. An image can't be
+    measured if a known pixel's prediction isn't finite: :func:`sums_of_images` makes all its sums NaN.
+    """
+    pred, target = pred.detach()[:, 0].float(), target.detach()[:, 0].float()
+    known = ~target.isnan()
+    return pred, target, known, (pred.isfinite() | ~known).flatten(1).all(dim=1)
+
+
+def total(maps: torch.Tensor) -> torch.Tensor:
+    """Return B sums over B x H x W numbers, NaN left out, or counts of what is true, in float64 where there is any."""
+    dtype = torch.float32 if maps.device.type == "mps" else torch.float64
+    flat = maps.flatten(1)
+    return flat.sum(dim=1, dtype=dtype) if maps.dtype == torch.bool else flat.nansum(dim=1, dtype=dtype)
+
+
+def sums_of_images(sums: Mapping[str, torch.Tensor], columns: Sequence[str], measurable: torch.Tensor) -> torch.Tensor:
+    """Return the rows of a head of maps, B x columns, of {column: B sums}."""
+    return torch.where(measurable[:, None], torch.stack([sums[column] for column in columns], dim=1), torch.nan)

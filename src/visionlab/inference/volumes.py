@@ -33,7 +33,7 @@ class VolumePrediction:
             numbered anew at each time point.
         maps: name of the head -> float32 of that shape, the probability of the foreground.
         objects: a row for each object: ``head``, ``time`` (from 0), ``object`` (its number in the labels), ``z``,
-            ``y``, ``x`` and what else :func:`visionlab.heads.instances.measure.measure` says.
+            ``y``, ``x`` and what else :func:`visionlab.heads.instances.objects.measure` says.
         axes: of the labels and maps: ``YX``, ``ZYX``, ``TYX`` or ``TZYX``.
         voxel: size in z, y and x in micrometres, None where unknown.
         interval: seconds between time points, None if unknown.

@@ -6,28 +6,10 @@ import importlib
 from typing import Any
 
 _EXPORTS = {
-    "DEPTH_COLUMNS": "dense",
-    "INSTANCE_COLUMNS": "matching",
-    "MASK_COLUMNS": "dense",
-    "Metric": "metric",
-    "WHILE_TRAINING": "instances",
-    "at_threshold": "instances",
-    "best_threshold": "instances",
-    "calibrate": "calibration",
-    "class_table": "multilabel",
     "confusion": "multilabel",
-    "cooccurrence": "multilabel",
-    "ece": "calibration",
-    "expected_f1": "calibration",
     "f1_thresholds": "thresholds",
-    "fit_calibration": "calibration",
-    "fit_thresholds": "thresholds",
-    "frame_sums": "matching",
     "group_interval": "bootstrap",
-    "ratio_thresholds": "thresholds",
     "reliability": "calibration",
-    "shares": "dense",
-    "shrunken_thresholds": "thresholds",
     "wilson": "calibration",
 }
 

@@ -6,13 +6,10 @@ Vector Machines"; a slope alone is the temperature of Guo et al. 2017, "On Calib
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.errors import ConfigError, nearest
-from visionlab.metrics.scores import Flags, aligned, check_range, columns, expit, logit
+from visionlab.metrics.scores import Flags, aligned, columns, expit, logit
 
 Array = npt.NDArray[np.float64]
 
@@ -45,15 +42,9 @@ def fit_calibration(method: str, scores: npt.ArrayLike, labels: npt.ArrayLike) -
         or without negatives.
 
     Raises:
-        ConfigError: an unknown method.
         ValueError: the arrays are not as said.
     """
-    methods = ("none", "temperature", "platt")
-    if method not in methods:
-        choices = ", ".join(methods)
-        raise ConfigError(f"unknown calibration '{method}'; choose one of {choices}.{nearest(method, methods)}")
     given, labelled = aligned(scores, labels)
-    check_range(given)
     parameters = np.tile([1.0, 0.0], (given.shape[1], 1))
     for c, score, positive in columns(given, labelled):
         if method == "none" or positive.all() or not positive.any():
@@ -103,17 +94,9 @@ def calibrate(scores: npt.ArrayLike, parameters: npt.ArrayLike) -> npt.NDArray[n
     Args:
         scores: N x C, 0 to 1.
         parameters: C x 2, slope and offset.
-
-    Raises:
-        ValueError: the shapes don't fit, or a score lies outside 0 to 1.
     """
-    given, slope_offset = np.asarray(scores), np.asarray(parameters, dtype=np.float64)
-    if given.ndim != 2 or slope_offset.shape != (given.shape[1], 2):
-        raise ValueError(
-            f"calibration: expected scores N x C and parameters C x 2, found {given.shape} and {slope_offset.shape}"
-        )
-    check_range(given)
-    return expit(logit(given) * slope_offset[:, 0] + slope_offset[:, 1]).astype(np.float32)
+    slope, offset = np.asarray(parameters, dtype=np.float64).T
+    return expit(logit(scores) * slope + offset).astype(np.float32)
 
 
 def reliability(scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = BINS) -> tuple[Array, Array, Array]:
@@ -129,24 +112,12 @@ def reliability(scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = BINS) 
 
     Returns:
         Three times ``bins`` values; mean and share are NaN where the number is 0.
-
-    Raises:
-        ValueError: the arrays are not as said.
     """
-    given, labelled = aligned(*(np.asarray(array).reshape(-1, 1) for array in _paired(scores, labels)))
-    check_range(given)
-    (_, score, positive), *_ = columns(given, labelled)
-    place = np.minimum(score.astype(np.float64) * bins, bins - 1).astype(np.int64)
-    n, total, hits = (np.bincount(place, weights, bins) for weights in (None, score, positive))
+    score = np.asarray(scores, dtype=np.float64)
+    place = np.minimum(score * bins, bins - 1).astype(np.int64)
+    n, total, hits = (np.bincount(place, weights, bins) for weights in (None, score, np.asarray(labels)))
     with np.errstate(invalid="ignore"):
         return total / n, hits / n, n.astype(np.float64)
-
-
-def _paired(scores: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    one, other = np.asarray(scores), np.asarray(labels)
-    if one.ndim != 1 or one.shape != other.shape:
-        raise ValueError(f"scores and labels: expected two arrays of N values, found {one.shape} and {other.shape}")
-    return one, other
 
 
 def wilson(share: npt.ArrayLike, count: npt.ArrayLike) -> tuple[Array, Array]:
@@ -162,7 +133,7 @@ def wilson(share: npt.ArrayLike, count: npt.ArrayLike) -> tuple[Array, Array]:
     return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
 
 
-def ece(scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = BINS) -> Array:
+def ece(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Array:
     """Return the expected calibration error of each class: the mean distance from mean score to share, over bins.
 
     Naeini et al. 2015, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI; the bins are those of
@@ -170,36 +141,29 @@ def ece(scores: npt.ArrayLike, labels: npt.ArrayLike, bins: int = BINS) -> Array
     0 hide, and with few samples it is too large, by chance alone.
 
     Args:
-        scores: N x C (-> C values), or N (-> one value), 0 to 1.
+        scores: N x C, 0 to 1.
         labels: of the same shape, 0 or 1.
 
     Returns:
-        NaN for a class with a score that isn't finite.
-
-    Raises:
-        ValueError: the arrays are not as said.
+        C values; NaN for a class with a score that isn't finite.
     """
-    given, labelled = np.asarray(scores), np.asarray(labels)
-    if given.ndim == 1:
-        return _error(given, labelled, bins)
-    aligned(given, labelled)
-    return np.array([_error(one, other, bins) for one, other in zip(given.T, labelled.T, strict=True)])
+    found = []
+    for score, label in zip(np.asarray(scores).T, np.asarray(labels).T, strict=True):
+        if not np.isfinite(score).all() or not score.size:
+            found.append(np.nan)
+            continue
+        mean, share, n = reliability(score, label)
+        found.append(np.nansum(n * np.abs(mean - share)) / len(score))
+    return np.array(found)
 
 
-def _error(score: npt.NDArray[Any], label: npt.NDArray[Any], bins: int) -> Array:
-    if not np.isfinite(score).all() or not score.size:
-        return np.asarray(np.nan)
-    mean, share, n = reliability(score, label, bins)
-    return np.asarray(np.nansum(n * np.abs(mean - share)) / len(score))
-
-
-def expected_f1(scores: npt.ArrayLike, thresholds: npt.ArrayLike, beta: float = 1.0) -> Array:
-    """Return the F-beta of each class that calibrated scores promise at the thresholds, without any labels.
+def expected_f1(scores: npt.ArrayLike, thresholds: npt.ArrayLike) -> Array:
+    """Return the F1 of each class that calibrated scores promise at the thresholds, without any labels.
 
     A calibrated score is the probability of a positive, so that of the accepted samples as many are positive as their
-    scores' sum says, and of all as many as the sum of all: F-beta of these expected counts, which for many samples is
-    the expected F-beta (Lipton, Elkan and Narayanaswamy 2014, "Optimal Thresholding of Classifiers to Maximize F1
-    Measure"; there: the best threshold is half the F1 that it gives).
+    scores' sum says, and of all as many as the sum of all: F1 of these expected counts, which for many samples is the
+    expected F1 (Lipton, Elkan and Narayanaswamy 2014, "Optimal Thresholding of Classifiers to Maximize F1 Measure";
+    there: the best threshold is half the F1 that it gives).
 
     Args:
         scores: N x C, calibrated, 0 to 1.
@@ -207,15 +171,9 @@ def expected_f1(scores: npt.ArrayLike, thresholds: npt.ArrayLike, beta: float = 
 
     Returns:
         C values; NaN where the threshold is undefined, a score isn't finite, or all scores are 0.
-
-    Raises:
-        ValueError: the shapes don't fit.
     """
     given, cuts = np.asarray(scores, dtype=np.float64), np.asarray(thresholds)
-    if given.ndim != 2 or cuts.shape != given.shape[1:]:
-        raise ValueError(f"expected scores N x C and C thresholds, found {given.shape} and {cuts.shape}")
     accepted = np.asarray(scores) >= cuts
     found = np.where(accepted, given, 0.0).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        value = (1 + beta**2) * found / (beta**2 * given.sum(axis=0) + accepted.sum(axis=0))
-    return np.asarray(np.where(np.isnan(cuts), np.nan, value))
+        return np.where(np.isnan(cuts), np.nan, 2 * found / (given.sum(axis=0) + accepted.sum(axis=0)))

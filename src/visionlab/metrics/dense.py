@@ -1,7 +1,7 @@
 """Metrics of predicted masks and depth maps, functions of ``rows``: the sums of each image, N x K.
 
-:mod:`visionlab.heads.map_sums` makes the rows; here is what is made of them. Pixels whose target is unknown
-count for nothing. Unless a metric says otherwise it is a metric of the whole set: sums over all images first, then one
+The heads of masks and depth make the rows; here is what is made of them. Pixels whose target is unknown count for
+nothing. Unless a metric says otherwise it is a metric of the whole set: sums over all images first, then one
 ratio, so every known pixel weighs the same and an image with little foreground cannot dominate. The one row of a single
 image gives that image's own value.
 
@@ -15,12 +15,12 @@ depth negative, and least squares lets the farthest pixels choose the scale.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
-from visionlab.metrics.metric import Array, Metric, mean, root_mean, stack
+from visionlab.metrics.metric import Array, Metric, Sums, by_name, of_sums, root_mean
 
 MASK_COLUMNS = (
     "known",  # pixels whose target is known
@@ -53,47 +53,15 @@ DEPTH_COLUMNS = (
 )
 """The sums of an image that the metrics of depth are made of."""
 
-_Sums = Mapping[str, Array]
+_mask = partial(of_sums, MASK_COLUMNS)
+_depth = partial(of_sums, DEPTH_COLUMNS)
 
 
-def _metric(
-    columns: Sequence[str],
-    name: str,
-    better: Literal["min", "max"],
-    terms: Callable[[_Sums], tuple[Array, Array]],
-    *,
-    in_unit: bool = False,
-    finish: Callable[[Array], Array] = mean,
-) -> Metric:
-    def checked(rows: Array) -> Array:
-        return stack(*terms(_named(rows, columns)))
-
-    return Metric(name, better, in_unit, checked, finish)
+def _ratio(total: str, count: str) -> Callable[[Sums], tuple[Array, Array]]:
+    return lambda sums: (sums[total], sums[count])
 
 
-def _named(rows: Array, columns: Sequence[str]) -> _Sums:
-    if rows.ndim != 2 or rows.shape[1] != len(columns):
-        raise ValueError(f"rows: expected N x {len(columns)} ({', '.join(columns)}), found shape {rows.shape}")
-    return dict(zip(columns, rows.T, strict=True))
-
-
-def _mask(name: str, better: Literal["min", "max"], terms: Callable[[_Sums], tuple[Array, Array]]) -> Metric:
-    return _metric(MASK_COLUMNS, name, better, terms)
-
-
-def _depth(
-    name: str,
-    better: Literal["min", "max"],
-    total: str,
-    count: str,
-    *,
-    in_unit: bool = False,
-    finish: Callable[[Array], Array] = mean,
-) -> Metric:
-    return _metric(DEPTH_COLUMNS, name, better, lambda s: (s[total], s[count]), in_unit=in_unit, finish=finish)
-
-
-def _boundary_f1(sums: _Sums) -> tuple[Array, Array]:
+def _boundary_f1(sums: Sums) -> tuple[Array, Array]:
     true, pred = sums["true_edge"], sums["pred_edge"]
     precision = sums["pred_edge_met"] / np.maximum(pred, 1)
     recall = sums["true_edge_met"] / np.maximum(true, 1)
@@ -107,7 +75,7 @@ MASK: dict[str, Metric] = {
     for metric in (
         _mask("iou", "max", lambda s: (s["tp"], s["tp"] + s["fp"] + s["fn"])),
         _mask("dice", "max", lambda s: (2 * s["tp"], 2 * s["tp"] + s["fp"] + s["fn"])),
-        _mask("mae", "min", lambda s: (s["absolute"], s["known"])),
+        _mask("mae", "min", _ratio("absolute", "known")),
         _mask("boundary_f1", "max", _boundary_f1),
     )
 }
@@ -125,18 +93,18 @@ MASK: dict[str, Metric] = {
 DEPTH: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        _depth("mae", "min", "absolute", "known", in_unit=True),
-        _depth("rmse", "min", "squared", "known", in_unit=True, finish=root_mean),
-        _depth("abs_rel", "min", "relative", "positive"),
-        _depth("log10", "min", "log10", "positive"),
-        _depth("delta1", "max", "delta1", "positive"),
-        _depth("delta2", "max", "delta2", "positive"),
-        _depth("delta3", "max", "delta3", "positive"),
-        _metric(DEPTH_COLUMNS, "ssim", "max", lambda s: (s["ssim"], (s["known"] > 0).astype(np.float64))),
-        _depth("aligned_mae", "min", "aligned_absolute", "positive", in_unit=True),
-        _depth("aligned_rmse", "min", "aligned_squared", "positive", in_unit=True, finish=root_mean),
-        _depth("aligned_abs_rel", "min", "aligned_relative", "positive"),
-        _depth("aligned_delta1", "max", "aligned_delta1", "positive"),
+        _depth("mae", "min", _ratio("absolute", "known"), in_unit=True),
+        _depth("rmse", "min", _ratio("squared", "known"), finish=root_mean, in_unit=True),
+        _depth("abs_rel", "min", _ratio("relative", "positive")),
+        _depth("log10", "min", _ratio("log10", "positive")),
+        _depth("delta1", "max", _ratio("delta1", "positive")),
+        _depth("delta2", "max", _ratio("delta2", "positive")),
+        _depth("delta3", "max", _ratio("delta3", "positive")),
+        _depth("ssim", "max", lambda s: (s["ssim"], (s["known"] > 0).astype(np.float64))),
+        _depth("aligned_mae", "min", _ratio("aligned_absolute", "positive"), in_unit=True),
+        _depth("aligned_rmse", "min", _ratio("aligned_squared", "positive"), finish=root_mean, in_unit=True),
+        _depth("aligned_abs_rel", "min", _ratio("aligned_relative", "positive")),
+        _depth("aligned_delta1", "max", _ratio("aligned_delta1", "positive")),
     )
 }
 """Metrics of depth.
@@ -158,6 +126,6 @@ def shares(rows: Array) -> tuple[Array, Array]:
     Args:
         rows: N x ``MASK_COLUMNS``. Images without a known pixel have ``nan``.
     """
-    sums = _named(rows, MASK_COLUMNS)
+    sums = by_name(rows, MASK_COLUMNS)
     with np.errstate(invalid="ignore"):
         return (sums["tp"] + sums["fn"]) / sums["known"], (sums["tp"] + sums["fp"]) / sums["known"]

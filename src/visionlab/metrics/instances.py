@@ -12,14 +12,12 @@ overlap at a threshold of k / ``BINS`` is exactly that of the maps, at every thr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Literal
+from functools import partial
 
 import numpy as np
 
-from visionlab.errors import ConfigError, nearest
 from visionlab.metrics.matching import INSTANCE_COLUMNS, PIXEL_COLUMNS
-from visionlab.metrics.metric import Array, Metric, mean, stack
+from visionlab.metrics.metric import Array, Metric, by_name, of_sums
 
 BINS = 100
 """Of a histogram of probabilities, for foreground and for background each."""
@@ -27,7 +25,7 @@ BINS = 100
 WHILE_TRAINING = ("iou", "dice")
 """Metrics of pixels, which histograms are enough for; those of objects take whole frames."""
 
-_Sums = Mapping[str, Array]
+_metric = partial(of_sums, INSTANCE_COLUMNS)
 
 
 def pixel_areas(rows: Array) -> tuple[Array, Array]:
@@ -36,25 +34,8 @@ def pixel_areas(rows: Array) -> tuple[Array, Array]:
     Args:
         rows: N x ``INSTANCE_COLUMNS``.
     """
-    sums = _named(rows)
+    sums = by_name(rows, INSTANCE_COLUMNS)
     return sums["tp"] + sums["fn"], sums["tp"] + sums["fp"]
-
-
-def _metric(
-    name: str,
-    better: Literal["min", "max"],
-    terms: Callable[[_Sums], tuple[Array, Array]],
-    finish: Callable[[Array], Array] = mean,
-) -> Metric:
-    return Metric(name, better, False, lambda rows: stack(*terms(_named(rows))), finish)
-
-
-def _named(rows: Array) -> _Sums:
-    if rows.ndim != 2 or rows.shape[1] != len(INSTANCE_COLUMNS):
-        raise ValueError(
-            f"rows: expected N x {len(INSTANCE_COLUMNS)} ({', '.join(INSTANCE_COLUMNS)}), found shape {rows.shape}"
-        )
-    return dict(zip(INSTANCE_COLUMNS, rows.T, strict=True))
 
 
 def _det(sums: Array) -> Array:
@@ -71,7 +52,7 @@ METRICS: dict[str, Metric] = {
         _metric("recall", "max", lambda s: (s["objects_hit"], s["objects_true"])),
         _metric("f1", "max", lambda s: (2 * s["objects_hit"], s["objects_true"] + s["objects_pred"])),
         _metric("seg", "max", lambda s: (s["seg_sum"], s["seg_n"])),
-        _metric("det", "max", lambda s: (s["det_cost"], s["det_worst"]), _det),
+        _metric("det", "max", lambda s: (s["det_cost"], s["det_worst"]), finish=_det),
         _metric("count_error", "min", lambda s: (s["count_error"], s["frames"])),
     )
 }
@@ -93,14 +74,7 @@ def at_threshold(histograms: Array, threshold: float) -> Array:
     Args:
         histograms: N x 2 ``BINS``, see above.
         threshold: 0..1, the probability from which on a pixel is foreground, brought to the nearest k / ``BINS``.
-
-    Raises:
-        ValueError: the shape doesn't fit or the threshold is out of range.
     """
-    if histograms.ndim != 2 or histograms.shape[1] != 2 * BINS:
-        raise ValueError(f"histograms: expected N x {2 * BINS}, found shape {histograms.shape}")
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold: expected a number from 0 to 1, found {threshold}")
     first = round(threshold * BINS)
     true, background = histograms[:, :BINS], histograms[:, BINS:]
     rows = np.zeros((len(histograms), len(INSTANCE_COLUMNS)))
@@ -109,8 +83,8 @@ def at_threshold(histograms: Array, threshold: float) -> Array:
     return rows
 
 
-def best_threshold(histograms: Array, metric: str = "iou") -> float:
-    """Return the threshold k / ``BINS``, 0 < k < ``BINS``, of the highest overlap in all slices together.
+def best_threshold(histograms: Array) -> float:
+    """Return the threshold k / ``BINS``, 0 < k < ``BINS``, of the highest IoU (and Dice) in all slices together.
 
     Where a whole range of thresholds is best (a network that is sure), its middle, the lower of two: the largest room
     for other images on both sides. 0.5 where overlap is undefined, without a true foreground pixel or with one whose
@@ -118,22 +92,13 @@ def best_threshold(histograms: Array, metric: str = "iou") -> float:
 
     Args:
         histograms: N x 2 ``BINS``, see above.
-        metric: ``iou`` or ``dice``; as each grows with the other, both have their best at one threshold.
-
-    Raises:
-        ConfigError: another metric.
-        ValueError: the shape doesn't fit.
     """
-    choices = ("iou", "dice")
-    if metric not in choices:
-        raise ConfigError(f"metric: expected one of {', '.join(choices)}, found '{metric}'.{nearest(metric, choices)}")
     total = histograms.sum(axis=0, keepdims=True)
-    _, tp, fp, fn = np.concatenate([at_threshold(total, k / BINS) for k in range(1, BINS)])[:, : len(PIXEL_COLUMNS)].T
-    with np.errstate(invalid="ignore"):
-        iou = np.nan_to_num(tp / (tp + fp + fn))
+    rows = np.concatenate([at_threshold(total, k / BINS) for k in range(1, BINS)])
+    iou = np.nan_to_num(METRICS["iou"].each(rows))
     if not iou.any():
         return 0.5
     best = iou >= iou.max() - 1e-12
     start = int(best.argmax())
-    length = int((~best[start:]).argmax()) if not best[start:].all() else len(best) - start
+    length = int(np.append(~best[start:], True).argmax())
     return (1 + start + (length - 1) // 2) / BINS

@@ -22,6 +22,7 @@ value. Here both are of the regions that there are, and of whichever frames are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,50 +76,39 @@ def frame_sums(true: Labels, pred: Labels, *, objects: bool) -> tuple[Array, dic
     object. How many the volume holds isn't known: there are no sums for DET and for the count.
 
     Args:
-        true: Z x H x W ids, 0 background, -1 unknown; Z = 1 for a 2D image.
+        true: Z x H x W ids, 0 background, -1 unknown; Z = 1 for a 2D image. Ids are below 2 ** 31.
         pred: the same, from 0.
         objects: whether the truth tells objects apart; without it only pixels are counted.
 
     Returns:
         Z x ``PIXEL_COLUMNS`` sums of slices; ``OBJECT_COLUMNS`` -> sum, all 0 without ``objects`` or a known voxel.
-
-    Raises:
-        ValueError: the arrays are not integers of one shape Z x H x W, or an id is out of range.
     """
-    _check(true, pred)
-    slices = [PairCounts.of(*both) for both in zip(true, pred, strict=True)]
-    known = np.array([np.count_nonzero(plane >= 0) for plane in true])
-    counted = [part.overlaps() for part in slices]
-    pixels = np.array([(n, of.tp, of.fp, of.fn) for n, of in zip(known, counted, strict=True)], np.float64)
+    pixels = np.array([_pixel_sums(*planes) for planes in zip(true, pred, strict=True)], np.float64)
+    known = pixels[:, 0] > 0
     total = dict.fromkeys(OBJECT_COLUMNS, 0.0)
     if objects and known.any():
-        sparse = not known.all()
-        parts = counted if sparse else [PairCounts.total(slices).overlaps()]
-        for part in parts:
-            for name, value in _object_sums(part, complete=not sparse).items():
+        pairs = [_count_pairs(*planes) for planes in zip(true, pred, strict=True)]
+        complete = bool(known.all())
+        for part in [pairs] if complete else [[pair] for pair in pairs]:
+            for name, value in _object_sums(_overlaps(part), complete=complete).items():
                 total[name] += value
     return pixels, total
 
 
-def _object_sums(overlaps: Overlaps, *, complete: bool) -> dict[str, float]:
-    n_true, n_pred = len(overlaps.true_sizes), len(overlaps.pred_sizes)
-    sums: dict[str, float] = {"objects_true": n_true, "objects_pred": n_pred, "objects_hit": object_hits(overlaps)}
-    sums["seg_sum"], sums["seg_n"] = seg_terms(overlaps)
-    if complete:
-        sums["det_cost"], sums["det_worst"] = det_terms(overlaps)
-        sums |= {"count_error": abs(n_pred - n_true), "frames": 1}
-    return sums
+def _pixel_sums(true: Labels, pred: Labels) -> tuple[int, ...]:
+    """Return the ``PIXEL_COLUMNS`` of one slice."""
+    there, found, known = true > 0, pred > 0, true >= 0
+    parts = (known, there & found, found & known & ~there, there & ~found)
+    return tuple(int(np.count_nonzero(part)) for part in parts)
 
 
-def _check(true: Labels, pred: Labels) -> None:
-    if true.shape != pred.shape or true.ndim != 3 or not true.size:
-        raise ValueError(f"labels: expected two of one shape Z x H x W, found {true.shape} and {pred.shape}")
-    for name, labels, lowest in (("true", true, -1), ("predicted", pred, 0)):
-        if not np.issubdtype(labels.dtype, np.integer):
-            raise ValueError(f"{name} labels: expected integers, found {labels.dtype}")
-        low, high = int(labels.min()), int(labels.max())
-        if low < lowest or high >= 2**31:
-            raise ValueError(f"{name} labels: expected ids from {lowest} to 2**31 - 1, found {low} to {high}")
+def _count_pairs(true: Labels, pred: Labels) -> tuple[Ints, Ints]:
+    """Return which pairs, true id * 2 ** 32 + predicted id, the known voxels of a slice have, and how often each.
+
+    Those of two backgrounds, most of all, are left out.
+    """
+    some = (true > 0) | ((pred > 0) & (true == 0))
+    return np.unique(true[some].astype(np.int64) << _SHIFT | pred[some].astype(np.int64), return_counts=True)
 
 
 @dataclass(frozen=True)
@@ -129,7 +119,6 @@ class Overlaps:
         true_sizes, pred_sizes: voxels of each of T true and P predicted objects, above 0.
         true, pred: of each of K pairs that overlap the index of the true and of the predicted object.
         shared: of each pair the voxels in both, above 0.
-        tp, fp, fn: voxels that are foreground (of whichever object) in both, in the prediction only, in the truth only.
     """
 
     true_sizes: Ints
@@ -137,60 +126,34 @@ class Overlaps:
     true: Ints
     pred: Ints
     shared: Ints
-    tp: int
-    fp: int
-    fn: int
 
 
-@dataclass(frozen=True)
-class PairCounts:
-    """The pairs (true id, predicted id) of voxels and how often each occurs; ids of 0 are background.
+def _overlaps(slices: Sequence[tuple[Ints, Ints]]) -> Overlaps:
+    """Return the objects of these slices together and their overlaps, of the slices' pairs and their counts."""
+    keys, counts = (np.concatenate(part) for part in zip(*slices, strict=True))
+    true, pred = keys >> _SHIFT, keys & _MASK
+    (of_true, true_sizes), (of_pred, pred_sizes) = _sizes(true, counts), _sizes(pred, counts)
+    both = (true > 0) & (pred > 0)
+    pairs, member = np.unique(keys[both], return_inverse=True)
+    shared = np.bincount(member, counts[both]).astype(np.int64)
+    at = np.searchsorted(of_true, pairs >> _SHIFT), np.searchsorted(of_pred, pairs & _MASK)
+    return Overlaps(true_sizes, pred_sizes, *at, shared)
 
-    Attributes:
-        keys: true id * 2 ** 32 + predicted id, each once.
-        counts: voxels of each.
-    """
 
-    keys: Ints
-    counts: Ints
+def _sizes(ids: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    """Return the different ids above 0, sorted, and the voxels of each."""
+    found, member = np.unique(ids[ids > 0], return_inverse=True)
+    return found, np.bincount(member, counts[ids > 0], len(found)).astype(np.int64)
 
-    @classmethod
-    def of(cls, true: Labels, pred: Labels) -> PairCounts:
-        """Count the voxels of two label arrays of one shape, those with a true id below 0 and those of two backgrounds
-        left out; ids are below 2 ** 31."""
-        some = ((true > 0) | ((pred > 0) & (true == 0))).ravel()
-        high, low = (labels.ravel()[some].astype(np.int64) for labels in (true, pred))
-        return cls(*np.unique((high << _SHIFT) | low, return_counts=True))
 
-    @classmethod
-    def total(cls, parts: list[PairCounts]) -> PairCounts:
-        """Add up the counts of several parts of one volume."""
-        keys, member = np.unique(np.concatenate([part.keys for part in parts]), return_inverse=True)
-        counts = np.zeros(len(keys), np.int64)
-        np.add.at(counts, member, np.concatenate([part.counts for part in parts]))
-        return cls(keys, counts)
-
-    def overlaps(self) -> Overlaps:
-        """Return the objects and their overlaps."""
-        high, low = self.keys >> _SHIFT, self.keys & _MASK
-        both = (high > 0) & (low > 0)
-        true_ids, true = np.unique(high, return_inverse=True)
-        pred_ids, pred = np.unique(low, return_inverse=True)
-        true_sizes, pred_sizes = np.zeros(len(true_ids), np.int64), np.zeros(len(pred_ids), np.int64)
-        np.add.at(true_sizes, true, self.counts)
-        np.add.at(pred_sizes, pred, self.counts)
-        # Background, where there is some, is the first of each.
-        first, first_pred = int((true_ids == 0).any()), int((pred_ids == 0).any())
-        return Overlaps(
-            true_sizes[first:],
-            pred_sizes[first_pred:],
-            true[both] - first,
-            pred[both] - first_pred,
-            self.counts[both],
-            tp=int(self.counts[both].sum()),
-            fp=int(self.counts[high == 0].sum()),
-            fn=int(self.counts[low == 0].sum()),
-        )
+def _object_sums(overlaps: Overlaps, *, complete: bool) -> dict[str, float]:
+    n_true, n_pred = len(overlaps.true_sizes), len(overlaps.pred_sizes)
+    sums: dict[str, float] = {"objects_true": n_true, "objects_pred": n_pred, "objects_hit": object_hits(overlaps)}
+    sums["seg_sum"], sums["seg_n"] = seg_terms(overlaps)
+    if complete:
+        sums["det_cost"], sums["det_worst"] = det_terms(overlaps)
+        sums |= {"count_error": abs(n_pred - n_true), "frames": 1}
+    return sums
 
 
 def seg_terms(overlaps: Overlaps) -> tuple[float, int]:

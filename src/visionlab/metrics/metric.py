@@ -7,7 +7,7 @@ bootstrap over groups needs only one sum a group (:mod:`visionlab.metrics.bootst
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,7 +56,8 @@ class Metric:
             ValueError: the shapes don't fit.
         """
         terms = self.sample_terms(*arrays)
-        return self.value(np.tensordot(sample_weights(weight, len(terms)), terms, axes=1))
+        sums = np.tensordot(sample_weights(weight, len(terms)), terms, axes=1)
+        return float(self.values(sums[np.newaxis])[0])
 
     def each(self, *arrays: npt.ArrayLike) -> Array:
         """Return the value of each of N samples by itself, ``nan`` where it is undefined; of arrays N x K."""
@@ -90,12 +91,8 @@ class Metric:
         sums = group_sums(terms.reshape(len(terms), -1), member, n_groups)
         return lambda counts: self.values((counts @ sums).reshape(-1, *terms.shape[1:]))
 
-    def value(self, sums: Array) -> float:
-        """Return the value of sums of terms, K or C x K (then the mean over the C columns)."""
-        return float(self.values(sums[np.newaxis])[0])
-
     def values(self, sums: Array) -> Array:
-        """Return R values of R sums of terms, R x K or R x C x K."""
+        """Return R values of R sums of terms, R x K or R x C x K (then the mean over the C columns)."""
         with np.errstate(divide="ignore", invalid="ignore"):
             found = self.finish(sums)
             return found if found.ndim == 1 else found.mean(axis=1)
@@ -131,3 +128,28 @@ def mean(sums: Array) -> Array:
 def root_mean(sums: Array) -> Array:
     """Finish the root of a mean."""
     return np.sqrt(mean(sums))
+
+
+Sums = Mapping[str, Array]
+
+
+def of_sums(
+    columns: Sequence[str],
+    name: str,
+    better: Literal["min", "max"],
+    terms: Callable[[Sums], tuple[Array, Array]],
+    *,
+    finish: Callable[[Array], Array] = mean,
+    in_unit: bool = False,
+) -> Metric:
+    """Return a metric of rows, N x ``columns``; ``terms`` is given the columns by their names, N values each."""
+    return Metric(name, better, in_unit, lambda rows: stack(*terms(by_name(rows, columns))), finish)
+
+
+def by_name(rows: Array, columns: Sequence[str]) -> Sums:
+    """Return {column: N values} of rows, N x ``columns``.
+
+    Raises:
+        ValueError: there are more columns or fewer.
+    """
+    return dict(zip(columns, rows.T, strict=True))

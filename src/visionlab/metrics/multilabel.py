@@ -309,19 +309,5 @@ def confusion(rows: npt.ArrayLike) -> Array:
     missed, wrong = labels.true * (1 - decided), (1 - labels.true) * decided
     instead = wrong / np.maximum(wrong.sum(axis=1, keepdims=True), 1)
     taken = missed.T @ instead + np.diag((labels.true * decided).sum(axis=0))
-    return _over(taken, labels.true.sum(axis=0))
-
-
-def cooccurrence(labels: npt.ArrayLike) -> Array:
-    """Return the share of the images with class i (row) that also have class j (column), K x K; the diagonal is 1.
-
-    Args:
-        labels: N x K, 0 or 1. The rows of classes without positives are NaN.
-    """
-    given = np.asarray(labels, dtype=np.float64)
-    return _over(given.T @ given, given.sum(axis=0))
-
-
-def _over(counts: Array, of_class: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(counts / of_class[:, np.newaxis])
+        return np.asarray(taken / labels.true.sum(axis=0)[:, np.newaxis])

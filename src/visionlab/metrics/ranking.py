@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -151,6 +151,7 @@ class RankMetric:
     parts: Callable[[npt.ArrayLike], tuple[Array, Array]]
     of_class: Callable[[Ranked], Array]
     within: tuple[float, float] | None = None
+    interval: ClassVar[bool] = True
 
     def __call__(self, rows: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
         """Return the value, ``nan`` where it is undefined or a score isn't finite.

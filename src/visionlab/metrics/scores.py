@@ -64,14 +64,6 @@ def _turned(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return turned
 
 
-def check_range(scores: npt.NDArray[Any]) -> None:
-    """Raise ``ValueError`` if a score lies outside 0 to 1; NaN passes."""
-    if scores.size:
-        low, high = np.fmin.reduce(scores, axis=None), np.fmax.reduce(scores, axis=None)
-        if low < 0 or high > 1:
-            raise ValueError(f"scores: expected 0 to 1, found {low:.6g} to {high:.6g}")
-
-
 def logit(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Return log(p / (1 - p)) of scores in 0 to 1: finite for 0 (-111) and 1 (37) too, and the order stays."""
     p = np.asarray(scores, dtype=np.float64)

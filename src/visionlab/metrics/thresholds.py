@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.errors import ConfigError, nearest
-from visionlab.metrics.scores import Flags, Values, aligned, check_range, columns, expit, logit
+from visionlab.metrics.scores import Flags, Values, aligned, columns, expit, logit
 
 Array = npt.NDArray[np.float64]
 
@@ -45,17 +44,13 @@ def f1_thresholds(scores: npt.ArrayLike, labels: npt.ArrayLike, beta: float = 1.
     """
     given, labelled = aligned(scores, labels)
     thresholds, best = np.full(given.shape[1], np.nan, given.dtype), np.full(given.shape[1], np.nan)
-    weight = _weight(beta)
+    if not 0 < beta < np.inf:
+        raise ValueError(f"beta: expected a number above 0, found {beta}")
+    weight = float(beta) ** 2
     for c, score, positive in columns(given, labelled):
         if positive.any():
             thresholds[c], best[c] = _best_cut(score, positive, weight)
     return thresholds, best
-
-
-def _weight(beta: float) -> float:
-    if not 0 < beta < np.inf:
-        raise ValueError(f"beta: expected a number above 0, found {beta}")
-    return float(beta) ** 2
 
 
 def _best_cut(score: Values, positive: Flags, weight: float) -> tuple[np.floating[Any], np.floating[Any]]:
@@ -114,16 +109,10 @@ def ratio_thresholds(scores: npt.ArrayLike, ratios: npt.ArrayLike) -> Values:
 
     Returns:
         C thresholds of the scores' type; NaN where the ratio is 0, or without samples.
-
-    Raises:
-        ValueError: the arrays are not as said.
     """
-    shares = np.asarray(ratios, dtype=np.float64)
-    given, labelled = aligned(scores, np.zeros(np.shape(scores), bool))
-    if shares.shape != given.shape[1:] or not ((shares >= 0) & (shares <= 1)).all():
-        raise ValueError(f"ratios: expected {given.shape[1]} numbers of 0 to 1, one a class, found {shares}")
+    given, shares = np.asarray(scores), np.asarray(ratios, dtype=np.float64)
     thresholds = np.full(given.shape[1], np.nan, given.dtype)
-    for c, score, _ in columns(given, labelled):
+    for c, score in enumerate(given.T):
         if shares[c] == 0 or not len(score):
             continue
         values, counts = np.unique(score, return_counts=True)
@@ -136,11 +125,11 @@ def ratio_thresholds(scores: npt.ArrayLike, ratios: npt.ArrayLike) -> Values:
     return thresholds
 
 
-def shrunken_thresholds(scores: npt.ArrayLike, labels: npt.ArrayLike, beta: float = 1.0) -> Values:
+def shrunken_thresholds(scores: npt.ArrayLike, labels: npt.ArrayLike) -> Values:
     """Return each class's optimum (:func:`f1_thresholds`) drawn towards one common threshold, the more the rarer it is.
 
     Between the logits of both, with weight n / (n + ``SUPPORT``) of the class's own for n positives. The common one is
-    that of the highest mean F-beta over the classes with positives (of 512 candidates, quantiles of the positives'
+    that of the highest mean F1 over the classes with positives (of 512 candidates, quantiles of the positives'
     scores).
 
     Why: the optimum of a few positives fits their chance. Macro-F1 in percent on fresh samples, mean of 48 networks (12
@@ -163,7 +152,6 @@ def shrunken_thresholds(scores: npt.ArrayLike, labels: npt.ArrayLike, beta: floa
     Args:
         scores: N x C, 0 to 1.
         labels: N x C, 0 or 1.
-        beta: as in :func:`f1_thresholds`.
 
     Returns:
         C thresholds of the scores' type; NaN for a class without positives.
@@ -172,18 +160,17 @@ def shrunken_thresholds(scores: npt.ArrayLike, labels: npt.ArrayLike, beta: floa
         ValueError: the arrays are not as said.
     """
     given, labelled = aligned(scores, labels)
-    check_range(given)
-    own, _ = f1_thresholds(given, labelled, beta)
+    own, _ = f1_thresholds(given, labelled)
     support = (labelled != 0).sum(axis=0)
     if not support.any():
         return own
-    common = _common_threshold(given, labelled, _weight(beta))
+    common = _common_threshold(given, labelled)
     weight = support / (support + SUPPORT)
     return expit(weight * logit(own) + (1 - weight) * logit(common)).astype(given.dtype)
 
 
-def _common_threshold(scores: Values, labels: npt.NDArray[Any], weight: float) -> np.floating[Any]:
-    """Return the threshold of the highest mean F-beta over the classes that have positives; of equals the highest."""
+def _common_threshold(scores: Values, labels: npt.NDArray[Any]) -> np.floating[Any]:
+    """Return the threshold of the highest mean F1 over the classes that have positives; of equals the highest."""
     candidates = np.quantile(scores[labels != 0], np.linspace(0, 1, _CANDIDATES), method="lower")
     total = np.zeros(_CANDIDATES)
     for _, score, positive in columns(scores, labels):
@@ -191,14 +178,12 @@ def _common_threshold(scores: Values, labels: npt.NDArray[Any], weight: float) -
             own = np.sort(score[positive])
             found = len(own) - np.searchsorted(own, candidates)
             predicted = len(score) - np.searchsorted(np.sort(score), candidates)
-            total += (1 + weight) * found / (weight * len(own) + predicted)
+            total += 2 * found / (len(own) + predicted)
     best: np.floating[Any] = candidates[_CANDIDATES - 1 - total[::-1].argmax()]
     return best
 
 
-def fit_thresholds(
-    method: str | float, scores: npt.ArrayLike, labels: npt.ArrayLike, ratios: npt.ArrayLike, beta: float = 1.0
-) -> Values:
+def fit_thresholds(method: str | float, scores: npt.ArrayLike, labels: npt.ArrayLike, ratios: npt.ArrayLike) -> Values:
     """Return C thresholds of the scores' type; NaN for a class without positives, but for a fixed number.
 
     Args:
@@ -207,24 +192,14 @@ def fit_thresholds(
         scores: N x C, 0 to 1.
         labels: N x C, 0 or 1.
         ratios: C shares of the training samples that have the label; ``ratio`` needs them.
-        beta: of ``f1`` and ``shrunken``.
 
     Raises:
-        ConfigError: an unknown method.
         ValueError: the arrays are not as said.
     """
     given, labelled = aligned(scores, labels)
     if not isinstance(method, str):
         return np.full(given.shape[1], method, given.dtype)
-    if method == "f1":
-        return f1_thresholds(given, labelled, beta)[0]
-    if method == "shrunken":
-        return shrunken_thresholds(given, labelled, beta)
     if method == "ratio":
         found = ratio_thresholds(given, ratios)
-        known = np.array([positive.any() for _, _, positive in columns(given, labelled)], dtype=bool)
-        return np.where(known, found, found.dtype.type(np.nan))
-    methods = ("f1", "ratio", "shrunken")
-    raise ConfigError(
-        f"unknown thresholds '{method}'; choose one of {', '.join(methods)}, or a number.{nearest(method, methods)}"
-    )
+        return np.where((labelled > 0).any(axis=0), found, found.dtype.type(np.nan))
+    return f1_thresholds(given, labelled)[0] if method == "f1" else shrunken_thresholds(given, labelled)

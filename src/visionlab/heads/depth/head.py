@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import tifffile
 import torch
+from pytorch_msssim import ssim
 
 from visionlab.console import LOG
 from visionlab.files import write_bytes
 from visionlab.heads.depth import KIND
 from visionlab.heads.head import Array, Head
 from visionlab.heads.kind import Kind
-from visionlab.heads.map_head import MapHead
-from visionlab.heads.map_sums import depth_rows
+from visionlab.heads.map_head import MapHead, comparable, sums_of_images, total
 from visionlab.io.encoding import png
+from visionlab.losses.structural import WINDOW, SSIMLoss
+from visionlab.metrics.dense import DEPTH_COLUMNS
 
 if TYPE_CHECKING:
     from visionlab.data.module import ImageDataModule
@@ -29,7 +31,7 @@ class DepthHead(MapHead):
     """A distance at each pixel, learnt on the scale on which the training range is 0 to 1.
 
     Args:
-        name, unit, metrics, weight: see :class:`visionlab.heads.head.Head`.
+        name, unit, options: see :class:`visionlab.heads.head.Head`.
         activation: ``none``; or ``sigmoid``, which keeps predictions within the training range.
         low, high, mean: of the training split, in the user's unit.
     """
@@ -42,33 +44,20 @@ class DepthHead(MapHead):
     mean: torch.Tensor
 
     def __init__(
-        self,
-        name: str,
-        *,
-        low: float,
-        high: float,
-        mean: float,
-        metrics: Sequence[str],
-        weight: float,
-        activation: str,
-        unit: str = "",
+        self, name: str, *, low: float = 0.0, high: float = 1.0, mean: float = 0.0, unit: str = "", **options: Any
     ) -> None:
-        super().__init__(name, (name,), unit=unit, metrics=metrics, weight=weight, activation=activation)
+        super().__init__(name, (name,), unit=unit, **options)
         for key, value in (("low", low), ("high", high), ("mean", mean)):
             self.register_buffer(key, torch.tensor(value, dtype=torch.float32))
         self._known: tuple[float, float, float] | None = None
         self._clipped = False
 
     @classmethod
-    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
+    def statistics(cls, name: str, data: ImageDataModule) -> dict[str, Any]:
         scale = data.map_scale(name)
         # Of one depth everywhere there is nothing to learn, but nothing may be divided by zero.
         high = scale.high if scale.high > scale.low else scale.low + 1.0
-        return cls(name, low=scale.low, high=high, mean=scale.mean, **options)
-
-    @classmethod
-    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
-        return cls(name, low=0.0, high=1.0, mean=0.0, **cls.shared(spec))
+        return {"low": scale.low, "high": high, "mean": scale.mean}
 
     def normalized(self, target: torch.Tensor) -> torch.Tensor:
         return (target - self.low) / (self.high - self.low)
@@ -144,3 +133,75 @@ class DepthHead(MapHead):
         low, high = np.percentile(shown, [1, 99])
         coloured = colormaps["viridis_r"]((shown - low) / max(float(high - low), 1e-12))[:, :, :3]
         return np.asarray(0.4 * image + 0.6 * coloured)
+
+
+@torch.no_grad()
+def depth_rows(
+    pred: torch.Tensor, target: torch.Tensor, *, data_range: float, floor: float, low: float = 0.0
+) -> torch.Tensor:
+    """Return the sums of B images, B x ``DEPTH_COLUMNS``, float64, on the maps' device.
+
+    Args:
+        pred: B x 1 x H x W, in the depth's unit.
+        target: the same, NaN unknown.
+        data_range: what 1 on the scale from 0 to 1 that is learnt is wide, in the unit; structural similarity is
+            measured on that scale.
+        floor: above 0, in the unit: lower predictions are raised to it before they are scaled to the true median, and
+            for ratios and logarithms, which have no value for depths of 0 or below.
+        low: what is 0 on the scale that is learnt, in the unit.
+
+    Each prediction is aligned by the medians over the pixels with true depth above 0 (of an even count, the lower of
+    the two in the middle).
+    """
+    pred, target, known, measurable = comparable(pred, target)
+    error = (pred - target).abs()
+    sums = {
+        "known": total(known),
+        "absolute": total(error),
+        "squared": total(error.square()),
+        "ssim": _similarity(pred - low, target - low, known, data_range),
+    }
+    positive = target > 0
+    true, pred = torch.where(positive, target, torch.nan), torch.where(positive, pred.clamp_min(floor), torch.nan)
+    ratio = _ratio(pred, true)
+    sums |= {"positive": total(positive), "relative": total(error / true), "log10": total(ratio.log10())}
+    for power in (1, 2, 3):
+        sums[f"delta{power}"] = total(ratio < 1.25**power)  # exact in binary
+    pred = pred * (_median(true) / _median(pred))
+    error = (pred - true).abs()
+    sums |= {
+        "aligned_absolute": total(error),
+        "aligned_squared": total(error.square()),
+        "aligned_relative": total(error / true),
+        "aligned_delta1": total(_ratio(pred, true) < 1.25),
+    }
+    return sums_of_images(sums, DEPTH_COLUMNS, measurable)
+
+
+def _ratio(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.maximum(a / b, b / a)
+
+
+def _median(maps: torch.Tensor) -> torch.Tensor:
+    """Return the median of each B x H x W map, B x 1 x 1, NaN left out; NaN if there is nothing else."""
+    return maps.flatten(1).nanmedian(dim=1).values[:, None, None]
+
+
+def _similarity(pred: torch.Tensor, target: torch.Tensor, known: torch.Tensor, data_range: float) -> torch.Tensor:
+    """Return the structural similarity of each image, B; 0 where nothing is known.
+
+    Of images that are wholly known and at least 11 pixels wide and high it is that of pytorch-msssim, whose window
+    knows no gaps and no smaller images; of the others that of the loss of this name, which is equal where both are
+    defined.
+    """
+    pred, target = (torch.where(known, maps, 0.0)[:, None] for maps in (pred, target))
+    whole = known.flatten(1).all(dim=1) & (min(known.shape[1:]) >= WINDOW)
+    found = pred.new_zeros(len(pred))
+    # In half precision the differences of squares that similarity is made of have no digits left.
+    with torch.autocast(known.device.type, enabled=False):
+        if whole.any():
+            found[whole] = ssim(pred[whole], target[whole], data_range=data_range, size_average=False)
+        if not whole.all():
+            loss, gaps = SSIMLoss(data_range=data_range), ~whole
+            found[gaps] = loss.similarity(pred[gaps], target[gaps], known[gaps][:, None])[:, 0]
+    return torch.where(known.flatten(1).any(dim=1), found, 0.0)

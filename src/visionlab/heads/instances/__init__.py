@@ -1,12 +1,17 @@
 """Objects out of maps: a network's probabilities become labelled, linked and measured objects."""
 
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from visionlab.errors import ConfigError
-from visionlab.heads.instances.parameters import Cells, Separate
 from visionlab.heads.kind import Kind, Option
 from visionlab.metrics.instances import METRICS, WHILE_TRAINING
+
+Separate = Literal["none", "boundary", "distance"]
+"""What tells touching objects apart: their shape, a predicted boundary, or a predicted distance to it."""
+
+Cells = Literal["filled", "enclosed"]
+"""Whether objects are the foreground itself or the spaces that it, as a wall, encloses."""
 
 
 def _check(key: str, head: Mapping[str, Any]) -> None:
@@ -29,11 +34,6 @@ KIND = Kind(
     losses="bce, dice or bce_dice",
     binary=True,
     monitored=WHILE_TRAINING,
-    options={
-        # What tells touching objects apart: their shape, a predicted boundary, or a predicted distance to it.
-        "separate": Option("none", get_args(Separate)),
-        # Whether objects are the foreground, or what it encloses as a wall.
-        "cells": Option("filled", get_args(Cells)),
-    },
+    options={"separate": Option("none", get_args(Separate)), "cells": Option("filled", get_args(Cells))},
     check=_check,
 )

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from visionlab.console import LOG, progress
-from visionlab.heads.instances.link import link_planes
-from visionlab.heads.instances.parameters import Cells, Parameters, Separate, check
-from visionlab.heads.instances.segment import drop_small, segment_plane
+from visionlab.heads.instances import Separate
+from visionlab.heads.instances.objects import link_planes
+from visionlab.heads.instances.segment import Parameters, drop_small, segment_plane
 from visionlab.metrics.matching import frame_sums
 
 GAIN = 0.001
 """What another setting must gain to be taken: less is chance, and the default is as good."""
 
-_THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 _PROMINENCES = (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 _AREAS = (0.02, 0.05, 0.1, 0.2, 0.3)  # of the median area of a true object in a slice
 _LINKS = (0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -36,7 +35,7 @@ class FitFrame:
 
     Attributes:
         maps: Z x K x H x W, perhaps mapped from a file.
-        truth: Z x H x W ids of objects, 0 background, -1 unknown. Of enclosed cells, not of the walls.
+        truth: Z x H x W ids of objects, 0 background, -1 unknown.
         volume: whether planes are slices of a volume.
     """
 
@@ -45,54 +44,43 @@ class FitFrame:
     volume: bool
 
 
-def fit(frames: Sequence[FitFrame], *, separate: Separate, cells: Cells, threshold: float | None) -> Parameters:
+def fit(frames: Sequence[FitFrame], *, separate: Separate, threshold: float) -> Parameters:
     """Return the parameters with the highest mean of object F1 (IoU of at least 0.5) and SEG over all frames.
 
-    One parameter after the other is tried at up to nine values, the best one kept; threshold and prominence once more,
-    at half the step. At most 26 segmentations of each frame, one frame in memory at a time. Equals go to the default,
-    so the result is never worse than that on these frames, and the same whenever it is called.
+    One parameter after the other is tried at up to eight values, the best one kept; the prominence once more, at half
+    the step. At most 16 segmentations of each frame, one frame in memory at a time. Equals go to the default, so the
+    result is never worse than that on these frames, and the same whenever it is called.
 
     Without true objects, or where nothing is found at any setting, the default is kept, which a warning says.
 
     Args:
         frames: gone through several times, in order.
-        separate, cells: as of ``segment``.
-        threshold: the probability of the foreground, if that is settled already.
-
-    Raises:
-        ConfigError: ``separate`` and ``cells`` don't go together, or are unknown.
+        separate: as of :func:`visionlab.heads.instances.segment.segment`; objects are the foreground.
+        threshold: the probability of the foreground, which is settled already.
     """
-    check(separate, cells)
-    found = Parameters() if threshold is None else Parameters(threshold=threshold)
+    found = Parameters(threshold=threshold)
     area = _median_area(frames)
     if area is None:
         LOG.warning("Post-processing: no objects in the truth of %d frames to fit on; defaults kept", len(frames))
         return found
-    grids = _grids(area, threshold is None, any(frame.volume for frame in frames))
-    steps = [*grids, *(name for name in ("threshold", "prominence") if name in grids)]
+    grids: dict[str, Sequence[float]] = {
+        "prominence": _PROMINENCES,
+        "min_area": [float(round(share * area)) for share in _AREAS],
+    }
+    if any(frame.volume for frame in frames):
+        grids |= {"link": _LINKS, "min_planes": _PLANES}
+    steps = [*grids, "prominence"]
     repeated = chain.from_iterable(frames for _ in steps)
-    total, settings, reached = np.zeros((0, 0)), [found], 0.0
-    for number, frame in enumerate(progress(repeated, len(steps) * len(frames), "fitting the post-processing")):
-        step, nth = divmod(number, len(frames))
-        if nth == 0:
-            grid = grids[steps[step]] if step < len(grids) else _between(grids[steps[step]], found, steps[step])
-            settings = _around(found, steps[step], grid)
-            total = np.zeros((len(settings), len(_COLUMNS)))
-        total += _measured(frame, settings, separate, cells)
-        if nth == len(frames) - 1:
-            found, reached = _best(settings, _scores(total))
+    frame_by_frame = progress(repeated, len(steps) * len(frames), "fitting the post-processing")
+    reached = 0.0
+    for number, name in enumerate(steps):
+        grid = grids[name] if number < len(grids) else _between(grids[name], getattr(found, name))
+        settings = _around(found, name, grid)
+        total = sum(_measured(frame, settings, separate) for frame in islice(frame_by_frame, len(frames)))
+        found, reached = _best(settings, _scores(np.asarray(total)))
     if reached == 0:
         LOG.warning("Post-processing: no true object of %d frames is found at any setting; defaults kept", len(frames))
     return found
-
-
-def _grids(area: float, with_threshold: bool, volume: bool) -> dict[str, tuple[float, ...]]:
-    grids: dict[str, tuple[float, ...]] = {"threshold": _THRESHOLDS} if with_threshold else {}
-    grids["prominence"] = _PROMINENCES
-    grids["min_area"] = tuple(float(round(share * area)) for share in _AREAS)
-    if volume:
-        grids |= {"link": _LINKS, "min_planes": _PLANES}
-    return grids
 
 
 def _median_area(frames: Sequence[FitFrame]) -> float | None:
@@ -102,11 +90,10 @@ def _median_area(frames: Sequence[FitFrame]) -> float | None:
     return float(np.median(every)) if every.size else None
 
 
-def _between(grid: Sequence[float], found: Parameters, name: str) -> tuple[float, ...]:
-    """Return the values halfway from the one found to its neighbours on the grid."""
-    value = getattr(found, name)
-    near = [max((v for v in grid if v < value), default=value), min((v for v in grid if v > value), default=value)]
-    return tuple(round((value + v) / 2, 4) for v in near)
+def _between(grid: Sequence[float], now: float) -> list[float]:
+    """Return the values halfway from the present one to its neighbours on the grid."""
+    near = [max((v for v in grid if v < now), default=now), min((v for v in grid if v > now), default=now)]
+    return [round((now + v) / 2, 4) for v in near]
 
 
 def _around(found: Parameters, name: str, grid: Sequence[float]) -> list[Parameters]:
@@ -117,28 +104,20 @@ def _around(found: Parameters, name: str, grid: Sequence[float]) -> list[Paramet
     return [found, *(replace(found, **change) for change in changes)]
 
 
-def _measured(frame: FitFrame, settings: Sequence[Parameters], separate: Separate, cells: Cells) -> Sums:
-    rows = []
-    for parameters, slices in _segmented(frame, settings, separate, cells):
-        linked = link_planes(slices, link=parameters.link, min_planes=parameters.min_planes) if frame.volume else slices
-        sums = frame_sums(frame.truth, linked, objects=True)[1]
+def _measured(frame: FitFrame, settings: Sequence[Parameters], separate: Separate) -> Sums:
+    """Return the frame's sums at each setting, segmented only where settings differ in what that depends on."""
+    rows, last, planes = [], None, []
+    for parameters in settings:
+        if parameters.prominence != last:
+            last, all_sizes = parameters.prominence, replace(parameters, min_area=0)
+            planes = [segment_plane(plane, all_sizes, separate=separate, cells="filled") for plane in frame.maps]
+        # Small objects are dropped at last, so that it can be done here.
+        labels = np.stack([drop_small(plane, parameters.min_area) for plane in planes])
+        if frame.volume:
+            labels = link_planes(labels, link=parameters.link, min_planes=parameters.min_planes)
+        sums = frame_sums(frame.truth, labels, objects=True)[1]
         rows.append([sums[name] for name in _COLUMNS])
     return np.array(rows)
-
-
-def _segmented(
-    frame: FitFrame, settings: Sequence[Parameters], separate: Separate, cells: Cells
-) -> Iterator[tuple[Parameters, npt.NDArray[np.int32]]]:
-    """Yield the slices' objects at each setting, segmented only where settings differ in what that depends on."""
-    last, planes = None, []
-    for parameters in settings:
-        # Small objects are dropped at last, so that it can be done here; small spaces must go before walls are divided.
-        whole = parameters if cells == "enclosed" else replace(parameters, min_area=0)
-        needs = (whole.threshold, whole.prominence, whole.min_area)
-        if needs != last:
-            planes = [segment_plane(plane, whole, separate=separate, cells=cells) for plane in frame.maps]
-            last = needs
-        yield parameters, np.stack([drop_small(plane, parameters.min_area) for plane in planes])
 
 
 def _scores(sums: Sums) -> Sums:

@@ -135,7 +135,7 @@ class _TimePoints:
         for frame in m.times(wanted):
             maps = m.maps(frame, head)
             labels = self.head.segment(maps, volume=frame.volume)
-            self.found[frame.id] = _Predicted(frame, labels, maps[:, 0] >= self.head.found.threshold)
+            self.found[frame.id] = _Predicted(frame, labels, maps[:, 0] >= self.head.post_processing.threshold)
         self.found = {name: one for name, one in self.found.items() if one.known}
 
     @property

@@ -6,8 +6,9 @@ where one object covers it all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,8 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
-from visionlab.heads.instances.link import link_planes
-from visionlab.heads.instances.parameters import Cells, Parameters, Separate, check
+from visionlab.heads.instances import Cells, Separate
+from visionlab.heads.instances.objects import link_planes
 
 Labels = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
@@ -26,10 +27,11 @@ Maps = npt.NDArray[np.float32]
 EIGHT = np.ones((3, 3), dtype=bool)
 """Neighbours by side and by corner. Foreground is joined by sides only, so that corners join the background."""
 
-_SIDES = (
+SIDES = (
     ((slice(None), slice(None, -1)), (slice(None), slice(1, None))),
     ((slice(None, -1), slice(None)), (slice(1, None), slice(None))),
 )
+"""The two pairs of windows that lay each pixel of a plane beside its right and its lower neighbour."""
 
 DISTANCE_UNIT = 8
 """Pixels that a predicted distance of 1 stands for, as of the targets that networks learn."""
@@ -40,30 +42,46 @@ _TRUST = 0.75  # how far a predicted boundary lowers the height: to nothing woul
 _SMALL_HOLE = 0.1  # of the area around it
 
 
-def segment(
-    maps: Iterable[Maps], parameters: Parameters, *, separate: Separate, cells: Cells, volume: bool
-) -> npt.NDArray[np.int32]:
-    """Return the objects of a frame.
+@dataclass(frozen=True)
+class Parameters:
+    """How objects are made out of maps. Fitted on validation data, kept in the checkpoint as a list.
+
+    Attributes:
+        threshold: from which probability on a pixel is foreground (with enclosed cells: wall), 0 to 1.
+        prominence: how far a part must stand out to be an object of its own: by how many pixels its inner radius (as it
+            appears by what separates, see :func:`segment_plane`) exceeds half the neck that joins it to a larger one;
+            with enclosed cells, half the gap in their wall.
+        min_area: objects of a slice with fewer pixels are dropped, 0 keeps all.
+        link: of a volume. Cross-sections in neighbouring slices are one object if they overlap by at least this share
+            of the largest cross-section on either side of them, whichever is smaller; 0 to 1.
+        min_planes: of a volume. Objects that are in fewer slices are dropped, 1 keeps all.
+    """
+
+    threshold: float = 0.5
+    prominence: float = 1.0
+    min_area: float = 0.0
+    link: float = 0.5
+    min_planes: int = 1
+
+    @classmethod
+    def from_list(cls, values: Sequence[float]) -> Self:
+        """Return the parameters whose values are these, in the order of the fields."""
+        threshold, prominence, min_area, link, min_planes = values
+        return cls(threshold, prominence, min_area, link, round(min_planes))
+
+
+def segment(maps: Maps, parameters: Parameters, *, separate: Separate, cells: Cells, volume: bool) -> Labels:
+    """Return the objects of a frame, Z x H x W ids, 0 background. Of a volume 1..n without gaps, else in each plane.
 
     Args:
-        maps: Z planes K x H x W, as :func:`segment_plane` takes them; an array Z x K x H x W or what yields planes.
+        maps: Z x K x H x W, see :func:`segment_plane`.
         parameters: as they are fitted.
         separate: what the second of the maps is, or ``none``.
         cells: whether objects are the foreground or what it encloses.
         volume: whether planes are slices of a volume, whose objects are linked through z. Otherwise each is an image of
             its own.
-
-    Returns:
-        Z x H x W ids, 0 background. Of a volume 1..n without gaps, else 1..n in each plane.
-
-    Raises:
-        ConfigError: ``separate`` and ``cells`` don't go together, or are unknown.
-        ValueError: no planes, or maps of another shape.
     """
-    planes = [segment_plane(plane, parameters, separate=separate, cells=cells) for plane in maps]
-    if not planes:
-        raise ValueError("maps: expected at least one plane, found none")
-    labels = np.stack(planes)
+    labels = np.stack([segment_plane(plane, parameters, separate=separate, cells=cells) for plane in maps])
     return link_planes(labels, link=parameters.link, min_planes=parameters.min_planes) if volume else labels
 
 
@@ -99,15 +117,7 @@ def segment_plane(maps: Maps, parameters: Parameters, *, separate: Separate, cel
 
     Returns:
         H x W ids 1..n without gaps, 0 background.
-
-    Raises:
-        ConfigError: ``separate`` and ``cells`` don't go together, or are unknown.
-        ValueError: maps of another shape.
     """
-    check(separate, cells)
-    needed = 1 if separate == "none" else 2
-    if maps.ndim != 3 or len(maps) < needed or not maps[0].size:
-        raise ValueError(f"maps: expected at least {needed} x H x W for separate={separate}, found {maps.shape}")
     if cells == "enclosed":
         return _enclosed(maps[0], parameters)
     return drop_small(_filled(maps, parameters, separate), parameters.min_area)
@@ -210,7 +220,7 @@ def _owners(holes: Labels, labels: Labels) -> npt.NDArray[np.int32]:
     """Return by number of a hole the one label that surrounds it, 0 where there are several."""
     n = int(holes.max())
     low, high = np.full(n + 1, np.iinfo(np.int32).max, np.int32), np.zeros(n + 1, np.int32)
-    for one, other in sides():
+    for one, other in SIDES:
         for inner, outer in ((one, other), (other, one)):
             rim = (holes[inner] > 0) & (holes[outer] == 0)
             np.minimum.at(low, holes[inner][rim], labels[outer][rim])
@@ -263,11 +273,6 @@ def otsu_maps(image: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 
 
 # Basins --------------------------------------------------------------------------------------------------------------
-
-
-def sides() -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Yield the two pairs of windows that lay each pixel of a plane beside its right and its lower neighbour."""
-    yield from _SIDES
 
 
 def inner_distance(mask: Mask) -> Heights:
@@ -323,7 +328,7 @@ def _maxima(height: Heights, mask: Mask) -> tuple[Labels, int]:
 def _saddles(height: Heights, labels: Labels) -> tuple[npt.NDArray[Any], npt.NDArray[Any], Heights]:
     """Return each pair of neighbouring basins once, the highest saddle between them, highest saddles first."""
     first, second, level = [], [], []
-    for one, other in sides():
+    for one, other in SIDES:
         a, b = labels[one], labels[other]
         apart = (a != b) & (a > 0) & (b > 0)
         first.append(np.minimum(a[apart], b[apart]))

@@ -11,8 +11,9 @@ import torch
 
 from visionlab.console import LOG
 from visionlab.data.stratify import nested_folds
+from visionlab.data.target import Target
 from visionlab.errors import DataError, UsageError, UserError
-from visionlab.heads.head import NUMBER, Array, Evaluation, Head, Loss, Split, Types, expect, expect_one
+from visionlab.heads.head import NUMBER, Array, Evaluation, Head, Loss, Split, Types, expect
 from visionlab.heads.kind import Kind
 from visionlab.heads.labels import KIND
 from visionlab.losses.mixed import terms
@@ -64,8 +65,8 @@ class MultilabelHead(Head):
         columns: Sequence[str],
         *,
         ids: Sequence[int],
-        positives: Sequence[float],
-        total: float,
+        positives: Sequence[float] = (),
+        total: float = 0.0,
         thresholds: str | float = "shrunken",
         calibration: str = "none",
         unit: str = "",
@@ -78,7 +79,7 @@ class MultilabelHead(Head):
         self.threshold_method, self.calibration_method = thresholds, calibration
         start = UNFITTED if isinstance(thresholds, str) else float(thresholds)
         for key, value in (
-            ("positives", torch.tensor(positives, dtype=torch.float32)),
+            ("positives", torch.tensor(positives or [0.0] * len(columns), dtype=torch.float32)),
             ("total", torch.tensor(total, dtype=torch.float32)),
             ("thresholds", torch.full((len(columns),), start)),
             ("calibration", torch.tensor([[1.0, 0.0]]).repeat(len(columns), 1)),
@@ -92,7 +93,7 @@ class MultilabelHead(Head):
         return isinstance(self.threshold_method, str) or self.calibration_method != "none"
 
     @classmethod
-    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
+    def statistics(cls, name: str, data: ImageDataModule) -> dict[str, Any]:
         labels = data.values(name, "train")
         if not data.values(name, "val").any():
             raise DataError(
@@ -100,25 +101,7 @@ class MultilabelHead(Head):
                 f"{', '.join(data.targets[name])}: neither an epoch nor a threshold could be chosen; learn other "
                 "classes, or give other splits (data.val_fraction, data.split_file)"
             )
-        return cls(
-            name,
-            data.targets[name],
-            ids=data.ids(name),
-            positives=labels.sum(axis=0).tolist(),
-            total=len(labels),
-            **options,
-        )
-
-    @classmethod
-    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
-        return cls(
-            name,
-            spec["columns"],
-            positives=[0.0] * len(spec["columns"]),
-            total=0.0,
-            **{key: spec[key] for key in ("ids", "thresholds", "calibration", "unit", "metrics", "weight")},
-            activation=spec["activation"],
-        )
+        return {"ids": data.ids(name), "positives": labels.sum(axis=0).tolist(), "total": len(labels)}
 
     def spec(self) -> dict[str, Any]:
         own = {"ids": list(self.ids), "thresholds": self.threshold_method, "calibration": self.calibration_method}
@@ -127,19 +110,15 @@ class MultilabelHead(Head):
     @classmethod
     def check_spec(cls, name: str, spec: Mapping[str, Any]) -> None:
         super().check_spec(name, spec)
-        key, ids, method = f"heads.{name}", spec["ids"], spec["thresholds"]
+        key, ids = f"heads.{name}", spec["ids"]
         expect(bool(ids), f"{key}.columns", "at least one class", ids)
         numbers = all(isinstance(item, int) and not isinstance(item, bool) and 0 <= item < MAX_CLASSES for item in ids)
         right = numbers and len(set(ids)) == len(ids) == len(spec["columns"])
         expect(right, f"{key}.ids", f"a different number from 0 to {MAX_CLASSES - 1} for each column", ids)
-        known = cls.kind.options["thresholds"].choices
-        expect(not isinstance(method, str) or method in known, f"{key}.thresholds", ", ".join(known), method)
-        expect_one(spec["calibration"], f"{key}.calibration", cls.kind.options["calibration"].choices)
 
     def describe(self) -> dict[str, Any]:
         return {
             **super().describe(),
-            "ids": list(self.ids),
             "thresholds": [None if np.isnan(value) else float(value) for value in self._numbers(self.thresholds)],
             # A given number is none, though a calibration may be fitted to it.
             "fitted": bool(self.fitted) and isinstance(self.threshold_method, str),
@@ -371,3 +350,6 @@ class MultilabelHead(Head):
     @staticmethod
     def _numbers(buffer: torch.Tensor) -> Array:
         return buffer.detach().cpu().numpy()
+
+
+TARGET = Target(classes=True)

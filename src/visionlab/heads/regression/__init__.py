@@ -6,7 +6,7 @@ from visionlab.metrics.regression import METRICS
 KIND = Kind(
     name="regression",
     head="visionlab.heads.regression.head.RegressionHead",
-    target="visionlab.heads.regression.target.TARGET",
+    target="visionlab.heads.regression.head.TARGET",
     figures="visionlab.heads.regression.figures",
     module="regressor",
     activations=("none", "nonnegative"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
+from visionlab.data.target import Target
 from visionlab.heads.head import NUMBER, Array, Evaluation, Head, Loss, Types
 from visionlab.heads.kind import Kind, Metrics
 from visionlab.heads.regression import KIND
@@ -40,35 +41,26 @@ class RegressionHead(Head):
         name: str,
         columns: Sequence[str],
         *,
-        mean: Sequence[float],
-        std: Sequence[float],
-        unit: str = "",
+        mean: Sequence[float] = (),
+        std: Sequence[float] = (),
         step: float | None = None,
+        unit: str = "",
         metrics: Sequence[str] = ("mae",),
         weight: float = 1.0,
         activation: str = "none",
     ) -> None:
         super().__init__(name, columns, unit=unit, metrics=metrics, weight=weight, activation=activation)
         self.step = step
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("std", torch.tensor(std, dtype=torch.float32))
+        self.register_buffer("mean", torch.tensor(mean or [0.0] * len(columns), dtype=torch.float32))
+        self.register_buffer("std", torch.tensor(std or [1.0] * len(columns), dtype=torch.float32))
 
     @classmethod
-    def from_data(cls, name: str, data: ImageDataModule, **options: Any) -> Self:
+    def statistics(cls, name: str, data: ImageDataModule) -> dict[str, Any]:
         mean, std = data.scale(name)
-        return cls(name, data.targets[name], mean=mean, std=std, step=data.step(name), **options)
-
-    @classmethod
-    def from_spec(cls, name: str, spec: Mapping[str, Any]) -> Self:
-        count = len(spec["columns"])
-        own = {key: spec[key] for key in ("unit", "step", "metrics", "weight", "activation")}
-        return cls(name, spec["columns"], mean=[0.0] * count, std=[1.0] * count, **own)
-
-    def spec(self) -> dict[str, Any]:
-        return {**super().spec(), "step": self.step}
+        return {"mean": mean, "std": std, "step": data.step(name)}
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "step": self.step, "margin": self.step}
+        return {**super().describe(), "margin": self.step}
 
     def loss(self, raw: torch.Tensor, target: torch.Tensor, function: Loss) -> torch.Tensor:
         """Return the loss, on the standardised scale, of raw channels (B, K) for targets (B, K)."""
@@ -122,3 +114,6 @@ class RegressionHead(Head):
     @property
     def curves(self) -> tuple[str, ...]:
         return self.columns
+
+
+TARGET = Target()
