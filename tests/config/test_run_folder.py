@@ -156,8 +156,8 @@ def test_a_run_is_found_from_what_belongs_to_it(tiny_run: Path) -> None:
 
 
 def test_what_is_no_run_is_refused_with_a_hint(tiny_run: Path, focus_root: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Did you mean 'tiny'"):
-        run_folder(tiny_run.with_name("tinny"))
+    with pytest.raises(UsageError, match=f"Did you mean '{tiny_run.name}'"):
+        run_folder(tiny_run.with_name(f"{tiny_run.name}s"))
     with pytest.raises(UsageError, match=rf"no config.yaml.* It holds runs, such as {tiny_run}"):
         run_folder(tiny_run.parent)
     with pytest.raises(UsageError, match=r"no config.yaml"):

@@ -209,7 +209,7 @@ def test_what_is_not_there_is_refused(name: str, expected: str, folder: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (("{run}x", "{data}"), "expected a run folder or a checkpoint, found nothing there. Did you mean 'tiny'?"),
+        (("{run}x", "{data}"), "expected a run folder or a checkpoint, found nothing there. Did you mean 'focus'?"),
         (("{data}", "{data}"), "expected checkpoints/best.ckpt"),
         (("{run}", "{data}s"), "found nothing there. Did you mean 'focus'?"),
         (("{run}", "{empty}"), "expected images (.png, .tif, .tiff, .jpg, .jpeg) in this folder, found none"),
