@@ -10,16 +10,21 @@ import os
 import shlex
 import shutil
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from visionlab.console import LOG
 from visionlab.errors import DataError, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # The first input of every network, in the column ``path`` of every index.
 IMAGE = "image"
@@ -286,3 +291,22 @@ def new_folder(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def in_parallel(job: Callable[[T], R], items: Iterable[T], threads: int | None = None) -> Iterator[R]:
+    """Yield ``job(item)`` in order, from all cores, with few results in memory; what a job raises is raised here.
+
+    Threads suffice where decoding, resizing and hashing release the interpreter's lock; by default one for each core.
+    """
+    threads = threads or os.cpu_count() or 1
+    pool = ThreadPoolExecutor(threads)
+    waiting: deque[Future[R]] = deque()
+    try:
+        for item in items:  # few at a time, since there may be hundreds of thousands
+            waiting.append(pool.submit(job, item))
+            if len(waiting) >= 8 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from visionlab.data.loader import EpochBatches
-from visionlab.data.transforms import Augment
+from visionlab.data.loader import Augment, EpochBatches
 from visionlab.errors import ConfigError
 
 

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 import tifffile
 
-from visionlab.data.cache import CachedColumn, cache_column, fingerprint
+from visionlab.data.cache import CachedColumn, cache_column, fingerprint, limits_of
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import PlaneReader
-from visionlab.data.statistics import limits_of
 from visionlab.heads.instances.target import InstanceReader
 
 NATIVE = Preprocess(1, 8, 8, "native", "uint16", "percentile")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from visionlab.config.compose import choice
-from visionlab.data.transforms import Augment
+from visionlab.data.loader import Augment
 from visionlab.errors import ConfigError
 
 Array = np.ndarray[Any, Any]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.celegans import SHAPE, challenge, image, labels, mat, module, png, tiff
-from visionlab.data.frames import read_image, read_truth
+from visionlab.data.readers import read_planes, read_truth
 from visionlab.datasets.celegans import CElegansMembraneDataModule
 from visionlab.errors import DataError
 
@@ -132,8 +132,8 @@ def test_images_have_one_slice(tmp_path: Path) -> None:
 def test_slices_of_several_sizes_are_refused(tmp_path: Path) -> None:
     png(tmp_path / "a.png", image((8, 9)))
     png(tmp_path / "b.png", image((9, 8)))
-    with pytest.raises(DataError, match=r"b.png: 9 x 8 pixels, 1 channels, uint16, but a.png, of the same time"):
-        read_image(["a.png", "b.png"], tmp_path)
+    with pytest.raises(DataError, match=r"b.png: 9 x 8 pixels, uint16, but a.png, of the same time"):
+        read_planes(["a.png", "b.png"], tmp_path)
 
 
 def test_labels_may_be_at_another_scale(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from visionlab import samples
 from visionlab.config.compose import compose
-from visionlab.data.checks import check_files
+from visionlab.data.describe import check_files
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import DataError
 from visionlab.io import split_plane
@@ -124,10 +124,8 @@ def test_a_broken_image_is_named(roots: dict[str, Path], task: str, tmp_path: Pa
     path = table["path"].iloc[len(table) // 2]
     file = split_plane(root / path)[0]
     file.write_bytes(file.read_bytes()[:-40])
-    found = one.scan(root)
-    problems = [*check_files(found.table, root, known=found.problems).errors, *one.check_more(found.table, root)]
-    assert problems
-    assert {split_plane(root / problem.path)[0] for problem in problems if problem.severity == "error"} == {file}
+    errors = [problem for problem in check_files(one)[0] if problem.severity == "error"]
+    assert {split_plane(root / problem.path)[0] for problem in errors} == {file}
     with pytest.raises(DataError, match=file.name):
         one.setup()
 

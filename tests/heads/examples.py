@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from visionlab.data.frames import Frame
+from visionlab.data.definition import Frame
 from visionlab.heads import KINDS, head_class
 from visionlab.heads.head import Array, Head, Split
 

@@ -90,7 +90,7 @@ class DirectionHead(Head):
 TARGET = '''
 """Directions are columns of the index."""
 
-from visionlab.data.target import Target
+from visionlab.data.definition import Target
 
 TARGET = Target()
 '''

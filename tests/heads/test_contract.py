@@ -15,7 +15,7 @@ import torch
 
 from tests.heads import examples
 from visionlab.config.compose import choice, conf_dir
-from visionlab.data.target import Target
+from visionlab.data.definition import Target
 from visionlab.errors import UsageError
 from visionlab.heads import KINDS, head_class, load
 from visionlab.heads.head import Head

@@ -63,7 +63,7 @@ def test_each_loss_is_given_what_it_takes() -> None:
 def test_one_depth_everywhere_does_not_divide_by_zero() -> None:
     class Flat:
         def map_scale(self, name: str) -> Any:
-            from visionlab.data.statistics import MapScale
+            from visionlab.data.describe import MapScale
 
             return MapScale(3.0, 3.0, 3.0)
 

@@ -1,27 +1,32 @@
-"""What a network sees of samples whose stains lie in one file each: ``<Id>_red.png``, ``<Id>_green.png``, ..."""
+"""Samples whose stains lie in one file each, ``<Id>_red.png``, ``<Id>_green.png``: how they are found and mixed."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from visionlab.data.readers import ImageReader
 from visionlab.errors import ConfigError, DataError, nearest
-from visionlab.files import suffix
-from visionlab.io import LOSSLESS_SUFFIXES, Image, read_image
+from visionlab.files import Problem, list_files, suffix
+from visionlab.io import LOSSLESS_SUFFIXES, Image, Stains, read_image
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAINS = ("red", "green", "blue", "yellow")
 """Stains of the Human Protein Atlas; their files are known as parts of a sample also where the network sees others."""
 
 # The characters of a name can lead to no other folder, for it may come from a checkpoint.
 _TERM = re.compile(r"([A-Za-z][A-Za-z0-9-]*)(?:/([0-9]+\.?[0-9]*|\.[0-9]+))?")
-_RECENT = 2_000_000_000  # nanoseconds
 
 Terms = tuple[tuple[str, float], ...]
 
@@ -44,9 +49,6 @@ class Channels:
         self._terms = parse(spec)
         self.spec: list[str] = [_compact(text) for text in spec]
         self.names = tuple(dict.fromkeys(name for terms in self._terms for name, _ in terms))
-
-    def __len__(self) -> int:
-        return len(self.spec)
 
     def split(self, path: str | Path) -> tuple[str, str] | None:
         """Return the sample's Id and the stain from a file's name, without its folder; None if it is not named so.
@@ -72,7 +74,8 @@ class Channels:
                 f"{path}: expected a name <Id>_{self.names[0]}.png (or .tif), found another; rename the files of each "
                 f"sample so, one for each of {', '.join(self.names)}"
             )
-        names = {stain: _stems(folder).get(f"{found[0]}_{stain}", ()) for stain in self.names}
+        stems = _stems(folder)
+        names = {stain: stems.get(f"{found[0]}_{stain}", ()) for stain in self.names}
         if missing := [stain for stain, beside in names.items() if not beside]:
             raise DataError(f"{path}: {self.lack(found[0], missing, suffix(str(path)))} beside it; add what is missing")
         for beside in names.values():
@@ -82,9 +85,8 @@ class Channels:
 
     def lack(self, sample: str, missing: Sequence[str], kind: str) -> str:
         """Say which files (of suffix ``kind``) a sample lacks: ``3 of 4 channels found, no <Id>_yellow.png``."""
-        more = f" nor those of {', '.join(missing[1:])}" if len(missing) > 1 else ""
         count = f"{len(self.names) - len(missing)} of {len(self.names)} channels found"
-        return f"{count}, no {sample}_{missing[0]}.{kind}{more}"
+        return f"{count}, no {', '.join(f'{sample}_{stain}.{kind}' for stain in missing)}"
 
     def read(self, path: str | Path) -> Image:
         """Return a sample, H x W x C in the depth of its files.
@@ -97,9 +99,7 @@ class Channels:
         """
         if self.split(path) is not None:
             return self.read_files(list(self.files(path).values()))
-        if len(self.names) == 1:
-            return self.compose(read_plane(path))
-        image = read_image(path)
+        image = read_plane(path) if len(self.names) == 1 else read_image(path)
         if image.shape[2] != len(self.names):
             raise DataError(
                 f"{path}: expected {len(self.names)} channels ({', '.join(self.names)}) in it, found {image.shape[2]}; "
@@ -115,7 +115,7 @@ class Channels:
         """
         planes = [read_plane(path) for path in files]
         for path, plane in zip(files[1:], planes[1:], strict=True):
-            if other := unlike(plane.shape[:2], plane.dtype.name, planes[0].shape[:2], planes[0].dtype.name):
+            if other := unlike(plane, planes[0]):
                 raise DataError(f"{path}: {other} {files[0].name}; export all files of a sample alike")
         return self.compose(np.concatenate(planes, axis=2))
 
@@ -129,15 +129,9 @@ class Channels:
         """
         if planes.shape[2] != len(self.names):
             raise DataError(f"expected {len(self.names)} channels ({', '.join(self.names)}), found {planes.shape[2]}")
-        result = np.empty((*planes.shape[:2], len(self)), planes.dtype)
+        result = np.empty((*planes.shape[:2], len(self.spec)), planes.dtype)
         for channel, terms in enumerate(self._terms):
-            parts = [(planes[:, :, self.names.index(name)], number) for name, number in terms]
-            if len(parts) == 1 and parts[0][1] == 1:
-                result[:, :, channel] = parts[0][0]
-                continue
-            total = np.zeros(planes.shape[:2])
-            for plane, number in parts:
-                total += plane.astype(np.float64) / number
+            total = sum(planes[:, :, self.names.index(name)].astype(np.float64) / number for name, number in terms)
             if planes.dtype.kind == "u":
                 total = np.clip(np.rint(total), 0, np.iinfo(planes.dtype).max)
             result[:, :, channel] = total
@@ -160,15 +154,11 @@ def parse(spec: Sequence[str], stains: Sequence[str] = ()) -> list[Terms]:
     for text in spec:
         terms = [_TERM.fullmatch(term) for term in _compact(text).split("+")]
         pairs = tuple((match[1], float(match[2] or 1)) for match in terms if match)
-        if len(pairs) < len(terms):
+        if len({name for name, _ in pairs}) < len(terms) or not all(0 < number < math.inf for _, number in pairs):
             raise ConfigError(
-                "data.channels: expected for each channel a stain, or a mix such as red/2+yellow/2 (stains divided by "
-                f"'+', each perhaps with '/' and a number), found '{text}'"
+                "data.channels: expected for each channel a stain, or a mix such as red/2+yellow/2 (different stains "
+                f"divided by '+', each perhaps with '/' and a number above 0), found '{text}'"
             )
-        if not all(0 < number < math.inf for _, number in pairs):
-            raise ConfigError(f"data.channels: expected numbers above 0 behind '/', found '{text}'")
-        if len({name for name, _ in pairs}) < len(pairs):
-            raise ConfigError(f"data.channels: expected each stain once in a channel, found '{text}'")
         for name, _ in pairs:
             if stains and name not in stains:
                 raise ConfigError(
@@ -198,33 +188,109 @@ def read_plane(path: str | Path) -> Image:
     return image
 
 
-def unlike(size: Sequence[int], dtype: str, first_size: Sequence[int], first_dtype: str) -> str:
-    """Say in what a file differs from the first of its sample, ending where that one's name goes; empty if it doesn't.
-
-    Sizes are height and width.
-    """
-    if tuple(size) != tuple(first_size):
-        return f"{size[0]} x {size[1]} pixels, where {first_size[0]} x {first_size[1]} were expected as in"
-    return f"{dtype} values, where {first_dtype} were expected as in" if dtype != first_dtype else ""
+def unlike(plane: Image, first: Image) -> str:
+    """Say in what a plane differs from the first of its sample, ending where that one's name goes; empty if not."""
+    (height, width), (rows, columns) = plane.shape[:2], first.shape[:2]
+    if (height, width) != (rows, columns):
+        return f"{height} x {width} pixels, where {rows} x {columns} were expected as in"
+    return f"{plane.dtype} values, where {first.dtype} were expected as in" if plane.dtype != first.dtype else ""
 
 
 def _stems(folder: Path) -> dict[str, tuple[str, ...]]:
     """Return the names of the image files of a folder by what stands before their suffix."""
     try:
-        changed = folder.stat().st_mtime_ns
-        now = time.time_ns()
-        # A folder that changes right now may do so twice within one tick of its clock: it is listed each time.
-        return _listed(str(folder), changed, now if now - changed < _RECENT else 0)
+        return _listed(str(folder), folder.stat().st_mtime_ns)
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
 
 
 @lru_cache(maxsize=1)
-def _listed(folder: str, changed: int, when: int) -> dict[str, tuple[str, ...]]:
+def _listed(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
     stems: dict[str, tuple[str, ...]] = {}
-    with os.scandir(folder) as entries:
-        for name in sorted(entry.name for entry in entries):
-            if suffix(name) in LOSSLESS_SUFFIXES and not name.startswith("."):
-                stem = name.rpartition(".")[0]
-                stems[stem] = (*stems.get(stem, ()), name)
+    for name in sorted(entry.name for entry in Path(folder).iterdir()):
+        if suffix(name) in LOSSLESS_SUFFIXES and not name.startswith("."):
+            stem = name.rpartition(".")[0]
+            stems[stem] = (*stems.get(stem, ()), name)
     return stems
+
+
+class StainFiles:
+    """The files of a folder, and of those in it, that hold one stain of a sample each.
+
+    Args:
+        root: folder that the paths are relative to.
+        folder: in ``root``.
+        channels: whose stains are needed.
+
+    Attributes:
+        folder: as given.
+        samples: Id -> stain -> path relative to the root, of all stains that are known.
+        others: images of other types, in words.
+    """
+
+    def __init__(self, root: Path, folder: Path, channels: Channels) -> None:
+        listing = list_files(folder, LOSSLESS_SUFFIXES)
+        self.folder, self.others = folder, listing.describe_others()
+        self.samples: dict[str, dict[str, str]] = {}
+        self._channels = channels
+        self._twins: dict[tuple[str, str], str] = {}
+        self._plain: list[str] = []
+        inside = os.path.relpath(folder, root).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        for name in sorted(listing.paths):
+            parts = channels.split(name)
+            path = prefix + name
+            if parts is None:
+                self._plain.append(path)
+            elif self.samples.setdefault(parts[0], {}).setdefault(parts[1], path) != path:
+                self._twins[parts] = path
+
+    def unnamed(self, known: Collection[str]) -> list[str]:
+        """Return the files of samples that are not ``known``, and those that are not named as a sample's stain."""
+        return self._plain + [
+            path for sample, files in self.samples.items() if sample not in known for path in files.values()
+        ]
+
+    def wrong(self, sample: str) -> Problem | None:
+        """Return what is wrong with the files of a sample: some are missing, or there are two for a stain."""
+        files = self.samples[sample]
+        if missing := [stain for stain in self._channels.names if stain not in files]:
+            path = next(iter(files.values()))
+            what = self._channels.lack(sample, missing, suffix(path))
+            return Problem(path, what, "add what is missing, or take the row out of the table")
+        for stain in self._channels.names:
+            if twin := self._twins.get((sample, stain)):
+                return Problem(twin, f"there is {files[stain]} as well", "keep one of the two")
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelReader(ImageReader):
+    """Samples of several files, kept as the channels that the network sees; the facts are of these.
+
+    Args:
+        channels: how they are made of the stains.
+        root: folder that the files are relative to.
+        table: an index with a column ``<stain>_path`` for each of ``channels.names``.
+    """
+
+    channels: Channels
+    root: Path
+    table: pd.DataFrame
+
+    def spec(self) -> dict[str, Any]:
+        """Return the channels, and the names of all files but the first of each sample, which the cache looks at."""
+        names = "".join(f"{path}\0" for path in self._others())
+        digest = hashlib.blake2b(names.encode(), digest_size=16)
+        return {"channels": self.channels.spec, "files": digest.hexdigest()}
+
+    def further(self) -> list[Path]:
+        return [self.root / path for path in self._others()]
+
+    def _others(self) -> list[str]:
+        columns = [self.table[f"{name}_path"] for name in self.channels.names[1:]]
+        return [path for paths in zip(*columns, strict=True) for path in paths]
+
+    def pixels(self, path: Path, number: int, stains: Stains) -> Image:
+        sample = self.table.iloc[number]
+        return self.channels.read_files([self.root / str(sample[f"{name}_path"]) for name in self.channels.names])

@@ -1,20 +1,70 @@
-"""What a data set defines, and what it may: the rest is :class:`visionlab.data.module.ImageDataModule`."""
+"""What a data set defines and a kind of head asks: the contracts of :class:`visionlab.data.module.ImageDataModule`."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from visionlab.data.readers import ImageReader, Reader
+from visionlab.data.readers import ImageReader, Labels, Reader
 from visionlab.data.splits import Splits
 from visionlab.files import Problem, Scan
 
-if TYPE_CHECKING:
-    from visionlab.data.frames import Frame
+
+@dataclass(frozen=True)
+class Target:
+    """What a kind of head asks of the data, so that the data need not know any kind.
+
+    Attributes:
+        reader: called with the sizes of the images that the files belong to, and with what the data set says of its
+            files (:meth:`Definition.reading`); returns how they are read and resampled. NaN
+            is unknown. None: the target is columns of numbers in the index.
+        facts: name of what the reader tells of each file -> whether it has the target's unit; the index lists them.
+        ranges: those facts whose range the data card tells.
+        classes: whether the columns are 0 and 1 of classes that a sample has or hasn't: they are counted, and splits
+            are dealt out by them.
+    """
+
+    reader: Callable[..., Reader] | None = None
+    facts: Mapping[str, bool] = field(default_factory=dict)
+    ranges: tuple[str, ...] = ()
+    classes: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A whole time point as it is on disk, in which objects are counted and measured; an image has Z = 1.
+
+    Attributes:
+        id: its name, e.g. ``01_t005``.
+        group: which is in one split with it.
+        sequence: what it is a time point of; empty: unknown.
+        time: its number in the sequence; -1: unknown.
+        image: Z x H x W x C, in the numbers and the size of the files.
+        truth: Z x H x W, 0 background and the number of an object elsewhere; -1 in slices without labels.
+        gold: a second truth of the same form; None where there is none.
+        rows: place of a slice in these arrays -> its row of the data's ``table``; only those in the split.
+        voxel: its size in micrometres, z, y and x; None if unknown. Of an image z is 1, which stands for nothing.
+        volume: whether the slices are of one volume, if perhaps the only one.
+        instances: whether the labels tell objects apart; else all above 0 is foreground.
+    """
+
+    id: str
+    group: str
+    sequence: str
+    time: int
+    image: npt.NDArray[Any]
+    truth: Labels
+    gold: Labels | None
+    rows: dict[int, int]
+    voxel: tuple[float, float, float] | None
+    volume: bool
+    instances: bool
 
 
 class Definition:
@@ -32,7 +82,8 @@ class Definition:
     kinds: Mapping[str, str] = {}
     maps: ClassVar[dict[str, str]] = {}
     stains: ClassVar[tuple[str, ...]] = ()
-    # The index, chosen and split, once it is set up.
+    # The folder of the data, once it is found, and the index, chosen and split, once it is set up.
+    root: Path
     table: pd.DataFrame
 
     def index(self, root: Path) -> pd.DataFrame:
@@ -52,17 +103,32 @@ class Definition:
         """
         return Scan(self.index(root), [])
 
+    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
+        """Return what is wrong with the files of an index beside its images."""
+        return []
+
+    def image_reader(self, table: pd.DataFrame) -> Reader:
+        """Return how the images of an index are read, whose files the column ``path`` names."""
+        return ImageReader()
+
     def reading(self, name: str) -> dict[str, Any]:
         """Return what is known of the files of a map: options of the reader of its :class:`Target`."""
         return {}
 
+    def map_unit(self, name: str, unit: str) -> tuple[float, str]:
+        """Return the factor from a map's numbers to the user's unit, and that unit; ``unit`` is the configured one."""
+        return 1.0, unit
+
+    def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
+        """Refuse images by their height and width, given for each row of the index."""
+
+    def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
+        """Return the split of each row of an index, ``""`` for none."""
+        return splits.assign(table["group"].tolist())
+
     def left_out(self) -> np.ndarray[Any, Any] | None:
         """Return which rows of ``table`` are in no split for what their files hold, which is known now; None: none."""
         return None
-
-    def frames(self, split: str, only: Collection[str] | None = None) -> Iterator[Frame]:
-        """Yield the time points of a split as they are on disk, or of these names; for maps of instances."""
-        raise NotImplementedError
 
     def time_points(self) -> list[tuple[str, ...]]:
         """Return, for each row of ``table``, all planes of the time point that its image belongs to, itself included.
@@ -71,9 +137,9 @@ class Definition:
         """
         return [(path,) for path in self.table["path"]]
 
-    def image_reader(self, table: pd.DataFrame) -> Reader:
-        """Return how the images of an index are read, whose files the column ``path`` names."""
-        return ImageReader()
+    def frames(self, split: str, only: Collection[str] | None = None) -> Iterator[Frame]:
+        """Yield the time points of a split as they are on disk, or of these names; for maps of instances."""
+        raise NotImplementedError
 
     def ids(self, target: str) -> list[int]:
         """Return the number that each column of a target of labels has in the data set."""
@@ -82,21 +148,6 @@ class Definition:
     def sample_weights(self) -> np.ndarray[Any, Any] | None:
         """Return how often each training sample is drawn, N shares, once it is set up; None: all alike."""
         return None
-
-    def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
-        """Refuse images by their height and width, given for each row of the index."""
-
-    def map_unit(self, name: str, unit: str) -> tuple[float, str]:
-        """Return the factor from a map's numbers to the user's unit, and that unit; ``unit`` is the configured one."""
-        return 1.0, unit
-
-    def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
-        """Return the split of each row of an index, ``""`` for none."""
-        return splits.assign(table["group"].tolist())
-
-    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
-        """Return what is wrong with the files of an index beside its images."""
-        return []
 
     def remarks(self) -> list[str]:
         """Return, in words, what a reader of the results should know of this data set, once it is set up."""

@@ -1,23 +1,167 @@
-"""Facts about a set-up data module, for the data card and index of a report."""
+"""What a data set holds: the check of every file, statistics of the training split, the index and the data card."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from visionlab.data.module import ImageDataModule
-from visionlab.io import split_plane, stored_file
+from visionlab.console import progress
+from visionlab.data.cache import Cache, CachedColumn
+from visionlab.data.readers import ImageReader, image_facts
+from visionlab.errors import DataError
+from visionlab.files import Problem, in_parallel, problem_of
+from visionlab.io import dtype_range, split_plane, stored_file, to_channels
 
-_FACTS = ["height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"]
+if TYPE_CHECKING:
+    from visionlab.data.module import ImageDataModule
+
+
+# Statistics -----------------------------------------------------------------------------------------------------------
+
+
+def image_statistics(cache: Cache, rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation per channel over all pixels of these cached images.
+
+    8- and 16-bit values count as fractions of their range (0..1), float values as they are.
+    """
+    total = np.zeros(cache.preprocess.channels)
+    squares = np.zeros(cache.preprocess.channels)
+    pixels = 0
+    scale = dtype_range(np.dtype(cache.preprocess.dtype))
+    for row in progress(rows, len(rows), "measuring intensities"):
+        values = cache[int(row)].astype(np.float64) / scale
+        total += values.sum(axis=(0, 1))
+        squares += np.square(values).sum(axis=(0, 1))
+        pixels += values.shape[0] * values.shape[1]
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0.0))
+    # Black channels have no deviation; dividing by one leaves them at zero.
+    return mean.tolist(), np.where(std > 0, std, 1.0).tolist()
+
+
+def image_span(images: Sequence[CachedColumn], rows: Sequence[int] | np.ndarray[Any, Any]) -> tuple[float, float]:
+    """Return the lowest and highest value of these rows of all inputs, integers as fractions of their range."""
+    facts = pd.concat([stored.cache.facts.iloc[np.unique(stored.places[rows])] for stored in images])
+    full = facts["dtype"].map(dtype_range)
+    return float((facts["min"] / full).min()), float((facts["max"] / full).max())
+
+
+@dataclass(frozen=True)
+class MapScale:
+    """Range and mean of maps, in the user's unit: ``low`` and ``high`` are the 0.1st and 99.9th percentiles."""
+
+    low: float
+    high: float
+    mean: float
+
+
+def map_statistics(stored: CachedColumn, rows: Sequence[int] | np.ndarray[Any, Any]) -> MapScale:
+    """Return range and mean over the known pixels of these rows; the percentiles from up to 2,000 pixels a map.
+
+    Raises:
+        DataError: no pixel is known.
+    """
+    total, count, parts = 0.0, 0, []
+    for row in progress(rows, len(rows), "measuring maps"):
+        values = stored.cache[int(stored.places[row])].astype(np.float32).ravel()
+        values = values[np.isfinite(values)]
+        total += float(values.sum(dtype=np.float64))
+        count += len(values)
+        # An odd step, so that it doesn't meet the same few columns of an image of even width again and again.
+        parts.append(values[:: max(1, len(values) // 2000) | 1])
+    if not count:
+        raise DataError("the maps of the training split have no known pixel: nothing can be learnt from them")
+    low, high = np.percentile(np.concatenate(parts), [0.1, 99.9])
+    scale = stored.scale
+    return MapScale(float(low) * scale, float(high) * scale, total / count * scale)
+
+
+# Check ----------------------------------------------------------------------------------------------------------------
+
+
+def check_files(data: ImageDataModule) -> tuple[list[Problem], int]:
+    """Read every file of the chosen groups on all cores; return what is wrong, by path, and the number of files.
+
+    Errors: names that cannot be used, files that cannot be read (truncated, damaged, NaN, several pages, ...) or become
+    what the network takes, kinds of values without a common scale, and the same pixels in two groups: a leak, wherever
+    the groups end up. Warnings: constant images, and the same pixels twice in a group.
+    """
+    root = data.locate()
+    found = data.scan(root)
+    table = found.table
+    if not found.problems and len(table):
+        data.indexed = table.copy()  # set-up needs not read and announce all of it again
+    if len(table):
+        table = data.choose(table, root)
+    reader = data.image_reader(table)
+    assert isinstance(reader, ImageReader)
+    columns = ["path", *(f"{stain}_path" for stain in data.stains if f"{stain}_path" in table)]
+
+    def check(item: tuple[int, tuple[str, ...]]) -> dict[str, Any] | Problem:
+        number, files = item
+        try:
+            image = reader.pixels(root / files[0], number, data.file_stains)
+            to_channels(image, data.channels, root / files[0])
+        except DataError as error:
+            guilty = next((file for file in files if str(error).startswith(f"{root / file}: ")), files[0])
+            return problem_of(error, guilty, root / guilty)
+        return image_facts(image)
+
+    samples = enumerate(table[columns].itertuples(index=False, name=None))
+    results = list(progress(in_parallel(check, samples), len(table), "checking images"))
+    good = [row for row, result in enumerate(results) if isinstance(result, dict)]
+    facts = pd.DataFrame([result for result in results if isinstance(result, dict)], columns=list(ImageReader.facts))
+    checked = pd.concat([table.iloc[good][["group", "path"]].reset_index(drop=True), facts], axis=1)
+    problems = [*found.problems, *(result for result in results if isinstance(result, Problem))]
+    problems += [*_constant(checked), *_other_kind(checked), *_duplicates(checked), *data.check_more(table, root)]
+    return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
+
+
+def _constant(checked: pd.DataFrame) -> Iterator[Problem]:
+    for path, value in checked.loc[checked["min"] == checked["max"], ["path", "min"]].itertuples(index=False):
+        yield Problem(path, f"all values are {value:g}", "remove it unless an empty image is meant", "warning")
+
+
+def _other_kind(checked: pd.DataFrame) -> Iterator[Problem]:
+    """Yield the rarer files where some hold floating point and others whole numbers, which have no common scale."""
+    floats = checked["dtype"] == "float32"
+    if floats.any() and not floats.all():
+        kinds = ("whole numbers", "floating point")
+        rare = bool(floats.mean() < 0.5)
+        for path in checked.loc[floats == rare, "path"]:
+            what = f"holds {kinds[rare]} where most files hold {kinds[not rare]}"
+            yield Problem(path, what, "there is no common scale: convert it")
+
+
+def _duplicates(checked: pd.DataFrame) -> Iterator[Problem]:
+    # Constant images are equal without being copies; they have a warning of their own.
+    varied = checked[checked["min"] != checked["max"]]
+    for _, rows in varied[varied.duplicated("hash", keep=False)].groupby("hash", sort=False):
+        (first, group), *rest = rows[["path", "group"]].itertuples(index=False)
+        for path, other in rest:
+            same = f"has the same pixels as {first}"
+            if other == group:
+                yield Problem(path, same, "remove one unless the image was taken twice", "warning")
+            else:
+                yield Problem(
+                    path,
+                    f"{same}, but is of group '{other}' where that is of '{group}'",
+                    "remove one or give both the same group: a copy in two splits makes the test worthless",
+                )
+
+
+# Index and data card --------------------------------------------------------------------------------------------------
 
 
 def index_table(data: ImageDataModule) -> pd.DataFrame:
     """Return every indexed sample with its split, what its file holds, and its targets."""
     columns = [column for columns in data.targets.values() for column in columns]
-    parts = [data.table[["id", "group", "split", "path"]], data.facts[_FACTS], data.table[columns]]
+    parts = [data.table[["id", "group", "split", "path"]], data.facts[list(ImageReader.facts)], data.table[columns]]
     table = pd.concat([part.reset_index(drop=True) for part in parts], axis=1)
     for name, stored in data.stored_maps.items():
         facts = stored.facts
@@ -33,6 +177,10 @@ def card(data: ImageDataModule) -> dict[str, Any]:
     """
     table = index_table(data)
     shapes = (table["height"].astype(str) + "x" + table["width"].astype(str)).value_counts()
+    splits = [split for split, rows in data.rows.items() if len(rows)]
+    labels = [target for target in data.targets if target in data.asked and data.asked[target].classes]
+    ranges = [column for target, columns in data.targets.items() if target not in labels for column in columns]
+    ranges += [f"{name}_{fact}" for name in data.stored_maps for fact in data.asked[name].ranges]
     return {
         "name": data.name,
         "root": str(data.root),
@@ -43,9 +191,15 @@ def card(data: ImageDataModule) -> dict[str, Any]:
         "dtypes": {str(name): int(count) for name, count in table["dtype"].value_counts().items()},
         "shapes": {str(name): int(count) for name, count in shapes.head(12).items()},
         "preprocess": data.preprocess.sentence(),
-        "notes": notes(data, table),
-        "splits": {split: _split(data, split, table) for split, rows in data.rows.items() if len(rows)},
-        "labels": {target: _counts(data, target) for target in _labels(data)},
+        "notes": _notes(data, table),
+        "splits": {split: _split(table.iloc[data.rows[split]], ranges) for split in splits},
+        "labels": {
+            target: {
+                column: {split: int(data.values(target, split)[:, place].sum()) for split in splits}
+                for place, column in enumerate(data.targets[target])
+            }
+            for target in labels
+        },
     }
 
 
@@ -56,7 +210,7 @@ def _files(data: ImageDataModule) -> set[Path]:
     return {stored_file(split_plane(data.root / path)[0]) for column in columns for path in data.table[column].unique()}
 
 
-def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
+def _notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
     """Return, in words, what a reader of the results should know about the data."""
     found = [f"split: {data.splits.source}"]
     if data.synthetic:
@@ -64,20 +218,12 @@ def notes(data: ImageDataModule, table: pd.DataFrame) -> list[str]:
     unused = table.loc[table["split"] == "", "group"]
     if len(unused):
         found.append(f"{len(unused)} images of {unused.nunique()} groups are in no split")
-    enlarged = int(((table["height"] < data.height) | (table["width"] < data.width)).sum())
-    if enlarged and data.fit not in ("pad", "native"):
-        found.append(f"{enlarged} images are smaller than {data.height} x {data.width} px and were enlarged")
     if table["dtype"].nunique() > 1:
         found.append("files of 8 and 16 bits are mixed: 8-bit values were multiplied by 257")
-    found += data.remarks()
-    copies = int(table["hash"].duplicated().sum())
-    if copies:
-        found.append(f"{copies} images repeat another one of the same split, pixel by pixel")
-    return found
+    return found + data.remarks()
 
 
-def _split(data: ImageDataModule, split: str, table: pd.DataFrame) -> dict[str, Any]:
-    rows = table.iloc[data.rows[split]]
+def _split(rows: pd.DataFrame, ranges: Sequence[str]) -> dict[str, Any]:
     return {
         "samples": len(rows),
         "groups": sorted(rows["group"].unique().tolist()),
@@ -88,34 +234,11 @@ def _split(data: ImageDataModule, split: str, table: pd.DataFrame) -> dict[str, 
             # Of all pixels together: within the images and between them, each image counting alike.
             "std": float(np.sqrt((rows["std"] ** 2).mean() + rows["mean"].var(ddof=0))),
         },
-        "targets": {column: _spread(rows[column]) for column in _numbers(data)},
-    }
-
-
-def _labels(data: ImageDataModule) -> list[str]:
-    """Return the targets whose columns are labels."""
-    return [target for target in data.targets if target in data.asked and data.asked[target].classes]
-
-
-def _counts(data: ImageDataModule, target: str) -> dict[str, dict[str, int]]:
-    sums = {split: data.values(target, split).sum(axis=0) for split, rows in data.rows.items() if len(rows)}
-    return {
-        column: {split: int(found[place]) for split, found in sums.items()}
-        for place, column in enumerate(data.targets[target])
-    }
-
-
-def _numbers(data: ImageDataModule) -> list[str]:
-    """Return the columns of the index that say what is to be learnt and have a range."""
-    maps = [f"{name}_{fact}" for name in data.stored_maps for fact in data.asked[name].ranges]
-    labels = _labels(data)
-    return [column for name, columns in data.targets.items() if name not in labels for column in columns] + maps
-
-
-def _spread(values: pd.Series) -> dict[str, float]:
-    return {
-        "min": float(values.min()),
-        "max": float(values.max()),
-        "mean": float(values.mean()),
-        "std": float(values.std(ddof=0)),
+        "targets": {
+            column: {
+                **{name: float(value) for name, value in rows[column].agg(["min", "max", "mean"]).items()},
+                "std": float(rows[column].std(ddof=0)),
+            }
+            for column in ranges
+        },
     }

@@ -20,15 +20,13 @@ from torch.utils.data import DataLoader
 
 from visionlab.config import defaults
 from visionlab.console import LOG
-from visionlab.data.cache import cache_column
-from visionlab.data.definition import Definition
-from visionlab.data.loader import CENTRE, EpochBatches, ImageDataset, ResumableLoader
+from visionlab.data.cache import cache_column, limits_of
+from visionlab.data.definition import Definition, Target
+from visionlab.data.describe import MapScale, image_span, image_statistics, map_statistics
+from visionlab.data.loader import CENTRE, Augment, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess, Scale
-from visionlab.data.readers import ImageReader, Reader, Sizes
+from visionlab.data.readers import ImageReader, Reader, Sizes, common_depth
 from visionlab.data.splits import Splits, choose_groups, make_splits, read_splits, refuse_leaks
-from visionlab.data.statistics import MapScale, image_span, image_statistics, limits_of, map_statistics, target_step
-from visionlab.data.target import Target
-from visionlab.data.transforms import Augment
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
@@ -51,8 +49,8 @@ class _TaskDefaults(type):
         needed = {
             name
             for base in cls.__mro__
-            if issubclass(base, Definition) and "__init__" in vars(base)
-            for name, parameter in inspect.signature(vars(base)["__init__"]).parameters.items()
+            if issubclass(base, ImageDataModule)
+            for name, parameter in inspect.signature(base.__init__).parameters.items()
             if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
         }
         if seed is None or augment is None or needed - {"root"} - settings.keys():
@@ -71,7 +69,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
 
     Args:
         seed: of the run; splits, order and augmentation derive from it.
-        augment: ``{joint: [...], image: [...]}``, see :class:`visionlab.data.transforms.Augment`.
+        augment: ``{joint: [...], image: [...]}``, see :class:`visionlab.data.loader.Augment`.
         root: folder of the data.
         channels: what every image is brought to; or a list of channels, by number from 0 or name, that are seen of
             files with an axis of them, such as hyperstacks.
@@ -176,7 +174,8 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         """
         if self.generate is not None:
             self.generate(Path(self._root))
-        return check_folder(self._root, f"the images of task {self.task}")
+        self.root = check_folder(self._root, f"the images of task {self.task}")
+        return self.root
 
     @property
     def synthetic(self) -> bool:
@@ -214,7 +213,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         if not self.asked and self.trainer:
             # Made in Python, for a trainer: the module that learns from it says what its heads ask.
             self.asked = getattr(self.trainer.lightning_module, "targets", dict)()
-        self.root = self.locate()
+        self.locate()
         if self.indexed is None:
             self.indexed = self.index(self.root)
         self.table = self.choose(self.indexed, self.root)
@@ -257,26 +256,13 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         self.images = [image]
         for name in self.inputs[1:]:
             self.images.append(store(f"{name}_path", preprocess, f"{self.task}-{name}", ImageReader, like))
-        dtypes = {name: stored.cache.preprocess.dtype for name, stored in zip(self.inputs, self.images, strict=True)}
-        if "float32" in dtypes.values() and len(set(dtypes.values())) > 1:
-            listed = ", ".join(f"{name}: {dtype}" for name, dtype in dtypes.items())
-            raise DataError(
-                f"{self.root}: expected inputs of one kind of values, found {listed}; float and integer images have no "
-                "common scale, so convert them to one kind"
-            )
-        self.stored_maps = {
-            name: store(
-                f"{name}_path",
-                replace(preprocess, channels=1),
-                f"{self.task}-{name}",
-                partial(self.reader, name),
-                like,
-            )
-            for name in self.learnt
-            if f"{name}_path" in self.table
-        }
-        for name, found in self.stored_maps.items():
-            self.stored_maps[name] = replace(found, scale=self.map_unit(name, "")[0])
+        common_depth({image.cache.preprocess.dtype: name for name, image in zip(self.inputs, self.images, strict=True)})
+        self.stored_maps = {}
+        for name in self.learnt:
+            if f"{name}_path" in self.table:
+                own, reader = replace(preprocess, channels=1), partial(self.reader, name)
+                found = self.stored_maps[name] = store(f"{name}_path", own, f"{self.task}-{name}", reader, like)
+                self.stored_maps[name] = replace(found, scale=self.map_unit(name, "")[0])
         if scale == "percentile":
             each = [self.time_points()]
             each += [[(path,) for path in self.table[f"{name}_path"]] for name in self.inputs[1:]]
@@ -315,11 +301,6 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
     def facts(self) -> pd.DataFrame:
         """What the image file of each row of ``table`` holds."""
         return self.images[0].facts
-
-    @property
-    def file_channels(self) -> int:
-        """Channels wanted of each image file; one where every file holds one of an image's stains."""
-        return 1 if self.channel_names else self.channels
 
     # Facts for heads, checkpoint and report ----------------------------------------------------------------------
 
@@ -375,9 +356,14 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         return digest.hexdigest()
 
     def step(self, target: str) -> float | None:
-        """Return the usual distance between neighbouring values within a group; None for several columns."""
-        columns = self.targets[target]
-        return target_step(self.table.iloc[self.rows["train"]], columns[0]) if len(columns) == 1 else None
+        """Return the median gap between neighbouring values of a group; None for several columns, or without any."""
+        columns = list(self.targets[target])
+        if len(columns) > 1:
+            return None
+        ordered = self.table.iloc[self.rows["train"]].sort_values(["group", *columns])
+        gaps = ordered[columns[0]].diff()[ordered["group"].eq(ordered["group"].shift())]
+        gaps = gaps[gaps > 1e-9]
+        return float(gaps.median()) if len(gaps) else None
 
     # Batches ----------------------------------------------------------------------------------------------------
 

@@ -12,15 +12,14 @@ from pydantic import Field
 
 from visionlab.console import LOG, progress
 from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, mark, split_sequences, split_slices, split_times
-from visionlab.data.frames import Frame, read_image, read_truth
+from visionlab.data.definition import Frame
 from visionlab.data.module import ImageDataModule
-from visionlab.data.parallel import in_parallel
-from visionlab.data.readers import PlaneReader, Reader
+from visionlab.data.readers import PlaneReader, Reader, read_planes, read_truth
 from visionlab.data.splits import Splits
 from visionlab.datasets.celegans_layouts import Sources, scan
 from visionlab.datasets.time_points import TimePoint
 from visionlab.errors import ConfigError, DataError
-from visionlab.files import Problem, Scan, problem_of
+from visionlab.files import Problem, Scan, in_parallel, problem_of
 from visionlab.io import read_labels, split_plane
 
 VoxelSize = Annotated[
@@ -210,7 +209,7 @@ class CElegansDataModule(ImageDataModule):
             places = {path: place for place, path in enumerate(point.planes)}
             known = self.table[self.table["frame"] == name]
             others = {places[path] for path in known.loc[~known["split"].isin(("", split)), "path"]}
-            image = read_image(point.planes, self.root, self.file_stains)
+            image = read_planes(point.planes, self.root, self.file_stains)
             shape = (image.shape[0], image.shape[1], image.shape[2])
             yield Frame(
                 point.name,

@@ -18,10 +18,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from visionlab.console import LOG, progress
-from visionlab.data.parallel import in_parallel
 from visionlab.datasets.pairing import Files
 from visionlab.errors import ConfigError, DataError, UsageError
-from visionlab.files import check_folder, listed, new_folder, write_bytes, write_json
+from visionlab.files import check_folder, in_parallel, listed, new_folder, write_bytes, write_json
 from visionlab.io import IMAGE_SUFFIXES, Image, dtype_range, read_image, to_channels
 from visionlab.io.encoding import Array, eight_bits, jpeg, png, to_light, to_srgb
 from visionlab.seeds import derive

@@ -12,9 +12,8 @@ import numpy as np
 import pandas as pd
 
 from visionlab.console import progress
-from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
-from visionlab.files import Problem, problem_of
+from visionlab.files import Problem, in_parallel, problem_of
 from visionlab.io import open_volume, read_depth, read_image, read_mask, same_view
 
 SSIM_WINDOW = 11
@@ -43,7 +42,7 @@ def check_maps(
     that are empty, or full, were cut from grey values (once a folder), or are equal in two groups (once).
 
     Only the header of the images themselves is read, and one that cannot be read is passed over:
-    :func:`visionlab.data.checks.check_files` names it.
+    :func:`visionlab.data.describe.check_files` names it.
 
     Args:
         table: an index with ``path`` and any of ``mask_path``, ``depth_path``, ``background_path``.

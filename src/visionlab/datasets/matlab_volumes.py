@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from visionlab.console import LOG
-from visionlab.data.parallel import in_parallel
 from visionlab.datasets.time_points import IMAGE_VARIABLE, LABEL_VARIABLE, Pair
 from visionlab.errors import DataError
-from visionlab.files import Problem, list_files, problem_of
+from visionlab.files import Problem, in_parallel, list_files, problem_of
 from visionlab.io import open_volume
 
 _VARIABLES = (IMAGE_VARIABLE, LABEL_VARIABLE)

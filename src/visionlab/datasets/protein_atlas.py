@@ -13,8 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from visionlab.console import LOG
-from visionlab.data.channel_reader import ChannelReader, StainFiles, check_stains, stain_files
-from visionlab.data.channels import Channels, parse
+from visionlab.data.channels import ChannelReader, Channels, StainFiles, parse
 from visionlab.data.module import ImageDataModule
 from visionlab.data.readers import Reader
 from visionlab.data.splits import Splits
@@ -99,12 +98,8 @@ class ProteinAtlasDataModule(ImageDataModule):
         """See :func:`scan`."""
         return scan(root, self._sources)
 
-    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
-        """See :func:`visionlab.data.channel_reader.check_stains`."""
-        return check_stains(table, root, self.files)
-
     def image_reader(self, table: pd.DataFrame) -> Reader:
-        return ChannelReader(self.files, self.root, stain_files(table, self.files))
+        return ChannelReader(channels=self.files, root=self.root, table=table)
 
     def ids(self, target: str) -> list[int]:
         return self._ids

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from visionlab.console import LOG, progress
-from visionlab.data.parallel import in_parallel
 from visionlab.errors import DataError
-from visionlab.files import Problem, problem_of
+from visionlab.files import Problem, in_parallel, problem_of
 from visionlab.io import Volume, VoxelSize, open_labels, open_volume, plane, same_view
 
 Headers = Mapping[str, Volume | Problem]

@@ -18,7 +18,7 @@ from visionlab.metrics.summary import entry
 if TYPE_CHECKING:
     import pandas as pd
 
-    from visionlab.data.frames import Frame
+    from visionlab.data.definition import Frame
     from visionlab.data.module import ImageDataModule
 
 Loss = Callable[..., torch.Tensor]

@@ -38,7 +38,7 @@ class Kind:
     Attributes:
         name: what configurations, checkpoints and ``run.json`` call it.
         head: dotted name of its class, a :class:`visionlab.heads.head.Head`.
-        target: dotted name of what it asks of the data, a :class:`visionlab.data.target.Target`.
+        target: dotted name of what it asks of the data, a :class:`visionlab.data.definition.Target`.
         figures: dotted name of the module of its report's figures.
         module: name of the LightningModule that trains it.
         activations: what may stand between the network and the decoded values; the first is the default.

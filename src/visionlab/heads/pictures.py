@@ -77,7 +77,7 @@ class Measured:
         frames: predictions/<split>_frames.csv; None where there is none.
         place: row of the index -> place in the table.
         sample: place in the table -> the sample with what is predicted for it.
-        times: names of time points -> them, see :class:`visionlab.data.frames.Frame`.
+        times: names of time points -> them, see :class:`visionlab.data.definition.Frame`.
         maps: (time point, head) -> its decoded maps, Z x K x H x W.
         attention: (place in the table, head, number of the column) -> where the network looked for it, H x W, 0 to 1.
     """

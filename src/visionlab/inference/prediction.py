@@ -223,7 +223,7 @@ def _from_mapping(sources: Mapping[str, Any], channels: Channels, stains: Sequen
         where = path or f"array '{name}'"
         if plane.shape[2] != 1:
             raise DataError(f"{where}: expected one channel, H x W, found {plane.shape[2]}")
-        if planes and (other := unlike(plane.shape[:2], plane.dtype.name, planes[0].shape[:2], planes[0].dtype.name)):
+        if planes and (other := unlike(plane, planes[0])):
             raise DataError(f"{where}: {other} '{channels.names[0]}'; expected all stains of a sample alike")
         planes.append(plane)
         paths.append(path)

@@ -16,8 +16,8 @@ from torchmetrics import CatMetric
 
 from visionlab.config import build
 from visionlab.config.signature import is_ours
+from visionlab.data.definition import Target
 from visionlab.data.module import ImageDataModule
-from visionlab.data.target import Target
 from visionlab.errors import ConfigError, UsageError, UserError
 from visionlab.heads import KINDS, load
 from visionlab.heads.head import Split

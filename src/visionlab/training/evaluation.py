@@ -14,8 +14,8 @@ from omegaconf import DictConfig
 
 from visionlab.config.run_folder import load_config, read_json, run_folder
 from visionlab.console import LOG, progress
+from visionlab.data.definition import Frame
 from visionlab.data.describe import card, index_table
-from visionlab.data.frames import Frame
 from visionlab.data.module import STAGES, ImageDataModule
 from visionlab.data.splits import Splits
 from visionlab.drawing.style import save

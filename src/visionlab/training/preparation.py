@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,10 @@ from omegaconf import DictConfig
 
 from visionlab.config import build
 from visionlab.console import LOG
-from visionlab.data.checks import check_files
+from visionlab.data.describe import check_files
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import DataError, UsageError
-from visionlab.files import Problem, write_json, write_text
-from visionlab.io import Stains, read_image, to_channels
+from visionlab.files import write_json, write_text
 from visionlab.training import assembly
 from visionlab.training.evaluation import write_data
 
@@ -40,7 +38,7 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
         build(assembly.plain(cfg.make), Path(cfg.data.root).expanduser(), cfg.seed).run()
     data = assembly.make_data(cfg)
     data.verify = True
-    problems, total = _check(data, data.locate())
+    problems, total = check_files(data)
     rows = [(problem.path, problem.severity, problem.what, problem.advice) for problem in problems]
     table = pd.DataFrame(rows, columns=["path", "severity", "what", "advice"])
     write_text(folder / "problems.csv", table.to_csv(index=False))
@@ -59,42 +57,6 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     )
     LOG.info("splits: %s; train on them with data.split_file=%s", data.splits.source, folder / "splits.json")
     return folder
-
-
-def _check(data: ImageDataModule, root: Path) -> tuple[list[Problem], int]:
-    """Return what is wrong with the chosen files, and how many there are."""
-    found = data.scan(root)
-    if not found.problems and len(found.table):
-        data.indexed = found.table.copy()  # set-up needs not read and announce all of it again
-    table = data.choose(found.table, root) if len(found.table) else found.table
-    report = check_files(table, root, known=found.problems, stains=data.file_stains)
-    channels = _other_channels(report.table, root, data.file_channels, data.file_stains)
-    problems = [*report.problems, *channels, *_other_kind(report.table)]
-    problems += data.check_more(table, root)
-    return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
-
-
-def _other_channels(checked: pd.DataFrame, root: Path, wanted: int, stains: Stains) -> Iterator[Problem]:
-    """Yield the files whose channels cannot become those of the network."""
-    # Gray and RGB become one another whatever they hold; others depend on their alpha channel.
-    certain = (wanted, 1, 3) if wanted in (1, 3) else (wanted,)
-    for path in checked.loc[~checked["channels"].isin(certain), "path"]:
-        try:
-            to_channels(read_image(root / path, stains), wanted)
-        except DataError as error:
-            what, _, advice = str(error).removeprefix("image: ").rpartition("; ")
-            yield Problem(path, what, advice)
-
-
-def _other_kind(checked: pd.DataFrame) -> Iterator[Problem]:
-    """Yield the rarer files where some hold floating point and others whole numbers, which have no common scale."""
-    floats = checked["dtype"] == "float32"
-    if floats.any() and not floats.all():
-        kinds = ("whole numbers", "floating point")
-        rare = bool(floats.mean() < 0.5)
-        for path in checked.loc[floats == rare, "path"]:
-            what = f"holds {kinds[rare]} where most files hold {kinds[not rare]}"
-            yield Problem(path, what, "there is no common scale: convert it")
 
 
 def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str) -> None:

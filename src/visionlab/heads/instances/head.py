@@ -27,7 +27,7 @@ from visionlab.metrics.matching import INSTANCE_COLUMNS, frame_sums
 if TYPE_CHECKING:
     import pandas as pd
 
-    from visionlab.data.frames import Frame
+    from visionlab.data.definition import Frame
     from visionlab.data.module import ImageDataModule
 
 MOST_FITTED = 12

@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 import cv2
 import numpy as np
 
+from visionlab.data.definition import Target
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import MapReader, Result, refuse_other_view
-from visionlab.data.target import Target
 from visionlab.errors import DataError
 from visionlab.io import read_labels, split_plane
 

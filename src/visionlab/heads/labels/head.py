@@ -10,8 +10,8 @@ import numpy.typing as npt
 import torch
 
 from visionlab.console import LOG
+from visionlab.data.definition import Target
 from visionlab.data.stratify import nested_folds
-from visionlab.data.target import Target
 from visionlab.errors import DataError, UsageError, UserError
 from visionlab.heads.head import NUMBER, Array, Evaluation, Head, Loss, Split, Types, expect
 from visionlab.heads.kind import Kind

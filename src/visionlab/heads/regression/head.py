@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from visionlab.data.target import Target
+from visionlab.data.definition import Target
 from visionlab.heads.head import NUMBER, Array, Evaluation, Head, Loss, Types
 from visionlab.heads.kind import Kind, Metrics
 from visionlab.heads.regression import KIND
