@@ -1,4 +1,4 @@
-"""Small data sets of embryos in the layouts of :mod:`visionlab.datasets.celegans_layouts`, and what reads them."""
+"""Small data sets of embryos in the layouts of :mod:`visionlab.datasets.volume_layouts`, and what reads them."""
 
 from __future__ import annotations
 

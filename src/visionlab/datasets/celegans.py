@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,15 +11,24 @@ import pandas as pd
 from pydantic import Field
 
 from visionlab.console import LOG, progress
-from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, mark, split_sequences, split_slices, split_times
+from visionlab.data.blocks import (
+    LEAKS,
+    in_blocks,
+    leave_gap,
+    mark,
+    name_blocks,
+    split_sequences,
+    split_slices,
+    split_times,
+)
 from visionlab.data.definition import Frame
 from visionlab.data.module import ImageDataModule
 from visionlab.data.readers import PlaneReader, Reader, read_planes, read_truth
 from visionlab.data.splits import Splits
-from visionlab.datasets.celegans_layouts import Sources, scan
-from visionlab.datasets.time_points import TimePoint
+from visionlab.datasets.time_points import TimePoint, build, repeated, stack
+from visionlab.datasets.volume_layouts import read_layout
 from visionlab.errors import ConfigError, DataError
-from visionlab.files import Problem, Scan, in_parallel, problem_of
+from visionlab.files import Problem, Scan, check_folder, in_parallel, problem_of
 from visionlab.io import read_labels, split_plane
 
 VoxelSize = Annotated[
@@ -33,7 +42,8 @@ class CElegansDataModule(ImageDataModule):
 
     Args:
         seed, augment, common: see :class:`visionlab.data.module.ImageDataModule`.
-        layout, table, truth, blocks: see :class:`visionlab.datasets.celegans_layouts.Sources`.
+        layout, table, truth: see :func:`visionlab.datasets.volume_layouts.read_layout`.
+        blocks: parts that a sequence is cut into in time; each is a group.
         split_by: ``sequence``, whole ones; ``time``, runs of each one's blocks; ``auto``, the first where there are
             several, and where nothing is known of sequences or groups are given, these; ``random_slices``, each slice
             by itself, as published: then the test is on slices whose neighbours were trained on.
@@ -65,10 +75,9 @@ class CElegansDataModule(ImageDataModule):
     ) -> None:
         super().__init__(seed, augment, **common)
         self.target = next(iter(self.maps))
-        single = split_by == "random_slices"
-        self._sources = Sources(self.target, layout, table, truth, blocks, single, neighbours)
-        self.split_by, self.gap, self.empty, self.voxel_size = split_by, gap, empty, voxel_size
-        self.neighbours = neighbours
+        self._layout: tuple[str, str | None, str] = (layout, table, truth)
+        self.split_by, self.blocks, self.gap = split_by, blocks, gap
+        self.neighbours, self.empty, self.voxel_size = neighbours, empty, voxel_size
         self._points: dict[str, TimePoint] | None = None
         self._gap_left_out = ""
         self._without_signal = 0
@@ -76,10 +85,62 @@ class CElegansDataModule(ImageDataModule):
     # Index and splits -------------------------------------------------------------------------------------------
 
     def scan(self, root: Path) -> Scan:
-        """See :func:`visionlab.datasets.celegans_layouts.scan`."""
-        points, found = scan(root, self._sources)
+        """Index the labelled slices of a folder, collecting what is wrong with files.
+
+        Returns:
+            One row a slice, sorted by sequence, time and slice: ``id``, ``group``, ``path``, ``<target>_path`` (files,
+            or planes of files), ``sequence`` (empty: unknown), ``time`` (-1: unknown), ``z`` (-1: no volume), ``frame``
+            (name of the time point) and, with ``neighbours``, ``path-1``, ``path+1``, ... (the slices beside it; the
+            last one again where there is none).
+        """
+        folder = check_folder(root, f"volumes or slices and labels of their {self.target}")
+        layout, (pairs, digits, problems) = read_layout(folder, *self._layout)
+        points, wrong = build(pairs, folder, digits)
+        again = list(repeated(points))
+        points, apart = stack(points)
+        points = sorted(
+            (point for point in points if point.truth),
+            key=lambda point: (point.sequence, point.time, point.zs[0], point.name),
+        )
         self._points = {point.name: point for point in points}
-        return found
+        table = self._index(points, digits)
+        volumes = any(point.volume for point in points)
+        if self.neighbours and not volumes:
+            text = "data.neighbours=%d: %s has no volumes, so each image is its own neighbour"
+            LOG.warning(text, self.neighbours, root)
+        what = f"slices of {len(points)} volumes" if volumes else "images"
+        groups = table["group"].nunique()
+        LOG.info("%s: %s layout, %d labelled %s in %d groups", root, layout, len(table), what, groups)
+        return Scan(table, [*problems, *wrong, *again, *apart])
+
+    def _index(self, points: Sequence[TimePoint], digits: int) -> pd.DataFrame:
+        rows = [(point, place) for point in points for place in sorted(point.truth)]
+        text = {
+            "id": [point.ids[place] for point, place in rows],
+            "group": self._groups([point for point, _ in rows], digits),
+            "path": [point.planes[place] for point, place in rows],
+            f"{self.target}_path": [point.truth[place] for point, place in rows],
+            "sequence": [point.sequence for point, _ in rows],
+            "time": [point.time for point, _ in rows],
+            "z": [point.zs[place] for point, place in rows],
+            "frame": [point.name for point, _ in rows],
+        }
+        for step in range(-self.neighbours, self.neighbours + 1):
+            if step:
+                ends = (min(max(place + step, 0), len(point.planes) - 1) for point, place in rows)
+                text[f"path{step:+d}"] = [point.planes[end] for (point, _), end in zip(rows, ends, strict=True)]
+        if self.split_by == "random_slices":
+            text["group"] = text["id"]
+        return pd.DataFrame(text, dtype=str).astype({"time": int, "z": int})
+
+    def _groups(self, points: Sequence[TimePoint], digits: int) -> list[str]:
+        """Return the group of each slice's time point: what the data say, else its block of time, else itself."""
+        if all(point.group for point in points):
+            return [point.group for point in points]
+        if all(point.sequence for point in points):
+            times = [point.time for point in points]
+            return name_blocks([point.sequence for point in points], times, self.blocks, digits)
+        return [point.sequence or point.name for point in points]
 
     def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
         """Read all labels of an index, on all cores, and return what is wrong with them."""

@@ -8,9 +8,8 @@ holds the backgrounds, once each. ``table``: one row an image, with the files th
 from __future__ import annotations
 
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -18,26 +17,23 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from visionlab.console import LOG
+from visionlab.console import LOG, progress
 from visionlab.data.module import ImageDataModule
+from visionlab.data.readers import refuse_other_view
 from visionlab.data.splits import Splits
-from visionlab.datasets.map_checks import SSIM_WINDOW, check_maps
 from visionlab.datasets.pairing import (
     Files,
     by_name_or_number,
     group_by_number,
     group_by_pattern,
-    shared,
     some,
     warn_own_groups,
 )
 from visionlab.datasets.tables import FileCells, Table, filled, once
 from visionlab.errors import ConfigError, DataError, UsageError
-from visionlab.files import Problem, Scan, check_folder
-from visionlab.io import IMAGE_SUFFIXES
+from visionlab.files import Problem, Scan, check_folder, in_parallel, problem_of
+from visionlab.io import IMAGE_SUFFIXES, open_volume, read_depth, read_image, read_mask
 from visionlab.seeds import derive
-
-Layout = Literal["auto", "flat", "nested", "table"]
 
 FOLDERS = {
     "image": ("images", "image", "fgbg", "fg_bg"),
@@ -52,6 +48,8 @@ LAYOUTS = """the layouts are
           (also called fg_bg, fg_bg_mask, fg_bg_depth); backgrounds/ is optional
   nested: fgbg/, fgbgmask/ and dense/ with BACKGROUND/FOREGROUND/NAME.jpg in each, and bg/BACKGROUND.jpg
   table:  data.table=FILE.csv with the columns image, mask, depth and optionally background, group, foreground"""
+SSIM_WINDOW = 11
+"""Least side of an image, in pixels: SSIM compares windows of 11 x 11."""
 
 _ORDER = ("id", "group", "path", "mask_path", "depth_path", "background_path", "foreground")
 # Type of the depth files -> factor and unit with data.depth_scale=auto, and what that means.
@@ -95,25 +93,44 @@ class DepthMaskDataModule(ImageDataModule):
     ) -> None:
         super().__init__(seed, augment, **common)
         self.inputs = tuple(inputs)
-        self._layout = {
-            "layout": layout,
-            "table": table,
-            "per_background": per_background,
-            "group_pattern": group_pattern,
-        }
+        self._layout: tuple[str, str | None, int, str | None] = (layout, table, per_background, group_pattern)
         self.mask_threshold, self.depth_invalid, self.depth_scale = mask_threshold, depth_invalid, depth_scale
         self.split_by = split_by
 
     def scan(self, root: Path) -> Scan:
         """See :func:`scan`."""
-        return scan(root, **self._layout)  # type: ignore[arg-type]
+        return scan(root, *self._layout)
 
     def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
-        """See :func:`visionlab.datasets.map_checks.check_maps`; maps that no head learns are left out."""
-        others = [f"{name}_path" for name in self.maps if name not in self.learnt and f"{name}_path" in table]
-        return check_maps(
-            table.drop(columns=others), root, mask_threshold=self.mask_threshold, invalid=self.depth_invalid
-        )
+        """Read every background, and every mask and depth map that a head learns; return what is wrong with them.
+
+        Of the images the header is read, and one that cannot be read is passed over, for it is named elsewhere.
+        """
+        shapes: dict[str, Callable[[Path], tuple[int, ...]]] = {
+            "background": lru_cache(maxsize=256)(lambda path: read_image(path).shape),
+            "mask": lambda path: read_mask(path, self.mask_threshold)[0].shape,
+            "depth": lambda path: read_depth(path, self.depth_invalid)[0].shape,
+        }
+        wanted = [name for name in shapes if name in ("background", *self.learnt) and f"{name}_path" in table]
+
+        def check(row: Mapping[str, str]) -> list[Problem]:
+            try:
+                image = open_volume(root / row["path"])
+            except DataError:
+                return []
+            problems = []
+            for name in wanted:
+                path = row[f"{name}_path"]
+                try:
+                    refuse_other_view(root / path, shapes[name](root / path), (image.height, image.width))
+                except DataError as error:
+                    problems.append(problem_of(error, path, root / path))
+            return problems
+
+        rows = table[["path", *(f"{name}_path" for name in wanted)]]
+        found = in_parallel(check, [{str(key): path for key, path in row.items()} for row in rows.to_dict("records")])
+        each = progress(found, len(table), f"checking {', '.join(wanted)}")
+        return list(dict.fromkeys(problem for problems in each for problem in problems))
 
     def reading(self, name: str) -> dict[str, Any]:
         return {"threshold": self.mask_threshold} if name == "mask" else {"invalid": self.depth_invalid}
@@ -121,12 +138,10 @@ class DepthMaskDataModule(ImageDataModule):
     def check_sizes(self, sizes: Sequence[tuple[int, int]]) -> None:
         small = [row for row, size in enumerate(sizes) if min(size) < SSIM_WINDOW]
         if small:
-            height, width = sizes[small[0]]
-            more = f", nor can {len(small) - 1} others" if len(small) > 1 else ""
             raise DataError(
-                f"{self.root / self.table['path'].iloc[small[0]]}: {height} x {width} pixels, smaller than the window "
-                f"of SSIM ({SSIM_WINDOW} x {SSIM_WINDOW}), so its maps cannot be compared{more}; export them larger, "
-                "or remove them with what belongs to them"
+                f"{self.root / self.table['path'].iloc[small[0]]}: {sizes[small[0]][0]} x {sizes[small[0]][1]} pixels, "
+                f"smaller than the window of SSIM ({SSIM_WINDOW} x {SSIM_WINDOW}), as are {len(small) - 1} other "
+                "images; export them larger, or remove them with what belongs to them"
             )
 
     def map_unit(self, name: str, unit: str) -> tuple[float, str]:
@@ -191,37 +206,7 @@ class DepthMaskDataModule(ImageDataModule):
         return found
 
 
-@dataclass
-class _Samples:
-    """The samples found: equally long columns (``id``, ``path``, ``mask_path``, ...), and what cannot be used."""
-
-    columns: dict[str, list[str]]
-    problems: list[Problem] = field(default_factory=list)
-
-    def attach(self, files: Files, wanted: Mapping[str, str]) -> None:
-        """Add a column with each sample's file; samples without one lose their row in :meth:`complete`."""
-        images = dict(zip(self.columns["id"], self.columns["path"], strict=True))
-        try:
-            column, problems = files.partners(wanted, images)
-        except DataError as error:
-            raise DataError(f"{error}; {LAYOUTS}") from None
-        self.columns[f"{files.role}_path"] = column
-        self.problems += files.problems + problems
-
-    def keep(self, kept: Sequence[bool]) -> None:
-        for name, column in self.columns.items():
-            self.columns[name] = [value for value, keep in zip(column, kept, strict=True) if keep]
-
-    def complete(self) -> _Samples:
-        """Drop the samples that lack a file."""
-        partners = [column for name, column in self.columns.items() if name.endswith("_path")]
-        self.keep([all(paths) for paths in zip(*partners, strict=True)])
-        return self
-
-
-def scan(
-    root: str | Path, *, layout: Layout, table: str | None, per_background: int, group_pattern: str | None
-) -> Scan:
+def scan(root: str | Path, layout: str, table: str | None, per_background: int, group_pattern: str | None) -> Scan:
     """Index a folder in one of the layouts, collecting what is wrong with files.
 
     Args:
@@ -241,26 +226,39 @@ def scan(
         ConfigError: the arguments contradict each other, or ``group_pattern`` cannot be used.
     """
     folder = check_folder(root, f"images and their {' or '.join(MAPS)} maps")
-    if layout == "table" and table is None:
-        raise ConfigError("data.table: expected a csv file for data.layout=table, found none")
-    if table is not None and layout not in ("auto", "table"):
-        raise ConfigError(f"data.table: not used with data.layout={layout}; leave one of them out")
+    if (table is None) if layout == "table" else (table is not None and layout != "auto"):
+        raise ConfigError(
+            f"data.table: expected a csv file with data.layout=table, and none with others, found {table}"
+        )
     if table is not None:
-        layout, samples = "table", _listed(folder, table)
+        layout, (found, problems) = "table", _listed(folder, table)
     else:
         folders = _folders(folder)
         if layout == "auto":
             layout = "nested" if _holds_folders_only(folder / folders["image"]) else "flat"
-        samples = (_nested if layout == "nested" else _flat)(folder, folders)
-    _group(samples, layout, per_background, group_pattern)
-    columns = samples.columns
-    found = pd.DataFrame({name: columns[name] for name in _ORDER if name in columns}, dtype=str)
-    found = found[found["group"] != ""].reset_index(drop=True)
-    files = ", ".join(name.removesuffix("_path") for name in _ORDER if name.endswith("_path") and name in found)
+        found, problems = _paired(folder, folders, nested=layout == "nested")
+    if group_pattern is not None and "group" in found and layout == "table":
+        raise ConfigError("data.group_pattern: not used, as data.table has a column 'group'; leave one of them out")
+    if group_pattern is not None:
+        found["group"], wrong = group_by_pattern(found, group_pattern)
+        problems += wrong
+    elif layout == "flat":
+        found["group"] = group_by_number(found["id"].tolist(), per_background)
+    elif "group" not in found:
+        found["group"] = found.get("background_path", found["id"])
+        warn_own_groups(int((found.groupby("group")["id"].transform("size") == 1).sum()), len(found))
+    found = found.loc[found["group"] != "", [name for name in _ORDER if name in found]].reset_index(drop=True)
+    files = ", ".join(name.removesuffix("_path") for name in map(str, found) if name.endswith("_path"))
     LOG.info(
         "%s: %s layout, %d images in %d groups, with %s", root, layout, len(found), found["group"].nunique(), files
     )
-    return Scan(found, [*samples.problems, *_shared_backgrounds(found)])
+    if "background_path" in found:
+        counts = found.groupby("background_path")["group"].nunique()
+        if shared := counts.index[counts > 1].tolist():
+            what = f"is the background of several groups, like {len(shared) - 1} others of {len(counts)}"
+            advice = "make the background the group, or a test sees backgrounds of training"
+            problems.append(Problem(shared[0], what, advice, "warning"))
+    return Scan(found, problems)
 
 
 def _folders(root: Path) -> dict[str, str]:
@@ -278,7 +276,7 @@ def _folders(root: Path) -> dict[str, str]:
         if matching:
             found[role] = matching[0]
     if "image" not in found or not any(role in found for role in MAPS):
-        listed = some([f"{name}/" for name in names], 10) if names else "no folders"
+        listed = some([f"{name}/" for name in names]) if names else "no folders"
         raise DataError(f"{root}: expected images with masks or depth maps, found {listed}; {LAYOUTS}")
     return found
 
@@ -288,69 +286,49 @@ def _holds_folders_only(folder: Path) -> bool:
         return {entry.is_dir() for entry in entries if not entry.name.startswith(".")} == {True}
 
 
-def _files(root: Path, folders: Mapping[str, str], role: str) -> Files:
-    return Files(root, folders[role], role, KINDS[role], LAYOUTS)
+def _paired(root: Path, folders: Mapping[str, str], *, nested: bool) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the images of the folders, sorted by ``id``: the path in their folder, without suffix; and what is wrong.
 
-
-def _flat(root: Path, folders: Mapping[str, str]) -> _Samples:
-    """Return the samples of the flat layout, sorted by ``id``: the image's path in its folder, without suffix."""
-    images = _files(root, folders, "image")
-    samples = _Samples({"id": list(images.paths), "path": list(images.paths.values())}, list(images.problems))
+    In the nested layout this is ``BACKGROUND/FOREGROUND/NAME``, or without the second; ``group`` and ``foreground``
+    (empty if there is none) are columns then.
+    """
+    files = {role: Files(root, name, role, KINDS[role], LAYOUTS) for role, name in folders.items()}
+    images = files["image"]
+    table, problems = images.table(), list(images.problems)
+    if nested:
+        outside = ~table["id"].str.contains("/")
+        advice = f"expected {folders['image']}/BACKGROUND/FOREGROUND/NAME, or data.layout=flat"
+        problems += [Problem(path, "lies in no folder of a background", advice) for path in table["path"][outside]]
+        table = table[~outside].reset_index(drop=True)
+        parts = [sample.split("/", 2) for sample in table["id"]]
+        table["group"] = [part[0] for part in parts]
+        table["foreground"] = [part[1] if len(part) > 2 else "" for part in parts]
     for role in MAPS:
-        if role in folders:
-            files = _files(root, folders, role)
-            samples.attach(files, by_name_or_number(images, files))
-    if "background" in folders:
-        backgrounds = _files(root, folders, "background")
-        if backgrounds.paths.keys().isdisjoint(images.paths):
+        if role in files:
+            wanted = table["id"].tolist() if nested else by_name_or_number(images, files[role])
+            problems += files[role].attach(table, wanted)
+    if backgrounds := files.get("background"):
+        wanted = table["group" if nested else "id"].tolist()
+        if nested or backgrounds.paths.keys() & set(wanted):
+            problems += backgrounds.attach(table, wanted)
+        else:
             # A folder of backgrounds from which the images were made does not say which is behind which.
             LOG.warning(
-                "%s/%s: not used, since none of its %d files has the name of an image; a table with a column"
+                "%s: not used, since none of its %d files has the name of an image; a table with a column"
                 " 'background' (data.table) can say which belongs to which",
-                *(root, backgrounds.name, len(backgrounds.paths)),
+                *(root / backgrounds.name, len(backgrounds.paths)),
             )
-        else:
-            samples.attach(backgrounds, {key: key for key in images.paths})
-    return samples.complete()
+    partners = [name for name in map(str, table) if name.endswith("_path")]
+    return table[(table[partners] != "").all(axis=1)].reset_index(drop=True), problems
 
 
-def _nested(root: Path, folders: Mapping[str, str]) -> _Samples:
-    """Return the samples of the nested layout, sorted by ``id``: ``BACKGROUND/FOREGROUND/NAME``, or without the second.
-
-    The columns hold ``group`` (the first folder) and ``foreground`` (the second one; empty if there is none) as well.
-    """
-    images = _files(root, folders, "image")
-    samples = _Samples({"id": list(images.paths), "path": list(images.paths.values())}, list(images.problems))
-    columns = samples.columns
-    for sample, path in images.paths.items():
-        if "/" not in sample:
-            what = f"lies directly in {folders['image']}/, in no folder of a background"
-            advice = f"expected {folders['image']}/BACKGROUND/FOREGROUND/NAME"
-            samples.problems.append(Problem(path, what, advice))
-    samples.keep(["/" in sample for sample in columns["id"]])
-    if not columns["id"]:
-        raise DataError(
-            f"{root / folders['image']}: expected a folder for each background, found files only; set data.layout=flat"
-        )
-    parts = [sample.split("/", 2) for sample in columns["id"]]
-    columns["group"] = shared(part[0] for part in parts)
-    columns["foreground"] = shared(part[1] if len(part) > 2 else "" for part in parts)
-    for role in MAPS:
-        if role in folders:
-            samples.attach(_files(root, folders, role), {key: key for key in columns["id"]})
-    if "background" in folders:
-        of = dict(zip(columns["id"], columns["group"], strict=True))
-        samples.attach(_files(root, folders, "background"), of)
-    return samples.complete()
-
-
-def _listed(root: Path, name: str) -> _Samples:
-    """Return the samples that a table lists, sorted by ``id`` (the image's path without suffix).
+def _listed(root: Path, name: str) -> tuple[pd.DataFrame, list[Problem]]:
+    """Return the images that a table lists, sorted by ``id`` (the path without suffix), and what is wrong with rows.
 
     The header names the columns: ``image`` and at least one of ``mask``, ``depth``; perhaps ``background``, ``group``,
     ``foreground``; others are ignored.
     """
-    table = Table(root / Path(name).expanduser(), root, "data.table")
+    table = Table(root, name)
     table.require(["image", MAPS], once=(*KINDS, "group", "foreground"))
     roles = [role for role in KINDS if role in table.header]
     about = [column for column in ("group", "foreground") if column in table.header]
@@ -366,33 +344,4 @@ def _listed(root: Path, name: str) -> _Samples:
 
     found = sorted(table.read(sample), key=lambda row: row[0])
     names = ["id", "path", *(f"{role}_path" for role in roles[1:]), *about]
-    return _Samples({column: [row[place] for row in found] for place, column in enumerate(names)}, table.problems)
-
-
-def _group(samples: _Samples, layout: str, per_background: int, pattern: str | None) -> None:
-    """Fill the column ``group``: empty where the pattern finds none."""
-    columns = samples.columns
-    ids = columns["id"]
-    if pattern is not None and (layout != "table" or "group" not in columns):
-        columns["group"], problems = group_by_pattern(ids, columns["path"], pattern)
-        samples.problems += problems
-    elif pattern is not None:
-        raise ConfigError("data.group_pattern: not used, as data.table has a column 'group'; leave one of them out")
-    elif layout == "flat":
-        columns["group"] = group_by_number(ids, per_background)
-    elif "group" not in columns:
-        columns["group"] = columns.get("background_path", ids)
-        if own := sum(count == 1 for count in Counter(columns["group"]).values()):
-            warn_own_groups(own, len(ids))
-
-
-def _shared_backgrounds(found: pd.DataFrame) -> list[Problem]:
-    if "background_path" not in found:
-        return []
-    counts = found.groupby("background_path")["group"].nunique()
-    shared_ones = counts.index[counts > 1].tolist()
-    if not shared_ones:
-        return []
-    what = f"is the background of several groups, like {len(shared_ones) - 1} others of {len(counts)}"
-    advice = "make the background the group, or a test sees backgrounds of training"
-    return [Problem(shared_ones[0], what, advice, "warning")]
+    return pd.DataFrame(found, columns=names, dtype=str), table.problems

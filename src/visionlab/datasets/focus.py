@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from visionlab.data.module import ImageDataModule
-from visionlab.datasets.pairing import Files, shared
+from visionlab.datasets.pairing import Files
 from visionlab.errors import DataError
 from visionlab.files import Problem, Scan, check_folder
 from visionlab.io import LOSSLESS_SUFFIXES
@@ -82,7 +82,7 @@ def scan(root: str | Path) -> Scan:
         paths.append(path)
         heights.append(height)
         distances.append(distance)
-    table = pd.DataFrame({"id": ids, "group": shared(groups), "path": paths}, dtype=str)
+    table = pd.DataFrame({"id": ids, "group": groups, "path": paths}, dtype=str)
     table["height"], table["distance"] = np.array(heights, float), np.array(distances, float)
     return Scan(table, problems)
 

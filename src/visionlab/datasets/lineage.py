@@ -6,6 +6,7 @@ of many images come out right.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from visionlab.console import LOG
 from visionlab.data.blocks import leave_gap, name_blocks, split_sequences, split_times
 from visionlab.data.module import ImageDataModule
 from visionlab.data.splits import Splits
+from visionlab.datasets import TAKEN
 from visionlab.datasets.tables import FileCells, RowError, Table, filled, once, whole_number
 from visionlab.errors import ConfigError, DataError
 from visionlab.files import Scan, check_folder
@@ -34,11 +36,6 @@ FEW = 2
 """So few sequences can't be dealt to three splits as wholes; they are cut in time."""
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-# Columns of indexes and tables of predictions beside the counts'.
-_TAKEN = (
-    *("id", "path", "split", "set", "frame", "z"),
-    *("height", "width", "channels", "dtype", "min", "max", "mean", "std", "hash"),
-)
 
 
 class CElegansLineageDataModule(ImageDataModule):
@@ -56,7 +53,7 @@ class CElegansLineageDataModule(ImageDataModule):
         gap: how many time points lie between two splits of a sequence; ``auto``: 5% of them.
 
     Raises:
-        ConfigError: no column, or one twice.
+        ConfigError: a column stands twice.
     """
 
     task: ClassVar[str] = "celegans_lineage"
@@ -69,7 +66,7 @@ class CElegansLineageDataModule(ImageDataModule):
         augment: Mapping[str, Any],
         *,
         table: str,
-        columns: list[str] | None,
+        columns: Annotated[list[str], Field(min_length=1)] | None,
         blocks: Annotated[int, Field(ge=2)],
         gap: Literal["auto"] | Annotated[int, Field(ge=0)],
         **common: Any,
@@ -78,13 +75,13 @@ class CElegansLineageDataModule(ImageDataModule):
         self._table, self._blocks, self._gap = table, blocks, gap
         # Whether groups are blocks of time, and what that leaves out in words; known once it is set up.
         self._in_time, self._left_out = False, ""
-        if columns is not None:
-            _check_columns(columns)
-        else:
+        if columns is None:
             # Now, not with the index: the network's outputs are asked for before. A table that cannot be read is
             # refused when it is indexed.
-            root = Path(self._root).expanduser()
-            columns = _count_columns(root / Path(table).expanduser())
+            with contextlib.suppress(DataError):
+                columns = [name for name in Table(Path(self._root).expanduser(), table).header if name not in ABOUT]
+        elif len(set(columns)) < len(columns):
+            raise ConfigError(f"data.columns: expected each column once, found {', '.join(columns)}")
         if columns:
             self.targets = {"counts": tuple(columns)}
 
@@ -156,8 +153,14 @@ def scan(root: str | Path, name: str, columns: Sequence[str]) -> Scan:
         DataError: the table cannot be read, lacks a column or holds no row.
     """
     folder = check_folder(root, f"{name} and the images that it lists")
-    table = Table(folder / Path(name).expanduser(), folder, "data.table")
-    _check_header(table, columns)
+    table = Table(folder, name)
+    for column in columns:
+        if not column or column in {*TAKEN, "frame", "z"} or column.endswith("_path"):
+            raise DataError(
+                f"{table.path}: expected another name of a column of counts than '{column}', which is empty or used "
+                "for something else; rename it, or choose others by data.columns"
+            )
+    table.require([IMAGE, *columns], once=ABOUT, hint="; data.columns says which columns are counts")
     cells = FileCells(folder, table.path)
     seen: dict[str, str] = {}
     only = table.path.stem if TIME in table.header else ""
@@ -184,42 +187,10 @@ def scan(root: str | Path, name: str, columns: Sequence[str]) -> Scan:
     return Scan(known, table.problems)
 
 
-def _count_columns(path: Path) -> list[str]:
-    """Return the columns of a table that hold counts, all but those of :data:`ABOUT`; none if it cannot be read."""
-    try:
-        return [column for column in Table(path, path.parent, "data.table").header if column not in ABOUT]
-    except DataError:
-        return []
-
-
 def _count(row: dict[str, str], column: str) -> float:
     cell = row[column]
-    if not cell:
-        raise RowError(f"the cell '{column}' is empty", "fill it (0 where there are none) or remove the row")
     value = float(cell) if _NUMBER.fullmatch(cell) else math.nan
-    if not math.isfinite(value):
-        advice = "expected a number from 0 on; data.columns says which columns are counts"
+    if not 0 <= value < math.inf:
+        advice = "expected a number from 0 on (0 where there are none); data.columns says which columns are counts"
         raise RowError(f"{column} is '{cell}'", advice)
-    if value < 0:
-        raise RowError(f"{column} is {cell}", "expected a count, which cannot be negative")
     return value
-
-
-def _check_header(table: Table, columns: Sequence[str]) -> None:
-    for name in columns:
-        if not name:
-            raise DataError(
-                f"{table.path}: a column of the header has no name ({', '.join(table.header)}); name it or remove it "
-                "(programs write the number of each row there)"
-            )
-        if name in _TAKEN or name.endswith("_path"):
-            raise DataError(f"{table.path}: the column '{name}' has a name that is used for something else; rename it")
-    table.require([IMAGE, *columns], once=ABOUT, hint="; data.columns says which columns are counts")
-
-
-def _check_columns(columns: Sequence[str]) -> None:
-    if not columns:
-        raise ConfigError("data.columns: expected names of columns that hold counts, found none; leave it null for all")
-    for name in columns:
-        if columns.count(name) > 1:
-            raise ConfigError(f"data.columns: expected each column once, found '{name}' twice")

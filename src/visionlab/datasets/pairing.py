@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+
+import pandas as pd
 
 from visionlab.console import LOG
 from visionlab.errors import ConfigError, DataError
@@ -47,16 +49,16 @@ class Files:
         self.problems: list[Problem] = []
         folder = root / name
         listing = list_files(folder, kinds)
-        others, listed = listing.describe_others(), ", ".join(f".{kind}" for kind in kinds)
+        others, wanted = listing.describe_others(), ", ".join(f".{kind}" for kind in kinds)
         if not listing.paths:
             found = f"found files of other types ({others}): convert them" if others else "found none"
-            raise DataError(f"{folder}: expected {listed} files, {found}; {advice}")
+            raise DataError(f"{folder}: expected {wanted} files, {found}; {advice}")
         if others:
-            LOG.warning("%s: only %s files are read; not used: %s", folder, listed, others)
+            LOG.warning("%s: only %s files are read; not used: %s", folder, wanted, others)
         prefix = f"{name}/" if name else ""
         # Sorted by what becomes the id, so that files that differ in their suffix only follow each other.
         for key, path in sorted((stem(path), prefix + path) for path in listing.paths):
-            shown = path if path.isascii() else path.encode("utf-8", "backslashreplace").decode()
+            shown = path.encode("utf-8", "backslashreplace").decode()
             if key in self.paths:
                 self.problems.append(Problem(shown, f"has the same name as {self.paths[key]}", "keep one of the two"))
             elif shown != path:  # names in another encoding hold lone surrogates
@@ -64,52 +66,54 @@ class Files:
             else:
                 self.paths[key] = path
 
-    def expected(self, key: str) -> str:
-        """Return where the file of this name would lie."""
-        return f"{self.name}/{key}.{suffix(next(iter(self.paths.values()), ''))}"
+    def table(self) -> pd.DataFrame:
+        """Return the files as images: one row each, with ``id`` and ``path``."""
+        return pd.DataFrame({"id": list(self.paths), "path": list(self.paths.values())}, dtype=str)
 
-    def partners(self, wanted: Mapping[str, str], images: Mapping[str, str]) -> tuple[list[str], list[Problem]]:
-        """Return the file of each image, empty if there is none; and a problem for these, and for files of no image.
+    def attach(self, table: pd.DataFrame, wanted: Sequence[str]) -> list[Problem]:
+        """Add a column with the file of each image, ``<role>_path``, empty where it has none.
 
         Args:
-            wanted: image -> name of its file.
-            images: image -> path, for messages.
+            table: of images, with ``path``.
+            wanted: name of each image's file.
+
+        Returns:
+            A problem for each name that is missing, and a warning of files of no image.
 
         Raises:
             DataError: no file belongs to an image.
         """
-        column = [self.paths.get(wanted[image], "") for image in images]
+        table[f"{self.role}_path"] = [self.paths.get(key, "") for key in wanted]
         missing: dict[str, list[str]] = {}
-        for image, path in images.items():
-            if wanted[image] not in self.paths:
-                missing.setdefault(wanted[image], []).append(path)
-        if not any(column):
+        for key, path in zip(wanted, table["path"], strict=True):
+            if key not in self.paths:
+                missing.setdefault(key, []).append(path)
+        kind = suffix(next(iter(self.paths.values()), ""))
+        if missing and not any(table[f"{self.role}_path"]):
             raise DataError(
                 f"{self.name}/: none of its {len(self.paths)} files belongs to an image by its name: expected e.g. "
-                f"{self.expected(next(iter(missing), 'NAME'))}, found {some(self.paths.values())}"
+                f"{self.name}/{next(iter(missing))}.{kind}, found {some(self.paths.values())}"
             )
         problems = []
         for key, (path, *more) in missing.items():
             also = f", nor have {len(more)} other images" if more else ""
-            what = f"has no {self.role}{also}: expected '{self.expected(key)}', of any suffix that is read"
+            what = f"has no {self.role}{also}: expected '{self.name}/{key}.{kind}', of any suffix that is read"
             problems.append(Problem(path, what, "add it, or move the image out"))
-        if orphans := self.paths.keys() - wanted.values():
-            names = some(sorted(self.paths[key] for key in orphans), 10)
-            what = f"{len(orphans)} of its {len(self.paths)} files belong to no image and are not used: {names}"
+        if orphans := sorted(self.paths[key] for key in self.paths.keys() - set(wanted)):
+            what = f"{len(orphans)} of its {len(self.paths)} files belong to no image and are not used: {some(orphans)}"
             problems.append(Problem(f"{self.name}/", what, "nothing need be done if so meant", "warning"))
-        return column, problems
+        return [*self.problems, *problems]
 
 
-def by_name_or_number(images: Files, files: Files) -> dict[str, str]:
+def by_name_or_number(images: Files, files: Files) -> list[str]:
     """Return for each image the name of its file: the same one, or, if that pairs more, that of the same number.
 
     Numbers stand at the ends, behind what most names of a folder begin with (``fgbg000123`` and ``mask000123``). Files
     of a number that stands before become ``files.problems``.
     """
-    same = {key: key for key in images.paths}
     named = len(images.paths.keys() & files.paths.keys())
     if named == len(images.paths):
-        return same
+        return list(images.paths)
     mine, theirs = _usual_prefix(images.paths), _usual_prefix(files.paths)
     partner: dict[int, str] = {}
     repeated: list[Problem] = []
@@ -117,20 +121,20 @@ def by_name_or_number(images: Files, files: Files) -> dict[str, str]:
         prefix, number = split_number(key)
         if number and prefix == theirs and (first := partner.setdefault(int(number), key)) != key:
             repeated.append(Problem(path, f"has the same number as {files.paths[first]}", "keep one of the two"))
-    wanted = {}
+    wanted = {key: key for key in images.paths}
     for key in images.paths:
         prefix, number = split_number(key)
         if number and prefix == mine:
             wanted[key] = partner.get(int(number), f"{theirs}{number}")
-    if sum(key in files.paths for key in wanted.values()) <= named:
-        return same
+    if sum(other in files.paths for key, other in wanted.items() if split_number(key)[0] == mine) <= named:
+        return list(images.paths)
     files.problems += repeated
     LOG.info("%s/ and %s/: paired by the numbers at the ends of their names", images.name, files.name)
-    return same | wanted
+    return list(wanted.values())
 
 
-def group_by_pattern(ids: Sequence[str], paths: Sequence[str], pattern: str) -> tuple[list[str], list[Problem]]:
-    """Return the group of each image, what the first parenthesis of ``pattern`` finds in its id; empty if nothing.
+def group_by_pattern(table: pd.DataFrame, pattern: str) -> tuple[list[str], list[Problem]]:
+    """Return the group of each image, what the first parenthesis of ``pattern`` finds in its ``id``; empty if nothing.
 
     The latter are named in the problems.
 
@@ -146,11 +150,10 @@ def group_by_pattern(ids: Sequence[str], paths: Sequence[str], pattern: str) -> 
             "data.group_pattern: expected a parenthesis around the part of the name that is the group, e.g."
             f" '^(scene[0-9]+)_', found '{pattern}'"
         )
-    matches = [found.search(sample) for sample in ids]
-    groups = shared([(match[1] or "") if match else "" for match in matches])
+    groups = [(match[1] or "") if (match := found.search(sample)) else "" for sample in table["id"]]
     problems = [
-        Problem(path, f"data.group_pattern '{pattern}' finds no group in '{sample}'", "make it fit every image")
-        for group, sample, path in zip(groups, ids, paths, strict=True)
+        Problem(path, f"data.group_pattern '{pattern}' finds no group in its name", "make it fit every image")
+        for group, path in zip(groups, table["path"], strict=True)
         if not group
     ]
     return groups, problems
@@ -163,17 +166,10 @@ def group_by_number(ids: Sequence[str], size: int) -> list[str]:
     part of the group's name. An image without a number is its own group, which is logged.
     """
     parts = [split_number(sample) for sample in ids]
-    prefixes = {prefix for prefix, number in parts if number}
-    groups = shared(
-        [
-            f"{prefix if len(prefixes) > 1 else ''}bg{int(number) // size}" if number else prefix
-            for prefix, number in parts
-        ]
-    )
-    own = sum(not number for _, number in parts)
-    if own:
-        warn_own_groups(own, len(ids))
-    elif len(set(groups)) == 1:
+    several = len({prefix for prefix, number in parts if number}) > 1
+    groups = [f"{prefix * several}bg{int(number) // size}" if number else prefix for prefix, number in parts]
+    warn_own_groups(sum(not number for _, number in parts), len(ids))
+    if len(set(groups)) == 1:
         LOG.warning(
             "all %d images are of one group, %s, since data.per_background=%d images are taken to show one background;"
             " set data.per_background to their number (1 if each shows another scene) or data.group_pattern",
@@ -183,13 +179,13 @@ def group_by_number(ids: Sequence[str], size: int) -> list[str]:
 
 
 def warn_own_groups(count: int, total: int) -> None:
-    """Log that images are groups of their own."""
-    LOG.warning(
-        "%d of %d images are each a group of their own, as their names don't tell what belongs together, so"
-        " near-duplicates may land in two splits; set data.group_pattern, e.g. '^(scene[0-9]+)_', or give a column"
-        " 'group' in data.table",
-        *(count, total),
-    )
+    """Log that images, if any, are groups of their own."""
+    if count:
+        LOG.warning(
+            "%d of %d images are each a group of their own, as nothing tells what belongs together, so near-duplicates "
+            "may land in two splits; set data.group_pattern, e.g. '^(scene[0-9]+)_', or give a column 'group'",
+            *(count, total),
+        )
 
 
 def split_number(key: str) -> tuple[str, str]:
@@ -198,16 +194,10 @@ def split_number(key: str) -> tuple[str, str]:
     return prefix, key[len(prefix) :]
 
 
-def shared(names: Iterable[str]) -> list[str]:
-    """Return the names with one string for all equal ones, which saves memory."""
-    known: dict[str, str] = {}
-    return [known.setdefault(name, name) for name in names]
-
-
-def some(names: Collection[str], most: int = 3) -> str:
+def some(names: Collection[str], most: int = 10) -> str:
     """Return the first names and how many more there are."""
-    listed = list(names)[:most]
-    return (", ".join(listed) or "none") + (f" and {len(names) - most} more" if len(names) > most else "")
+    listed = ", ".join(list(names)[:most]) or "none"
+    return listed + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _usual_prefix(keys: Iterable[str]) -> str:

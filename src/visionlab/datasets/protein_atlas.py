@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import Field
 
 from visionlab.console import LOG
 from visionlab.data.channels import ChannelReader, Channels, StainFiles, parse
@@ -18,12 +18,14 @@ from visionlab.data.module import ImageDataModule
 from visionlab.data.readers import Reader
 from visionlab.data.splits import Splits
 from visionlab.data.stratify import make_stratified_splits
-from visionlab.datasets.classes import choose_classes
-from visionlab.datasets.tables import RowError, Table, once
+from visionlab.datasets import choose_classes
+from visionlab.datasets.tables import RowError, Table, filled, once
 from visionlab.errors import ConfigError, DataError
 from visionlab.files import Problem, Scan, check_folder
 
 ID, TARGET = "Id", "Target"
+Row = tuple[str, str, list[int]]
+"""Of a sample: its Id, its group and the numbers of its classes."""
 
 
 class ProteinAtlasDataModule(ImageDataModule):
@@ -34,9 +36,9 @@ class ProteinAtlasDataModule(ImageDataModule):
     Args:
         seed, augment, common: see :class:`visionlab.data.module.ImageDataModule`.
         channels: what the network sees; see :class:`visionlab.data.channels.Channels`.
-        table, images, extra, group_column: see :class:`Sources`. Samples of ``extra`` tables are trained on only.
+        table, images, extra, group_column: see :func:`scan`. Samples of ``extra`` tables are trained on only.
         class_names: of all classes by number, for other data sets in this form; None: the 28 of the Protein Atlas.
-        classes, class_group: which are learnt; see :func:`visionlab.datasets.classes.choose_classes`.
+        classes, class_group: which are learnt; see :func:`visionlab.datasets.choose_classes`.
         sampling: how often each training sample is drawn: all alike, or by its rarest label; see
             :func:`sample_weights`.
 
@@ -70,7 +72,7 @@ class ProteinAtlasDataModule(ImageDataModule):
         images: str | None,
         extra: list[str],
         group_column: str | None,
-        class_names: list[str] | None,
+        class_names: Annotated[list[str], Field(min_length=1)] | None,
         classes: list[int] | None,
         class_group: str | None,
         sampling: Literal["uniform", "sqrt", "balanced"],
@@ -78,25 +80,24 @@ class ProteinAtlasDataModule(ImageDataModule):
     ) -> None:
         parse(channels, self.stains)
         if common.get("stain") is not None:
-            raise ConfigError(
-                "data.stain: expected null where each stain has a file; data.channels says which are seen"
-            )
-        names = NAMES if class_names is None else class_names
-        self._ids = choose_classes(names, classes, class_group)
+            raise ConfigError("data.stain: expected null where each stain has a file; data.channels chooses stains")
+        self.names: Sequence[str] = NAMES if class_names is None else class_names
+        self._ids = choose_classes(self.names, classes, class_group)
         super().__init__(seed, augment, channels=len(channels), **common)
         self.files = Channels(channels)
         self.channel_names = tuple(self.files.spec)
-        self.targets = {"labels": tuple(names[number] for number in self._ids)}
+        self.targets = {"labels": tuple(self.names[number] for number in self._ids)}
         self.sampling = sampling
-        self._sources = Sources(self.files, names, table, images, extra, group_column)
+        self._tables: dict[str, Any] = {"table": table, "images": images, "extra": extra, "group_column": group_column}
 
     def index(self, root: Path) -> pd.DataFrame:
         """See :func:`scan`; where all of another folder is tested, the extra tables of the training are not its."""
-        return scan(root, replace(self._sources, extra=()) if self.chosen_splits else self._sources).usable(root)
+        tables = {**self._tables, "extra": ()} if self.chosen_splits else self._tables
+        return scan(root, self.files, self.names, **tables).usable(root)
 
     def scan(self, root: Path) -> Scan:
         """See :func:`scan`."""
-        return scan(root, self._sources)
+        return scan(root, self.files, self.names, **self._tables)
 
     def image_reader(self, table: pd.DataFrame) -> Reader:
         return ChannelReader(channels=self.files, root=self.root, table=table)
@@ -107,7 +108,7 @@ class ProteinAtlasDataModule(ImageDataModule):
     def make_splits(self, table: pd.DataFrame) -> Splits:
         if self.chosen_splits or self.split_file:
             return super().make_splits(table)
-        names = list(self._sources.names)
+        names = list(self.names)
         groups, labels, is_extra = table["group"].tolist(), table[names].to_numpy(), self._is_extra(table)
         options: dict[str, Any] = {**self._split, "seed": self.seed, "names": names}
         return make_stratified_splits(groups, labels, is_extra, **options)
@@ -125,7 +126,7 @@ class ProteinAtlasDataModule(ImageDataModule):
 
     def remarks(self) -> list[str]:
         found = []
-        names = self._sources.names
+        names = list(self.names)
         if self.files.spec != list(self.stains):
             found.append(f"channels: {', '.join(self.files.spec)}, of the stains {', '.join(self.files.names)}")
         chosen = list(self.targets["labels"])
@@ -133,17 +134,17 @@ class ProteinAtlasDataModule(ImageDataModule):
             none = int((self.table[chosen].sum(axis=1) == 0).sum())
             learnt = f"{len(chosen)} of {len(names)} classes are learnt ({', '.join(chosen)})"
             found.append(f"{learnt}; {none} images have none of them")
-        if empty := int((self.table[list(names)].sum(axis=1) == 0).sum()):
+        if empty := int((self.table[names].sum(axis=1) == 0).sum()):
             found.append(f"{empty} images have no label of any class")
         if (is_extra := self._is_extra(self.table)).any():
             used = int((self.table.loc[is_extra, "split"] == "train").sum())
             rest = int(is_extra.sum()) - used
             where = f"{used} are trained on" + (f", {rest} left out, as others of their group are not" if rest else "")
-            found.append(f"{int(is_extra.sum())} images are of {', '.join(self._sources.extra)}: {where}")
+            found.append(f"{int(is_extra.sum())} images are of {', '.join(self._tables['extra'])}: {where}")
         return found
 
     def _is_extra(self, table: pd.DataFrame) -> np.ndarray[Any, Any]:
-        return (table["set"] != self._sources.table).to_numpy()
+        return (table["set"] != self._tables["table"]).to_numpy()
 
 
 NAMES = ProteinAtlasDataModule.targets["labels"]
@@ -153,11 +154,22 @@ NAMES = ProteinAtlasDataModule.targets["labels"]
 # Index --------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Sources:
-    """What an index is made of.
+def scan(
+    root: str | Path,
+    channels: Channels,
+    names: Sequence[str],
+    *,
+    table: str = "train.csv",
+    images: str | None = None,
+    extra: Sequence[str] = (),
+    group_column: str | None = None,
+) -> Scan:
+    """Index a folder, collecting what is wrong with rows and files.
 
-    Attributes:
+    Rows without any file and files without a row are left out; how many is logged.
+
+    Args:
+        root: folder of the data.
         channels: whose stains are needed.
         names: of all classes, by number.
         table: a csv file relative to the root, or absolute, with the columns Id and Target (numbers of classes divided
@@ -166,20 +178,6 @@ class Sources:
             table that is named like it (``train/`` for ``train.csv``) if there is one, else the table's folder.
         extra: further tables; their images are where None says.
         group_column: of the tables, whose values are the groups; None: each sample is its own.
-    """
-
-    channels: Channels
-    names: Sequence[str]
-    table: str = "train.csv"
-    images: str | None = None
-    extra: Sequence[str] = ()
-    group_column: str | None = None
-
-
-def scan(root: str | Path, sources: Sources) -> Scan:
-    """Index a folder, collecting what is wrong with rows and files.
-
-    Rows without any file and files without a row are left out; how many is logged.
 
     Returns:
         One row a sample, sorted by ``id``: ``group``, ``path`` (the file of the first needed stain), ``<stain>_path``
@@ -189,61 +187,49 @@ def scan(root: str | Path, sources: Sources) -> Scan:
     Raises:
         DataError: a folder or table cannot be read, or no row of a table has a file.
     """
-    folder = check_folder(root, f"{sources.table} and images of {', '.join(sources.channels.names)}")
+    folder = check_folder(root, f"{table} and images of {', '.join(channels.names)}")
     seen: dict[str, str] = {}
     problems: list[Problem] = []
     listings: dict[Path, StainFiles] = {}
     frames: list[pd.DataFrame] = []
-    named = [("data.table", sources.table, sources.images), *(("data.extra", name, None) for name in sources.extra)]
-    for key, name, images in named:
-        table = Table(folder / Path(name).expanduser(), folder, key)
-        labels = _labels(table, len(sources.names), sources.group_column, seen)
-        where = _images_of(folder, table.path, images)
+    for key, name, inside in [("data.table", table, images), *(("data.extra", name, None) for name in extra)]:
+        listed = Table(folder, name, key)
+        rows = _labels(listed, len(names), group_column, seen)
+        where = _images_of(folder, listed.path, inside)
         if where not in listings:
-            listings[where] = StainFiles(folder, where, sources.channels)
-        frames.append(_join(labels, name, table.rows, listings[where], sources, problems))
-        problems += table.problems
-    unnamed = {path for images_there in listings.values() for path in images_there.unnamed(seen)}
+            listings[where] = StainFiles(folder, where, channels)
+        frames.append(_join(rows, name, listings[where], channels, names, problems))
+        problems += listed.problems
+    unnamed = {path for there in listings.values() for path in there.unnamed(seen)}
     if unnamed:
         LOG.info("%s: %d image files are of no row and not used, for instance %s", root, len(unnamed), min(unnamed))
     found = pd.concat(frames).sort_values("id", ignore_index=True)
-    stains = ", ".join(sources.channels.names)
+    stains = ", ".join(channels.names)
     LOG.info("%s: %d samples of %s in %d groups", root, len(found), stains, found["group"].nunique())
     return Scan(found, problems)
 
 
-@dataclass(frozen=True)
-class _Labels:
-    """The labels of a sample: its Id, its group (itself, where no column says more) and the numbers of its classes."""
-
-    sample: str
-    group: str
-    classes: list[int]
-
-
-def _labels(table: Table, classes: int, group_column: str | None, seen: dict[str, str]) -> list[_Labels]:
+def _labels(table: Table, classes: int, group_column: str | None, seen: dict[str, str]) -> list[Row]:
     """Return the rows of a table; ``seen`` holds where the Ids of all tables stand."""
     table.require([ID, TARGET])
     if group_column is not None:
         table.require([group_column], hint="; data.group_column names it")
+    group = group_column or ID
     known = {str(number): number for number in range(classes)}
 
-    def labels(row: dict[str, str], where: str) -> _Labels:
-        sample, target = row[ID], row[TARGET]
-        if not sample:
-            raise RowError(f"the cell '{ID}' is empty", "fill it or remove the row")
-        once(seen, sample, where, f"the {ID} '{sample}'")
-        found = [known.get(text, -1) for text in target.split()]
-        if -1 in found:
-            advice = f"expected numbers from 0 to {classes - 1} divided by spaces: mend {TARGET}"
-            raise RowError(f"there is no label '{target.split()[found.index(-1)]}'", advice)
+    def labels(row: dict[str, str], where: str) -> Row:
+        filled(row, [ID, group])
+        once(seen, row[ID], where, f"the {ID} '{row[ID]}'")
+        found = row[TARGET].split()
+        for text in found:
+            if text not in known:
+                advice = f"expected numbers from 0 to {classes - 1} divided by spaces: mend {TARGET}"
+                raise RowError(f"there is no label '{text}'", advice)
         if len(set(found)) < len(found):
-            raise RowError(f"the {TARGET} '{target}' names a label twice", "keep one")
-        if group_column is not None and not row[group_column]:
-            raise RowError(f"the cell '{group_column}' is empty", "fill it: its values say what belongs together")
-        return _Labels(sample, sample if group_column is None else row[group_column], found)
+            raise RowError(f"the {TARGET} '{row[TARGET]}' names a label twice", "keep one")
+        return row[ID], row[group], [known[text] for text in found]
 
-    return table.read(labels, "sample")
+    return table.read(labels)
 
 
 def _images_of(root: Path, table: Path, images: str | None) -> Path:
@@ -261,47 +247,31 @@ def _images_of(root: Path, table: Path, images: str | None) -> Path:
 
 
 def _join(
-    labels: list[_Labels], name: str, rows: int, images: StainFiles, sources: Sources, problems: list[Problem]
+    rows: list[Row], name: str, images: StainFiles, channels: Channels, names: Sequence[str], problems: list[Problem]
 ) -> pd.DataFrame:
     """Return the samples of table ``name`` that have all needed files; add to ``problems`` those that lack some."""
-    stains = sources.channels.names
-    kept: list[_Labels] = []
-    files: list[list[str]] = []
-    absent = 0
-    for one in labels:
-        there = images.samples.get(one.sample)
-        if there is None:
-            absent += 1
-        elif wrong := images.wrong(one.sample):
-            problems.append(wrong)
-        else:
-            kept.append(one)
-            files.append([there[stain] for stain in stains])
-    if absent and absent == len(labels):
-        example = f"{labels[0].sample}_{stains[0]}.png"
+    there = [row for row in rows if row[0] in images.samples]
+    if rows and not there:
         found = f"images of other types ({images.others}): convert them" if images.others else "none of them"
-        advice = "data.images sets another folder" if name == sources.table else "move them there"
         raise DataError(
-            f"{name}: expected images of its {absent} rows in {images.folder}, such as {example} (or .tif), "
-            f"found {found}; {advice}"
+            f"{name}: expected images of its {len(rows)} rows in {images.folder}, such as "
+            f"{rows[0][0]}_{channels.names[0]}.png (or .tif), found {found}; data.images sets the folder of data.table"
         )
-    if absent:
-        LOG.info("%s: %d of %d rows have no image in %s and are left out", name, absent, rows, images.folder)
+    if len(there) < len(rows):
+        absent = len(rows) - len(there)
+        LOG.info("%s: %d of %d rows have no image in %s and are left out", name, absent, len(rows), images.folder)
     if images.others:
         LOG.warning("%s: only PNG and TIFF images are read; not used: %s", images.folder, images.others)
-    columns = {
-        "id": [one.sample for one in kept],
-        "group": [one.group for one in kept],
-        "path": [paths[0] for paths in files],
-        **{f"{stain}_path": [paths[place] for paths in files] for place, stain in enumerate(stains)},
-    }
-    values = np.zeros((len(kept), len(sources.names)), np.int8)
-    for row, one in enumerate(kept):
-        values[row, one.classes] = 1
-    named = pd.DataFrame({"set": [name] * len(kept)}, dtype=str)
-    return pd.concat(
-        [pd.DataFrame(columns, dtype=str), pd.DataFrame(values, columns=list(sources.names)), named], axis=1
-    )
+    wrong = {sample: images.wrong(sample) for sample, _, _ in there}
+    problems += [problem for problem in wrong.values() if problem]
+    kept = [row for row in there if not wrong[row[0]]]
+    files = {f"{stain}_path": [images.samples[sample][stain] for sample, _, _ in kept] for stain in channels.names}
+    about = {"id": [row[0] for row in kept], "group": [row[1] for row in kept], "path": next(iter(files.values()))}
+    values = np.zeros((len(kept), len(names)), np.int8)
+    for place, (_, _, classes) in enumerate(kept):
+        values[place, classes] = 1
+    columns = pd.DataFrame({**about, **files}, dtype=str), pd.DataFrame(values, columns=list(names))
+    return pd.concat([*columns, pd.DataFrame({"set": [name] * len(kept)}, dtype=str)], axis=1)
 
 
 def sample_weights(labels: npt.ArrayLike, method: Literal["sqrt", "balanced"]) -> npt.NDArray[np.float64]:

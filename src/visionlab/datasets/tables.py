@@ -15,7 +15,6 @@ from visionlab.io import split_plane
 T = TypeVar("T")
 
 _WHOLE = re.compile(r"[0-9]{1,9}")
-_SEPARATORS = {";": "';'", "\t": "tabs", "|": "'|'", ",": "quotes around whole rows"}
 
 
 class RowError(Exception):
@@ -30,11 +29,12 @@ class Table:
     """A comma-separated table in UTF-8 whose first line names the columns.
 
     Args:
-        path: of the file.
-        root: folder of the data, whose tables are suggested if there is no such file.
+        root: folder of the data.
+        name: of the file, relative to ``root`` or absolute.
         key: of the configuration that names the table, for messages.
 
     Attributes:
+        path: of the file.
         header: the names of the columns.
         problems: what is wrong with rows, once they are read.
         rows: how many there are, with those that have a problem.
@@ -43,9 +43,9 @@ class Table:
         DataError: it cannot be read, or is no such table.
     """
 
-    def __init__(self, path: Path, root: Path, key: str) -> None:
-        self.path, self.problems, self.rows = path, list[Problem](), 0
-        self._lines = csv_lines(path, root, key)
+    def __init__(self, root: Path, name: str, key: str = "data.table") -> None:
+        self.path, self.problems, self.rows = root / Path(name).expanduser(), list[Problem](), 0
+        self._lines = csv_lines(self.path, root, key)
         self.header = [name.strip() for name in next(self._lines, (0, []))[1]]
 
     def require(self, columns: Sequence[str | Sequence[str]], once: Collection[str] = (), hint: str = "") -> None:
@@ -62,22 +62,21 @@ class Table:
         wanted = [(one,) if isinstance(one, str) else tuple(one) for one in columns]
         missing = [names for names in wanted if not any(name in self.header for name in names)]
         listed = ", ".join(self.header) or "nothing"
-        for separator, words in _SEPARATORS.items():
-            if missing and self.header and separator in self.header[0]:
-                raise DataError(
-                    f"{self.path}: expected cells divided by commas, found {words}; save it as CSV with commas"
-                )
-        for name in (*once, *(name for names in wanted for name in names)):
-            if self.header.count(name) > 1:
-                raise DataError(f"{self.path}: the column '{name}' stands twice in the header ({listed}); keep one")
+        if missing and (found := re.search(r"[;\t|]", listed)):
+            raise DataError(
+                f"{self.path}: expected cells divided by commas, found {found[0]!r}; save it as CSV with commas"
+            )
         if missing:
             names = " and ".join(" or ".join(names) for names in missing)
             raise DataError(
                 f"{self.path}: expected a header with the column{'s' * (len(missing) > 1)} {names}, found {listed}"
                 f"{hint}.{nearest(missing[0][0], self.header)}"
             )
+        for name in (*once, *(name for names in wanted for name in names)):
+            if self.header.count(name) > 1:
+                raise DataError(f"{self.path}: the column '{name}' stands twice in the header ({listed}); keep one")
 
-    def read(self, row: Callable[[dict[str, str], str], T], of: str = "image") -> list[T]:
+    def read(self, row: Callable[[dict[str, str], str], T]) -> list[T]:
         """Return what ``row`` makes of each line, given its cells by column and where it stands.
 
         Rows that it refuses by :class:`RowError` become ``problems``.
@@ -98,7 +97,7 @@ class Table:
             except RowError as error:
                 self.problems.append(Problem(where, error.what, error.advice))
         if not self.rows:
-            raise DataError(f"{self.path}: expected a row for each {of} below the header, found none")
+            raise DataError(f"{self.path}: expected a row for each sample below the header, found none")
         return found
 
 
@@ -145,15 +144,14 @@ class FileCells:
         Args:
             row: cells by column.
             column: of the cell.
-            kinds: suffixes that are read; empty: any.
+            kinds: suffixes that are read of files; empty: any.
             planes: whether ``series.tif#5`` is the sixth plane of a file.
 
         Raises:
             RowError: there is no such file in the root, or it is of another kind.
         """
+        filled(row, [column])
         cell = row[column]
-        if not cell:
-            raise RowError(f"the cell '{column}' is empty", "fill it or remove the row")
         folder, slash, name = cell.replace("\\", "/").rpartition("/")
         for start in self._starts:
             prefix, names = self._list(start, folder + slash)

@@ -7,7 +7,7 @@ checked against the other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +16,8 @@ from visionlab.errors import DataError
 from visionlab.files import Problem, in_parallel, problem_of
 from visionlab.io import Volume, VoxelSize, open_labels, open_volume, plane, same_view
 
-Headers = Mapping[str, Volume | Problem]
-
 IMAGE_VARIABLE, LABEL_VARIABLE = "embryo", "membSeg"
 """Variables of MATLAB files that hold images and labels."""
-
-_MANY = 200  # files whose headers take so long to read that it is shown
 
 
 @dataclass(frozen=True)
@@ -86,29 +82,6 @@ class TimePoint:
     where: str = ""
 
 
-def read_headers(root: Path, images: Iterable[str], labels: Iterable[str]) -> tuple[Headers, Headers]:
-    """Return what the headers of image and of label files say, or what is wrong with a file."""
-    names = [(path, False) for path in dict.fromkeys(images)] + [(path, True) for path in dict.fromkeys(labels)]
-
-    def read(item: tuple[str, bool]) -> Volume | Problem:
-        path, label = item
-        try:
-            head = open_labels(root / path) if label else open_volume(root / path)
-        except DataError as error:
-            return problem_of(error, path, root / path)
-        if label and head.lossy:
-            what = f"labels compressed as {head.lossy}, which changes the numbers of objects at their edges"
-            return Problem(path, what, "export them again as PNG or TIFF: converting this file does not mend them")
-        return head
-
-    results = in_parallel(read, names)
-    found = list(progress(results, len(names), "reading headers") if len(names) > _MANY else results)
-    heads: tuple[dict[str, Volume | Problem], dict[str, Volume | Problem]] = ({}, {})
-    for (path, label), head in zip(names, found, strict=True):
-        heads[label][path] = head
-    return heads
-
-
 def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[TimePoint], list[Problem]]:
     """Return the time points of pairs whose files fit each other, in their order, and what is wrong with the others.
 
@@ -117,12 +90,14 @@ def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[Time
         root: of the data.
         digits: of numbers in the names of slices, at least.
     """
-    images, labels = read_headers(root, (pair.image for pair in pairs), (pair.label for pair in pairs if pair.label))
-    broken = {head.path: head for heads in (images, labels) for head in heads.values() if isinstance(head, Problem)}
-    problems = list(broken.values())
+    paths = [*dict.fromkeys((pair.image, False) for pair in pairs)]
+    paths += [*dict.fromkeys((pair.label, True) for pair in pairs if pair.label)]
+    read = in_parallel(lambda item: _header(root, *item), paths)
+    heads = dict(zip(paths, progress(read, len(paths), "reading headers"), strict=True))
+    problems = list({head.path: head for head in heads.values() if isinstance(head, Problem)}.values())
     points: dict[tuple[str, int], TimePoint] = {}
     for pair in pairs:
-        image, label = images[pair.image], labels.get(pair.label)
+        image, label = heads[pair.image, False], heads.get((pair.label, True))
         if isinstance(image, Problem) or isinstance(label, Problem):
             continue
         wrong = _misfit(pair, image, label) if label else None
@@ -138,6 +113,18 @@ def build(pairs: Sequence[Pair], root: Path, digits: int = 3) -> tuple[list[Time
             for place, name in _labels(pair, image, label, t) if label else ():
                 truth.setdefault(place, name)
     return list(points.values()), problems
+
+
+def _header(root: Path, path: str, is_label: bool) -> Volume | Problem:
+    """Return what the header of an image or label file says, or what is wrong with the file."""
+    try:
+        head = open_labels(root / path) if is_label else open_volume(root / path)
+    except DataError as error:
+        return problem_of(error, path, root / path)
+    if is_label and head.lossy:
+        what = f"labels compressed as {head.lossy}, which changes the numbers of objects at their edges"
+        return Problem(path, what, "export them again as PNG or TIFF: converting this file does not mend them")
+    return head
 
 
 def _point(pair: Pair, image: Volume, t: int, digits: int) -> TimePoint:
@@ -162,10 +149,10 @@ def _point(pair: Pair, image: Volume, t: int, digits: int) -> TimePoint:
 
 def _labels(pair: Pair, image: Volume, label: Volume, t: int) -> Iterator[tuple[int, str]]:
     """Yield places of the image's slices in time point ``t``, and the plane with the labels of each."""
-    single = label.frames * label.planes == 1
     if pair.z is not None:
         yield (pair.z if "Z" in image.axes else 0), pair.label
         return
+    single = label.frames * label.planes == 1
     for z in range(image.planes):
         # By physical position: the middle of the slice. Alike for equal samplings.
         index = t * label.planes + (2 * z + 1) * label.planes // (2 * image.planes)
@@ -174,37 +161,23 @@ def _labels(pair: Pair, image: Volume, label: Volume, t: int) -> Iterator[tuple[
 
 def _misfit(pair: Pair, image: Volume, label: Volume) -> tuple[str, str] | None:
     """Return what is wrong with a label file beside its image, and what to do."""
-    size, other = (image.height, image.width), (label.height, label.width)
-    single = label.frames * label.planes == 1
-    # A slice of an image that holds others, too.
-    part = pair.z if not pair.stacked or "Z" in image.axes else None
-    differ = f"is {describe(label)}, but its image {pair.image} is {describe(image)}"
-    advice = _advice(image, label)
-    if pair.scaled:
-        if same_view(size, other) and label.frames == image.frames:
-            return None
-        differ = f"its labels are {describe(label)}, but the image {pair.image} is {describe(image)}"
-        advice = "expected the same picture, if at another scale: export both of the same space"
-    elif part is not None:
-        if not single or image.frames > 1:
-            advice = f"expected a volume and the labels of its slice {part} alone: save these"
-        elif part >= image.planes:
-            differ = f"is of slice {part}, but its image {pair.image} has the slices 0 to {image.planes - 1}"
-            advice = "correct the number or remove the file"
-        elif size == other:
-            return None
-    elif single and image.frames * image.planes > 1:
-        advice = "say of which slice it is (man_seg_TIME_SLICE.tif, or a column z), or save labels of all slices"
-    elif (size, image.planes, image.frames) == (other, label.planes, label.frames):
+    mine, other = ((one.frames, one.planes, one.height, one.width) for one in (image, label))
+    if pair.scaled and label.frames == image.frames and same_view(mine[2:], other[2:]):
         return None
-    return differ, advice
-
-
-def _advice(image: Volume, label: Volume) -> str:
-    mine, theirs = ([one.frames, one.planes, one.height, one.width] for one in (image, label))
-    if Counter(mine) == Counter(theirs):
-        return "the axes look to be in another order: save both with the axes time, z, y, x in this order"
-    return "expected equal sizes: export both alike"
+    # Labels of one slice of an image that holds others, too.
+    part = None if pair.stacked and "Z" not in image.axes else pair.z
+    if part is not None and part >= image.planes:
+        what = f"is of slice {part}, but its image {pair.image} has the slices 0 to {image.planes - 1}"
+        return what, "correct the number or remove the file"
+    if other == (mine if part is None else (1, 1, *mine[2:])) and (part is None or image.frames == 1):
+        return None
+    if mine != other and Counter(mine) == Counter(other):
+        advice = "the axes look to be in another order: save both with the axes time, z, y, x in this order"
+    elif other[:2] == (1, 1) and part is None:
+        advice = "say of which slice it is (man_seg_TIME_SLICE.tif, or a column z), or save labels of all slices"
+    else:
+        advice = "expected equal sizes, or the labels of one slice with its number: export both alike"
+    return f"is {describe(label)}, but its image {pair.image} is {describe(image)}", advice
 
 
 def describe(volume: Volume) -> str:
@@ -223,22 +196,25 @@ def stack(points: Sequence[TimePoint]) -> tuple[list[TimePoint], list[Problem]]:
     They are volumes if in every time point of a sequence the numbers of the slices follow each other without a gap and
     the slices are of one size; else each image stands for itself.
     """
-    groups: dict[tuple[str, int], list[TimePoint]] = {}
-    for point in points:
-        if point.time < 0 or point.zs == [-1]:
-            return list(points), []
-        groups.setdefault((point.sequence, point.time), []).append(point)
-    problems: list[Problem] = []
-    stacks = [sorted(slices, key=lambda point: point.zs[0]) for slices in groups.values()]
-    for first, *others in stacks:
-        for point in others:
-            if point.group != first.group:
-                what = f"is of group '{point.group}', but {first.where}, another slice of the time, of '{first.group}'"
-                problems.append(Problem(point.where, what, "give all slices of a time point one group"))
-    reason = next(filter(None, map(_apart, stacks)), "")
-    if reason or max(map(len, stacks), default=1) == 1:
-        if reason:
-            LOG.info("the images are not taken as slices of volumes: %s", reason)
+    if any(point.time < 0 or point.zs == [-1] for point in points):
+        return list(points), []
+    times: dict[tuple[str, int], list[TimePoint]] = {}
+    for point in sorted(points, key=lambda point: point.zs[0]):
+        times.setdefault((point.sequence, point.time), []).append(point)
+    stacks = list(times.values())
+    problems = [
+        Problem(
+            point.where,
+            f"is of group '{point.group}', but {first.where}, of the same time, of '{first.group}'",
+            "give all slices of a time point one group",
+        )
+        for first, *others in stacks
+        for point in others
+        if point.group != first.group
+    ]
+    if reason := next(filter(None, map(_apart, stacks)), ""):
+        LOG.info("the images are not taken as slices of volumes: %s", reason)
+    if reason or all(len(slices) == 1 for slices in stacks):
         return list(points), problems
     digits = max(3, *(len(str(point.time)) for point in points))
     return [_joined(slices, digits) for slices in stacks], problems
