@@ -82,6 +82,7 @@ def test_what_only_watches_changes_no_weight(
         (
             *("optimizer=adamw", "scheduler=cosine", "scheduler.warmup_epochs=1", "trainer.precision=bf16-mixed"),
             *("trainer.gradient_clip_val=0.1", "trainer.channels_last=true", "model.hidden=[16]", "model.dropout=0.3"),
+            "trainer.num_sanity_val_steps=2",
         ),
         (
             *("optimizer=sgd", "scheduler=cyclic", "scheduler.base_lr=1e-4", "scheduler.step_size_epochs=0.5"),
@@ -97,6 +98,7 @@ def test_settings_train(
     no_report(monkeypatch)
     run = train(tmp_path / "run", f"data.root={focus_root}", *changes)
     assert json.loads((run / "metrics.json").read_text())["test/distance/mae"]["value"] > 0
+    assert len(curve(run, "val/loss")) == 2, "a rehearsal of validation is none"
     row = pd.read_csv(run / "predictions" / "test.csv").iloc[0]
     found = visionlab.load(run).predict(focus_root / row["path"]).distance
     assert found == pytest.approx(row["distance_pred"], abs=1e-3)

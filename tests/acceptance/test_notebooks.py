@@ -10,10 +10,6 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
-# Those that take seconds; the others take up to a minute.
-QUICK = ("focus_data_exploration", "lightning_trainer")
-
-
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_stores_no_outputs(path: Path) -> None:
     nbformat = pytest.importorskip("nbformat", reason="notebooks are checked with nbformat (pip install .[dev])")
@@ -37,13 +33,8 @@ def test_has_a_name_of_its_own_for_each_cell(path: Path) -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, id=path.stem, marks=[] if path.stem in QUICK else [pytest.mark.acceptance])
-        for path in NOTEBOOKS
-    ],
-)
+@pytest.mark.acceptance
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reason = "running notebooks needs nbclient and ipykernel (pip install .[dev])"
     nbformat = pytest.importorskip("nbformat", reason=reason)

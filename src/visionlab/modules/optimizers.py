@@ -13,21 +13,17 @@ import torch
 from pydantic import Field
 
 Rate = Annotated[float, Field(gt=0)]
+Decay = Annotated[float, Field(ge=0)]
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[
-    list[Annotated[float, Field(ge=0, lt=1)]],
+    list[Momentum],
     Field(min_length=2, max_length=2, description="a list of two float of at least 0 and below 1"),
 ]
 Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def adam(
-    parameters: Parameters,
-    fused: bool,
-    *,
-    lr: Rate,
-    betas: Betas,
-    eps: Annotated[float, Field(gt=0)],
-    weight_decay: Annotated[float, Field(ge=0)],
+    parameters: Parameters, fused: bool, *, lr: Rate, betas: Betas, eps: Rate, weight_decay: Decay
 ) -> torch.optim.Optimizer:
     """Return Adam (Kingma and Ba 2015); its ``weight_decay`` is an L2 penalty added to the gradient."""
     return torch.optim.Adam(
@@ -36,13 +32,7 @@ def adam(
 
 
 def adamw(
-    parameters: Parameters,
-    fused: bool,
-    *,
-    lr: Rate,
-    betas: Betas,
-    eps: Annotated[float, Field(gt=0)],
-    weight_decay: Annotated[float, Field(ge=0)],
+    parameters: Parameters, fused: bool, *, lr: Rate, betas: Betas, eps: Rate, weight_decay: Decay
 ) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov and Hutter 2019), whose ``weight_decay`` is decoupled from the gradient."""
     return torch.optim.AdamW(
@@ -51,13 +41,7 @@ def adamw(
 
 
 def sgd(
-    parameters: Parameters,
-    fused: bool,
-    *,
-    lr: Rate,
-    momentum: Annotated[float, Field(ge=0, lt=1)],
-    nesterov: bool,
-    weight_decay: Annotated[float, Field(ge=0)],
+    parameters: Parameters, fused: bool, *, lr: Rate, momentum: Momentum, nesterov: bool, weight_decay: Decay
 ) -> torch.optim.Optimizer:
     """Return stochastic gradient descent with momentum."""
     return torch.optim.SGD(

@@ -126,8 +126,8 @@ def trainer_options(cfg: DictConfig) -> dict[str, Any]:
     """Return the trainer's own arguments."""
     options: dict[str, Any] = dict(plain(cfg.trainer))
     del options["channels_last"]
-    # The loader shares samples out over ranks itself, and validation needs no rehearsal.
-    return {**options, "use_distributed_sampler": False, "num_sanity_val_steps": 0, "enable_model_summary": False}
+    # The loader shares samples out over ranks itself.
+    return {**options, "use_distributed_sampler": False, "enable_model_summary": False}
 
 
 def bare_trainer(cfg: DictConfig) -> pl.Trainer:

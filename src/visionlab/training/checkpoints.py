@@ -189,6 +189,8 @@ class Checkpoints(Checkpoint):
             raise Interrupted(signum, saved=True)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         self._before_validation = True
         try:
             self._save_last(trainer)
@@ -202,6 +204,8 @@ class Checkpoints(Checkpoint):
             self._stop_if_asked(trainer)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         value = float(trainer.callback_metrics[self.monitor])
         best = self.best["value"]
         if not math.isnan(value) and (best is None or self.sign * value < self.sign * best):

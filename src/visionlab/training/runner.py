@@ -309,6 +309,8 @@ class EpochLines(pl.Callback):
         self._started = time.monotonic()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.sanity_checking:
+            return
         metrics = trainer.callback_metrics
         parts = [f"epoch {trainer.current_epoch + 1:3d}/{self.epochs}"]
         for name, unit in self.shown.items():
