@@ -77,8 +77,11 @@ def compose(*overrides: str, trust: Sequence[str] = ()) -> Any:
     See :func:`visionlab.training.assembly.compose`.
     """
     from visionlab.training.assembly import compose as compose_objects
+    from visionlab.training.evaluation import time_points
 
-    return compose_objects(overrides, trust)
+    data, module = compose_objects(overrides, trust)
+    module.time_points = time_points
+    return data, module
 
 
 def __getattr__(name: str) -> Any:

@@ -93,6 +93,17 @@ def test_the_trainers_checkpoint_predicts_and_becomes_the_module_again(roots: Ro
     assert again == tested
 
 
+def test_what_objects_are_found_with_is_fitted_at_the_end(roots: Roots, tmp_path: Path) -> None:
+    root = roots("celegans_nuclei")
+    data, module = visionlab.compose("task=celegans_nuclei", f"data.root={root}", *DENSE)
+    own = trainer(tmp_path)
+    own.fit(module, datamodule=data)
+    own.save_checkpoint(tmp_path / "own.ckpt")
+    (head,) = visionlab.load(tmp_path / "own.ckpt").heads
+    assert bool(head.fitted) and not head.warnings()
+    assert module.model.training, "so that a further fit trains on"
+
+
 def test_best_checkpoints_of_runs_become_modules(tiny_run: Path, focus_root: Path) -> None:
     from visionlab.modules import Regressor
 

@@ -20,7 +20,7 @@ from visionlab.data.definition import Target
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import ConfigError, UsageError, UserError
 from visionlab.heads import KINDS, load
-from visionlab.heads.head import Split
+from visionlab.heads.head import Head, Split
 from visionlab.losses.mixed import WeightedSum
 from visionlab.modules.schedulers import Plan, Schedule
 from visionlab.modules.task_model import ORIGIN, TaskModel, build_model, describe_data
@@ -83,6 +83,8 @@ class TaskModule(pl.LightningModule):
         settings = {**self.settings, "model": model_settings}
         self.save_hyperparameters(settings)
         self.fits_heads = stage is None
+        # Reads and predicts the whole time points that a head is fitted on; :func:`visionlab.compose` sets it.
+        self.time_points: Callable[[TaskModule, Head, ImageDataModule], Split] | None = None
         self.stage = stage or Stage(0, 1, 0)
         self.description: dict[str, Any] = {}
         self.losses: dict[str, Callable[..., torch.Tensor]] = {}
@@ -268,11 +270,14 @@ class TaskModule(pl.LightningModule):
     def on_train_end(self) -> None:
         if not self.fits_heads:
             return
+        data, training = getattr(self.trainer, "datamodule", None), self.model.training
         for head in self.model.each_head():
-            # Objects are fitted on whole time points, for which visionlab.train reads the files again.
             if head.fits and not head.by_time_point:
                 rows = self.validated[head.name]
                 head.fit(Split([""] * len(rows), rows, rows, fitted_on=True))
+            elif head.fits and self.time_points is not None and data is not None:
+                head.fit(self.time_points(self, head, data))
+        self.model.train(training)
 
     # Optimizer and schedule -------------------------------------------------------------------------------------
 

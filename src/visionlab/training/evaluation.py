@@ -27,6 +27,7 @@ from visionlab.inference import Predictor, load
 from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.inference.files import find_checkpoint
 from visionlab.inference.tiles import predict_frame
+from visionlab.modules.task_module import TaskModule
 from visionlab.samples import SAMPLE
 from visionlab.training import assembly
 from visionlab.training.checkpoints import AtomicCheckpointIO
@@ -86,6 +87,12 @@ def _split_of(head: Head, predictor: Predictor, data: ImageDataModule, split: st
         frames=frames,
         maps=lambda frame: predict_frame(predictor, frame.image)[head.name],
     )
+
+
+def time_points(module: TaskModule, head: Head, data: ImageDataModule) -> Split:
+    """Return the time points that a head of a module in training is fitted on; its model is in eval mode then."""
+    about = {**module.description, **module.model.spec()}
+    return _split_of(head, Predictor(module.model, about, str(module.device)), data, FITTED_ON, {})
 
 
 def fit_heads(checkpoint: Path, predictor: Predictor, data: ImageDataModule, rows: Rows) -> None:
