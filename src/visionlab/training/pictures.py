@@ -234,8 +234,8 @@ class TensorBoardPictures(pl.Callback):
                 self._decoded[name] = {head: values[place].float().cpu().numpy() for head, values in outputs.items()}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        shown = trainer.is_global_zero and not trainer.sanity_checking
-        if not shown or (trainer.current_epoch + 1) % self.every_n_epochs:
+        left_out = (trainer.current_epoch + 1) % self.every_n_epochs
+        if left_out or trainer.sanity_checking or not trainer.is_global_zero:
             return
         assert isinstance(pl_module, TaskModule)
         # Lightning counts the steps of its scalars from 0.
