@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,56 +9,36 @@ from typing import Any
 import imagecodecs
 import numpy as np
 
+import visionlab
+from tests import shell
+
 Array = np.ndarray[Any, Any]
 
 SMALL = (
-    "task=depth_mask",
-    "model=shuffle_unet",
-    "data.image_size=32",
-    "data.batch_size=4",
-    "trainer.max_epochs=2",
-    "trainer.accelerator=cpu",
-    "trainer.log_every_n_steps=1",
-    "logger.graph=false",
-    "callbacks.images.count=2",
+    *("task=depth_mask", "model=shuffle_unet", "data.image_size=32", "data.batch_size=4", "trainer.max_epochs=2"),
+    *("trainer.accelerator=cpu", "trainer.log_every_n_steps=1", "logger.graph=false", "callbacks.images.count=2"),
 )
 
 
 def train(folder: Path, root: Path, *overrides: str) -> Path:
-    """Train in this process into ``folder`` with the small settings and these; return the folder."""
-    import torch
+    """Train by the command into ``folder`` with the small settings and these; return the folder."""
+    assert shell.run("train", *SMALL, f"data.root={root}", *overrides, f"hydra.run.dir={folder}") == 0
+    return folder
 
-    from visionlab.config.compose import compose
-    from visionlab.train import run
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    try:
-        return run(compose([*SMALL, f"data.root={root}", *overrides]), folder, "python -m visionlab.train (a test)")
-    finally:
-        torch.set_num_threads(threads)
+def task_module(root: Path, *overrides: str) -> Any:
+    """Return the LightningModule of the small settings and these, untrained, and its data, set up."""
+    data, module = visionlab.compose(*SMALL, f"data.root={root}", *overrides)
+    data.setup()
+    module.build(data)
+    return module, data
 
 
 def data_module(root: Path, *overrides: str) -> Any:
     """Return the data module of the small settings and these, set up."""
-    from visionlab.config.compose import compose
-    from visionlab.training.assembly import make_data
-
-    data = make_data(compose([*SMALL, f"data.root={root}", *overrides]))
+    data, _ = visionlab.compose(*SMALL, f"data.root={root}", *overrides)
     data.setup()
     return data
-
-
-def task_module(root: Path, *overrides: str) -> Any:
-    """Return the LightningModule of the small settings and these, untrained, and its data."""
-    from visionlab.config.compose import compose
-    from visionlab.training.assembly import make_module
-
-    cfg = compose([*SMALL, f"data.root={root}", *overrides])
-    data = data_module(root, *overrides)
-    module = make_module(cfg)
-    module.build(data)
-    return module, data
 
 
 def png(path: Path, image: Array) -> None:
