@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,21 +41,6 @@ def test_arrays_equal_the_files(tmp_path: Path, write_png: Write) -> None:
     assert cache.facts["hash"].nunique() == 5
 
 
-def test_second_build_reuses_the_files_of_the_first(
-    tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = some(tmp_path / "data", write_png)
-    first = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
-
-    def forbidden(*_: object) -> None:
-        raise AssertionError("decoded again")
-
-    monkeypatch.setattr(readers, "read_image", forbidden)
-    second = build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
-    assert second.folder == first.folder
-    assert np.array_equal(second[4], first[4])
-
-
 def test_fingerprint_follows_files_and_settings(tmp_path: Path, write_png: Write) -> None:
     root = tmp_path / "data"
     paths = some(root, write_png)
@@ -68,14 +52,6 @@ def test_fingerprint_follows_files_and_settings(tmp_path: Path, write_png: Write
     assert fingerprint(paths[::-1], root, PREPROCESS, ImageReader()) != base
     os.utime(root / "2.png", ns=(1, 1))
     assert fingerprint(paths, root, PREPROCESS, ImageReader()) != base
-
-
-def test_a_changed_file_is_not_served_from_the_old_cache(tmp_path: Path, write_png: Write) -> None:
-    root = tmp_path / "data"
-    paths = some(root, write_png)
-    build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())
-    write_png(root / "0.png", np.full((16, 16), 7, np.uint8))
-    assert (build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())[0] == 7).all()
 
 
 def test_sixteen_bits_are_kept_and_mixed_depths_meet_at_sixteen(tmp_path: Path, write_png: Write) -> None:
@@ -96,15 +72,6 @@ def test_every_bad_file_is_named_and_nothing_is_left(tmp_path: Path, write_png: 
     with pytest.raises(DataError, match=r"(?s)2 file\(s\).*1\.png.*3\.png.*prepare"):
         build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.suffix != ".lock"]
-
-
-def test_a_half_built_folder_is_built_again(tmp_path: Path, write_png: Write) -> None:
-    paths = some(tmp_path / "data", write_png)
-    key = fingerprint(paths, tmp_path / "data", PREPROCESS, ImageReader())
-    half = tmp_path / "cache" / f"t-{key}"
-    half.mkdir(parents=True)
-    (half / "images.bin").write_bytes(b"half")
-    assert len(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())) == 5
 
 
 def test_builders_at_the_same_time_decode_once(
@@ -135,23 +102,14 @@ def test_builders_at_the_same_time_decode_once(
     assert len(decoded) == len(paths)
 
 
-def test_disk_too_small(tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_killed_builder_left_is_removed(tmp_path: Path, write_png: Write) -> None:
     paths = some(tmp_path / "data", write_png)
-
-    class Usage:
-        free = 10
-
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage)
-    with pytest.raises(DataError, match=r"GB free.*data\.cache_dir"):
-        build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
-
-
-def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path, write_png: Write) -> None:
-    paths = some(tmp_path / "data", write_png)
-    key = fingerprint(paths, tmp_path / "data", PREPROCESS, ImageReader())
-    left = temporary(tmp_path / "cache" / f"t-{key}")
-    left.mkdir(parents=True)
-    build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())
+    whole = tmp_path / "cache" / f"t-{fingerprint(paths, tmp_path / 'data', PREPROCESS, ImageReader())}"
+    left = temporary(whole)
+    for folder in (whole, left):
+        folder.mkdir(parents=True)
+        (folder / "images.bin").write_bytes(b"half")
+    assert len(build(paths, tmp_path / "data", PREPROCESS, tmp_path / "cache", "t", ImageReader())) == 5
     assert not left.exists()
 
 

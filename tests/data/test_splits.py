@@ -40,11 +40,6 @@ def test_splits_of_a_seed_do_not_change_between_versions() -> None:
     assert (splits.train, splits.val, splits.test) == (("b", "c", "d", "f"), ("a",), ("e",))
 
 
-def test_published_proportions() -> None:
-    splits = split(val_fraction=7 / 37, test_fraction=2 / 37)
-    assert [len(part) for part in parts(splits)] == [28, 7, 2, 0]
-
-
 @pytest.mark.parametrize(
     ("n", "val", "test", "sizes"),
     [
@@ -97,24 +92,10 @@ def test_fraction_is_nested_and_leaves_the_test_alone() -> None:
     assert "data.fraction=0.1" in split(fraction=0.1).source
 
 
-@pytest.mark.parametrize(
-    ("changes", "key"),
-    [
-        ({"val_fraction": -0.1}, "data.val_fraction"),
-        ({"val_fraction": 1.0}, "data.val_fraction"),
-        ({"test_fraction": float("nan")}, "data.test_fraction"),
-        ({"val_fraction": 0.5, "test_fraction": 0.5}, "sum must be less than 1"),
-        ({"fraction": 0.0}, "data.fraction"),
-        ({"fraction": 1.1}, "data.fraction"),
-        ({"folds": 5}, "data.folds and data.fold"),
-        ({"fold": 0}, "data.folds and data.fold"),
-        ({"folds": 5, "fold": 5}, "data.fold=5: expected 0 to 4"),
-        ({"folds": 1, "fold": 0}, "data.folds=1"),
-    ],
-)
-def test_numbers_out_of_range_name_their_key(changes: dict[str, Any], key: str) -> None:
-    with pytest.raises(ConfigError, match=key.replace(".", r"\.")):
-        split(**changes)
+@pytest.mark.parametrize("options", [{"folds": 5, "fold": 5}, {"folds": 5, "fold": -1}])
+def test_a_fold_that_there_is_not_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"data\.fold=.*expected 0 to 4"):
+        split(**options)
 
 
 def test_assign_compares_names_exactly() -> None:
@@ -122,11 +103,6 @@ def test_assign_compares_names_exactly() -> None:
     splits = Splits(("cell", "cell_10"), ("cell_1",), ("cell_1_",), ("x",), "by hand")
     groups = ["cell_1", "cell_10", "cell", "cell_1_", "x", "other", "cell_1"]
     assert splits.assign(groups).tolist() == ["val", "train", "train", "test", "", "", "val"]
-
-
-def test_a_group_in_two_parts_is_refused() -> None:
-    with pytest.raises(DataError, match="'b' is in two splits, train and test"):
-        Splits(("a", "b"), (), ("b",), (), "by hand")
 
 
 def test_written_splits_are_read_back(tmp_path: Path) -> None:
@@ -141,7 +117,12 @@ def test_written_splits_are_read_back(tmp_path: Path) -> None:
 
 def put(folder: Path, content: Any) -> Path:
     path = folder / "splits.json"
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    raw = (
+        content
+        if isinstance(content, bytes)
+        else (content if isinstance(content, str) else json.dumps(content)).encode()
+    )
+    path.write_bytes(raw)
     return path
 
 
@@ -158,11 +139,10 @@ def test_published_form(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     [
         ('{"train": ["a"], "val": [', "not valid JSON"),
         ("[1, 2]", "found list"),
-        ('{"train": ["a"], "train": ["b"], "val": [], "test": []}', "'train' stands twice"),
-        ({"train": ["a"], "vall": ["b"], "test": []}, "found no val .*Did you mean 'vall'"),
-        ({}, "found no train, val, test"),
-        ({"train": "a", "val": [], "test": []}, "'train' must be a list"),
-        ({"train": [1], "val": [], "test": []}, "'train' must be a list"),
+        (b"\xff\xfe\x00\x01", "not valid JSON in UTF-8"),
+        ({"train": ["a"], "vall": ["b"], "test": []}, "'val', found no such key.*Did you mean 'vall'"),
+        ({"train": "a", "val": [], "test": []}, "expected a list of group names .* as 'train', found \"a\""),
+        ({"train": [1], "val": [], "test": []}, "expected a list of group names .* as 'train'"),
         ({"train": [], "val": ["a"], "test": []}, "'train' names no group"),
         ({"train": ["a"], "val": ["b"], "test": ["a"]}, "'a' is in two splits, train and test"),
         ({"train": ["a"], "val": ["b"], "test": [], "unused": ["a"]}, "'a' is in two splits"),
@@ -174,11 +154,3 @@ def test_wrong_files_are_named(tmp_path: Path, content: Any, message: str) -> No
     with pytest.raises(DataError, match=message) as caught:
         read_splits(path, ["a", "b"])
     assert str(path) in str(caught.value)
-
-
-def test_unreadable_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.json"):
-        read_splits(tmp_path / "none.json", ["a"])
-    (tmp_path / "a.json").write_bytes(b"\xff\xfe\x00\x01")
-    with pytest.raises(DataError, match=r"a\.json.*UTF-8"):
-        read_splits(tmp_path / "a.json", ["a"])

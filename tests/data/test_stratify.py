@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,9 +12,8 @@ import pandas as pd
 import pytest
 
 from tests.conftest import SHARED
-from visionlab.data.splits import Splits, make_splits
-from visionlab.data.stratify import SIZE_WEIGHT, make_stratified_splits, stratified_parts
-from visionlab.errors import ConfigError, DataError
+from visionlab.data.splits import Splits
+from visionlab.data.stratify import SIZE_WEIGHT, make_stratified_splits, nested_folds, stratified_parts
 
 Labels = npt.NDArray[np.int64]
 
@@ -73,15 +71,6 @@ def test_folds_cover_every_group_once_and_share_every_label_evenly() -> None:
         assert np.abs(of_parts["val"] - 0.1 * (every - of_parts["test"])).max() < 1.2
         assert f"fold {i} of 5" in splits.source
     assert len({splits.val for splits in folds}) == 5
-
-
-def test_a_label_of_few_samples_is_in_every_fold_that_it_can_be_in() -> None:
-    labels = np.zeros((100, 2), np.int64)
-    labels[:7, 0] = labels[50:53, 1] = 1
-    tests = [counts(split(own_groups(100), labels, folds=5, fold=i), own_groups(100), labels)["test"] for i in range(5)]
-    assert sorted(int(n[1]) for n in tests) == [1, 1, 1, 2, 2]
-    assert sorted(int(n[2]) for n in tests) == [0, 0, 1, 1, 1]
-    assert [int(n[0]) for n in tests] == [20] * 5
 
 
 @pytest.mark.parametrize(
@@ -154,45 +143,6 @@ def test_additional_sets_go_to_train_and_count_for_no_share() -> None:
     assert 40 <= len(set(groups[200:299]) & set(half.train)) <= 60
 
 
-def test_labels_that_a_part_lacks_are_named_in_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    labels = np.zeros((50, 4), np.int64)
-    labels[:2, 0] = labels[7, 1] = labels[10:40, 2] = 1  # the last label has no sample at all: no split's doing
-    with caplog.at_level(logging.INFO):
-        split(own_groups(50), labels, names=["Rods & rings", "Endosomes", "Cytosol", "Nucleoli"])
-        split(own_groups(50), labels)
-    assert caplog.messages == [
-        "stratified splits: no image of Rods & rings, Endosomes in val; no image of Endosomes in test",
-        "stratified splits: no image of 0, 1 in val; no image of 1 in test",
-    ]
-
-
-@pytest.mark.parametrize("n", [3, 4, 7])
-@pytest.mark.parametrize("label", ["none", "one for all", "one each"])
-def test_few_groups_get_at_least_one_each(n: int, label: str) -> None:
-    labels = {"none": np.zeros((n, 2)), "one for all": np.ones((n, 2)), "one each": np.eye(n)}[label].astype(np.int64)
-    for seed in range(5):
-        splits = split(own_groups(n), labels, seed=seed)
-        assert min(len(splits.train), len(splits.val), len(splits.test)) >= 1
-        assert len(splits.train) >= len(splits.test) >= len(splits.val)
-
-
-def test_too_few_groups_and_wrong_numbers_read_as_without_labels() -> None:
-    cases: list[tuple[dict[str, Any], type[Exception]]] = [
-        ({"val_fraction": 0.2, "test_fraction": 0.2}, DataError),
-        ({"val_fraction": 0.2, "test_fraction": 0.2, "folds": 2, "fold": 0}, DataError),
-        ({"val_fraction": 0.2, "test_fraction": 0.2, "folds": 4, "fold": 0}, DataError),
-        ({"val_fraction": 0.5, "test_fraction": 0.5}, ConfigError),
-        ({"val_fraction": 0.2, "test_fraction": 0.2, "fraction": 0.0}, ConfigError),
-    ]
-    for options, error in cases:
-        with pytest.raises(error) as plain:
-            make_splits(["a", "b"], seed=0, **options)
-        with pytest.raises(error) as stratified:
-            make_stratified_splits(["a", "b"], np.eye(2), seed=0, **options)
-        assert str(stratified.value) == str(plain.value)
-    assert split(["a"], np.ones((1, 1), np.int64), val_fraction=0.0, test_fraction=0.0).train == ("a",)
-
-
 def test_no_move_or_swap_would_make_a_dealing_better() -> None:
     """Compared with trying them all, on groups too few to meet every share."""
     rng = np.random.default_rng(0)
@@ -234,3 +184,23 @@ def test_every_class_of_the_atlas_is_in_every_fold_to_the_nearest_sample(largest
         found = counts(split(groups, labels, folds=5, fold=fold), groups, labels)
         assert np.abs(found["test"] - n / 5).max() < 1
         assert np.abs(found["val"] - 0.1 * (n - found["test"])).max() < 1
+
+
+def test_nested_folds_are_whole_groups_with_rare_classes_spread() -> None:
+    rng = np.random.default_rng(5)
+    groups = np.repeat([f"slide {i}" for i in range(60)], 4)
+    labels = rng.random((240, 4)) < 0.3
+    labels[:, 0] = False
+    labels[::48, 0] = True  # 5 samples, of 5 groups
+    folds = nested_folds(groups, labels)
+    assert all(len(set(folds[groups == name])) == 1 for name in set(groups))
+    assert np.bincount(folds).tolist() == [48] * 5
+    assert np.bincount(folds[labels[:, 0]]).tolist() == [1] * 5
+    order = rng.permutation(240)
+    assert np.array_equal(nested_folds(groups[order], labels[order]), folds[order])
+
+
+@pytest.mark.parametrize(("names", "folds"), [(["a", "a", "b", "c"], 3), (["a", "b", "b", "b"], 2), (["a"] * 4, 1)])
+def test_few_groups_give_few_folds(names: list[str], folds: int) -> None:
+    found = nested_folds(names, np.ones((4, 2)))
+    assert sorted(set(found.tolist())) == list(range(folds))

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from visionlab.data.splits import Splits, check_folds, check_numbers, drawn_splits, make_splits, too_few_groups
-from visionlab.errors import ConfigError, DataError
+from visionlab.data.splits import Splits, check_folds, drawn_splits, make_splits, too_few_groups
+from visionlab.errors import DataError
 from visionlab.seeds import derive
 
 Gap = Literal["auto"] | int
@@ -31,12 +31,7 @@ def name_blocks(sequences: Sequence[str], times: Sequence[int], blocks: int, dig
 
     The time points that there are (not the numbers between them) are cut into ``blocks`` parts as equal as can be, of
     at least one each. Samples without a time, -1, are of one group, named as the sequence.
-
-    Raises:
-        ConfigError: ``blocks`` is less than 1.
     """
-    if blocks < 1:
-        raise ConfigError(f"data.blocks: expected at least 1, found {blocks}")
     known: dict[str, set[int]] = {}
     for sequence, time in zip(sequences, times, strict=True):
         known.setdefault(sequence, set()).add(time)
@@ -130,14 +125,13 @@ def split_times(
         ConfigError: as ``make_splits``.
         DataError: a sequence has too few blocks.
     """
-    check_numbers(val_fraction, test_fraction, folds, fold, fraction)
     turn = np.random.default_rng(derive(seed, "split")).random()
     train: list[str] = []
     val: list[str] = []
     test: list[str] = []
     for sequence, blocks in _blocks(table).items():
         if folds is not None and fold is not None:
-            check_folds(folds, blocks)
+            check_folds(folds, fold, blocks)
             run = np.array_split(np.arange(len(blocks)), folds)[fold]
             n_test, end = len(run), int(run[-1]) + 1
         else:
@@ -189,7 +183,6 @@ def leave_gap(table: pd.DataFrame, split: npt.NDArray[Any], gap: Gap) -> tuple[n
         The new split of each row, and what was left out in words; empty if nothing.
 
     Raises:
-        ConfigError: ``gap`` is negative.
         DataError: nothing is left of a split.
     """
     found = split.copy()
@@ -218,8 +211,6 @@ def _width(times: npt.NDArray[Any], gap: Gap) -> int:
     """Return how many of a sequence's time points must lie between two splits."""
     if gap == "auto":
         return max(1, round(_GAP * (int(times.max()) - int(times.min()) + 1)))
-    if gap < 0:
-        raise ConfigError(f"data.gap: expected auto or at least 0, found {gap}")
     return gap
 
 

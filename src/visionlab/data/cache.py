@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ from visionlab.data.readers import Reader, Sizes
 from visionlab.errors import DataError
 from visionlab.files import in_parallel, left_behind, listed, new_folder, write_json
 from visionlab.io import read_image, split_plane, stored_file
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Part of the fingerprint: raise it when decoding, resizing or the layout below changes, and old caches are left alone.
 LAYOUT = 3
@@ -36,19 +40,18 @@ class Cache:
 
     Attributes:
         folder: where it lies.
-        fingerprint: digest of the files (see :func:`stamp`) and the settings.
         preprocess: how the images were made; its ``dtype`` is that of the arrays. Windows are not cut here.
+        height, width: of each image here.
         facts: one row a file, with what the reader tells of it: height, width, dtype, content hash, ...
     """
 
     def __init__(self, folder: Path) -> None:
         about = json.loads((folder / "cache.json").read_text())
         self.folder = folder
-        self.fingerprint: str = about["fingerprint"]
         self.preprocess = Preprocess.from_spec(about["preprocess"])
         self.facts = pd.read_csv(folder / "facts.csv", dtype={"hash": str})
         with np.load(folder / "layout.npz", allow_pickle=False) as layout:
-            self._offset, self._height, self._width = layout["offset"], layout["height"], layout["width"]
+            self._offset, self.height, self.width = layout["offset"], layout["height"], layout["width"]
         self._values: np.ndarray[Any, Any] | None = None
 
     def __len__(self) -> int:
@@ -59,15 +62,10 @@ class Cache:
         if self._values is None:
             # Opened on first use, so that each worker process maps the file for itself.
             self._values = np.memmap(self.folder / "images.bin", dtype=self.preprocess.dtype, mode="r")
-        height, width = int(self._height[index]), int(self._width[index])
+        height, width = int(self.height[index]), int(self.width[index])
         start = int(self._offset[index])
         size = height * width * self.preprocess.channels
         return self._values[start : start + size].reshape(height, width, self.preprocess.channels)
-
-    @property
-    def sizes(self) -> list[tuple[int, int]]:
-        """Height and width of each image here."""
-        return list(zip(self._height.tolist(), self._width.tolist(), strict=True))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_values": None}
@@ -165,75 +163,65 @@ def build(
             # With the lock in hand nobody else is writing: what lies here was left by a process that was killed.
             for left in (target, *left_behind(target)):
                 shutil.rmtree(left, ignore_errors=True)
-            _write(paths, root, preprocess, target, {"fingerprint": key, "contents": contents}, reader)
+            _write(paths, root, preprocess, target, {"contents": contents}, reader)
     return Cache(target)
 
 
 def _write(
     paths: Sequence[str], root: Path, preprocess: Preprocess, target: Path, about: Mapping[str, Any], reader: Reader
 ) -> None:
-    problems: list[str] = []
     dtypes: dict[str, str] = {}
-    values = 0
-    for (number, path), head in _each(lambda item: reader.header(root / item[1]), paths, "reading headers", problems):
-        dtypes.setdefault(head.dtype, path)
-        height, width = reader.size(head, number, preprocess)
-        values += height * width * preprocess.channels
-    _refuse(problems)
+    for path, dtype in _each(lambda path: (path, reader.header(root / path).dtype), paths, "reading headers"):
+        dtypes.setdefault(dtype, path)
     preprocess = replace(preprocess, dtype=reader.dtype(dtypes), scale="dtype")
-    need = values * np.dtype(preprocess.dtype).itemsize
-    free = shutil.disk_usage(target.parent).free
-    if need > free:
-        raise DataError(
-            f"{target.parent}: the cache needs {need / 1e9:.1f} GB, found {free / 1e9:.1f} GB free; "
-            "free some space or set data.cache_dir to another disk"
-        )
-    LOG.info("caching %d files (%.1f MB) in %s", len(paths), need / 1e6, target)
+    LOG.info("caching %d files in %s", len(paths), target)
 
     def decode(item: tuple[int, str]) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:
         number, path = item
         return reader.read(root / path, number, preprocess)
 
-    with new_folder(target) as part:
-        offset, height_of, width_of, rows = [], [], [], []
-        position = 0
-        with (part / "images.bin").open("wb") as file:
-            for _, (image, facts) in _each(decode, paths, "decoding images", problems):
-                file.write(np.ascontiguousarray(image).data)
-                offset.append(position)
-                height_of.append(image.shape[0])
-                width_of.append(image.shape[1])
-                rows.append(facts)
-                position += image.size
-            file.flush()
-            os.fsync(file.fileno())
-        _refuse(problems)
-        np.savez(part / "layout.npz", offset=np.array(offset), height=np.array(height_of), width=np.array(width_of))
-        pd.DataFrame(rows, columns=list(reader.facts)).to_csv(part / "facts.csv", index=False)
-        (part / "cache.json").write_text(json.dumps({**about, "preprocess": preprocess.spec()}))
+    shapes, rows = [], []
+    try:
+        with new_folder(target) as part:
+            with (part / "images.bin").open("wb") as file:
+                for image, facts in _each(decode, list(enumerate(paths)), "decoding images"):
+                    file.write(np.ascontiguousarray(image).data)
+                    shapes.append(image.shape)
+                    rows.append(facts)
+                file.flush()
+                os.fsync(file.fileno())
+            height, width, _ = np.array(shapes).T
+            offset = np.cumsum([0, *(math.prod(shape) for shape in shapes[:-1])])
+            np.savez(part / "layout.npz", offset=offset, height=height, width=width)
+            pd.DataFrame(rows, columns=list(reader.facts)).to_csv(part / "facts.csv", index=False)
+            (part / "cache.json").write_text(json.dumps({**about, "preprocess": preprocess.spec()}))
+    except OSError as error:
+        raise DataError(
+            f"{target.parent}: the cache cannot be written ({error.strerror}); free some space or set data.cache_dir "
+            "to another disk"
+        ) from error
     reader.report(rows)
 
 
-def _each(
-    job: Callable[[tuple[int, str]], Any], paths: Sequence[str], doing: str, problems: list[str]
-) -> Iterator[tuple[tuple[int, str], Any]]:
-    """Yield ``((number, path), job((number, path)))`` in order, from all cores; collect what fails."""
+def _each(job: Callable[[T], R], items: Sequence[T], doing: str) -> Iterator[R]:
+    """Yield what a job returns for each item, in order, from all cores.
 
-    def attempt(item: tuple[int, str]) -> Any:
+    Raises:
+        DataError: at the end, naming all files that failed.
+    """
+    problems: list[str] = []
+
+    def attempt(item: T) -> R | DataError:
         try:
             return job(item)
         except DataError as error:
             return error
 
-    results = zip(enumerate(paths), in_parallel(attempt, enumerate(paths)), strict=True)
-    for item, result in progress(results, len(paths), doing):
+    for result in progress(in_parallel(attempt, items), len(items), doing):
         if isinstance(result, DataError):
             problems.append(str(result))
         else:
-            yield item, result
-
-
-def _refuse(problems: list[str]) -> None:
+            yield result
     if problems:
         raise DataError(
             f"{len(problems)} file(s) cannot be used:\n{listed(problems)}\n"
@@ -285,10 +273,10 @@ class CachedColumn:
 
     def like(self) -> Sizes:
         """Return, for each row, the height and width of its file and of what is kept of it."""
-        facts = self.cache.facts
-        on_disk = list(zip(facts["height"].tolist(), facts["width"].tolist(), strict=True))
-        kept = self.cache.sizes
-        return [(on_disk[place], kept[place]) for place in self.places]
+        facts, cache = self.facts, self.cache
+        on_disk = zip(facts["height"].tolist(), facts["width"].tolist(), strict=True)
+        kept = zip(cache.height[self.places].tolist(), cache.width[self.places].tolist(), strict=True)
+        return list(zip(on_disk, kept, strict=True))
 
 
 def cache_column(
@@ -355,15 +343,12 @@ def stack_channels(images: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, An
     if len({image.dtype for image in images}) > 1:
         images = [image if image.dtype == np.float32 else image / np.float32(255) for image in images]
     # Copied: the cache's arrays are read-only views, which tensors cannot be.
-    return (
-        np.ascontiguousarray(np.concatenate(images, axis=2).transpose(2, 0, 1))
-        if len(images) > 1
-        else (images[0].transpose(2, 0, 1).copy())
-    )
+    image = np.concatenate(images, axis=2) if len(images) > 1 else images[0]
+    return image.transpose(2, 0, 1).copy()
 
 
 # Part of the fingerprint: raise it when what :meth:`visionlab.data.preprocess.Preprocess.limits` returns changes.
-_LIMITS_LAYOUT = 2
+_LIMITS_LAYOUT = 3
 
 
 def limits_of(
@@ -384,13 +369,10 @@ def limits_of(
         DataError: a file cannot be read.
     """
     each = list(dict.fromkeys(time_points))
-    about = f"{_LIMITS_LAYOUT} {root.resolve()} {preprocess.dtype} {preprocess.channels}"
-    about += f" {preprocess.stains}" if preprocess.stains else ""
-    digest = hashlib.blake2b(about.encode(), digest_size=16)
-    for planes in each:
-        digest.update(f"{planes}\0".encode())
-    for file in sorted({stored_file(split_plane(root / path)[0]) for planes in each for path in planes}):
-        digest.update(f"{file}\0".encode() + stamp(file))
+    about = [_LIMITS_LAYOUT, str(root.resolve()), preprocess.dtype, preprocess.channels, preprocess.stains, each]
+    digest = hashlib.blake2b(json.dumps(about).encode(), digest_size=16)
+    for file in dict.fromkeys(stored_file(split_plane(root / path)[0]) for planes in each for path in planes):
+        digest.update(stamp(file))
     target = folder / f"limits-{digest.hexdigest()}.json"
     folder.mkdir(parents=True, exist_ok=True)
 

@@ -87,9 +87,9 @@ def map_statistics(stored: CachedColumn, rows: Sequence[int] | np.ndarray[Any, A
 def check_files(data: ImageDataModule) -> tuple[list[Problem], int]:
     """Read every file of the chosen groups on all cores; return what is wrong, by path, and the number of files.
 
-    Errors: names that cannot be used, files that cannot be read (truncated, damaged, NaN, several pages, ...) or become
-    what the network takes, kinds of values without a common scale, and the same pixels in two groups: a leak, wherever
-    the groups end up. Warnings: constant images, and the same pixels twice in a group.
+    Errors: names that cannot be used; files that cannot be read (truncated, damaged, NaN, several pages, ...) or become
+    what the network takes; float beside integer images, which have no common scale; and the same pixels in two groups:
+    a leak, wherever the groups end up. Warnings: constant images, and the same pixels twice in a group.
     """
     root = data.locate()
     found = data.scan(root)
@@ -128,13 +128,11 @@ def _constant(checked: pd.DataFrame) -> Iterator[Problem]:
 
 
 def _other_kind(checked: pd.DataFrame) -> Iterator[Problem]:
-    """Yield the rarer files where some hold floating point and others whole numbers, which have no common scale."""
     floats = checked["dtype"] == "float32"
     if floats.any() and not floats.all():
-        kinds = ("whole numbers", "floating point")
         rare = bool(floats.mean() < 0.5)
         for path in checked.loc[floats == rare, "path"]:
-            what = f"holds {kinds[rare]} where most files hold {kinds[not rare]}"
+            what = f"holds {'floating point' if rare else 'whole'} numbers, unlike most files"
             yield Problem(path, what, "there is no common scale: convert it")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -246,7 +247,7 @@ class EpochBatches(Sampler[list[Key]]):
             rng = np.random.default_rng(derive(self.seed, "order", self.epoch))
             if self.replaced:
                 order = rng.choice(self.count, self.drawn, p=self.weights)
-                again = _occurrence(order)
+                again = pd.Series(order).groupby(order).cumcount().to_numpy()
             else:
                 order = rng.permutation(self.count)
         mine = slice(self.rank, None, self.world)
@@ -257,16 +258,6 @@ class EpochBatches(Sampler[list[Key]]):
         for batch in range(start, len(self)):
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             yield [(epoch, int(p), int(n)) for p, n in zip(mine[part], again[part], strict=True)]
-
-
-def _occurrence(values: Array) -> Array:
-    """Return for each value how many equal ones stand before it."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    result = np.empty(len(values), int)
-    result[order] = np.arange(len(values)) - np.repeat(first, np.diff(np.r_[first, len(values)]))
-    return result
 
 
 class ResumableLoader(DataLoader[dict[str, Any]]):

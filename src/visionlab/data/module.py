@@ -236,13 +236,8 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
 
     def _decode(self) -> None:
         """Make or find the caches of images, further inputs and maps."""
-        absent = [name for name in self.inputs[1:] if f"{name}_path" not in self.table]
-        if absent:
-            files = [name.removesuffix("_path") for name in map(str, self.table) if name.endswith("_path")]
-            there = [IMAGE, *(name for name in files if name not in self.maps)]
-            raise DataError(
-                f"{self.root}: data.inputs asks for {', '.join(absent)}; the data set has {', '.join(there)}"
-            )
+        if absent := [name for name in self.inputs[1:] if f"{name}_path" not in self.table]:
+            raise DataError(f"{self.root}: data.inputs asks for {', '.join(absent)}, which the data set doesn't have")
         # The type of values is that of the files, found while caching.
         scale: Scale = "percentile" if self.normalize == "percentile" else "dtype"
         preprocess = Preprocess(self.channels, self.height, self.width, self.fit, "uint8", scale, self.file_stains)

@@ -55,16 +55,12 @@ class Reader:
         return {"like": hashlib.blake2b(sizes.tobytes(), digest_size=16).hexdigest()}
 
     def header(self, path: Path) -> Volume:
-        """Return size and type of a file without decoding it."""
+        """Return what a file says of itself without decoding it."""
         return open_volume(split_plane(path)[0])
 
     def dtype(self, found: Mapping[str, str]) -> str:
         """Return the type that all files are kept in; ``found`` maps each type to a file that has it."""
         raise NotImplementedError
-
-    def size(self, head: Volume, number: int, preprocess: Preprocess) -> tuple[int, int]:
-        """Return the height and width that file ``number`` is kept in."""
-        return self.like[number][1] if self.like is not None else preprocess.size(head.height, head.width)
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         """Return h x w x C at the working resolution, and the facts of the file."""

@@ -7,7 +7,6 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -73,13 +72,12 @@ def make_splits(
     keeps that part of the train and validation groups (at least one each; a larger fraction keeps the same ones and
     more) and leaves the test part as it is.
 
-    Raises ``ConfigError`` for a number out of its range, ``DataError`` if there are too few groups.
+    Raises ``ConfigError`` for a fold that there is not, ``DataError`` if there are too few groups.
     """
-    check_numbers(val_fraction, test_fraction, folds, fold, fraction)
     names = sorted(set(groups))
     shuffled = [names[i] for i in np.random.default_rng(derive(seed, "split")).permutation(len(names))]
     if folds is not None and fold is not None:
-        check_folds(folds, names)
+        check_folds(folds, fold, names)
         parts = [shuffled[i::folds] for i in range(folds)]
         test = parts[fold]
         # Starting behind the test fold gives each fold other validation groups.
@@ -124,67 +122,54 @@ def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
     are logged. Raises ``DataError`` for a file that is not such JSON, for a group in two splits, for names without
     images and for an empty train list.
     """
-    content = _load_json(path)
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DataError(f"{path}: the splits file cannot be read ({error.strerror or error})") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not valid JSON in UTF-8 ({error})") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected an object with the keys train, val and test, found {type(content).__name__}")
     suffix = "_images" if "train_images" in content else ""
-    wanted = [f"{part}{suffix}" for part in PARTS[:3]]
-    missing = [key for key in wanted if key not in content]
-    if missing:
-        raise DataError(
-            f"{path}: expected the keys {', '.join(wanted)}, found no {', '.join(missing)}"
-            f" (its keys: {_some(list(content)) or 'none'}).{nearest(missing[0], content)}"
-        )
-    parts = {part: _names(path, f"{part}{suffix}", content[f"{part}{suffix}"]) for part in PARTS[:3]}
-    unused = _names(path, "unused", content.get("unused", []))
-    if not parts["train"]:
-        raise DataError(f"{path}: '{wanted[0]}' names no group; there must be at least one to train on")
-    # How they were drawn says more than where they were written down.
-    source = content.get("source") if isinstance(content.get("source"), str) else f"read from {path}"
-    splits = Splits(parts["train"], parts["val"], parts["test"], unused, str(source))
-    found = set(groups)
-    unknown = [name for part in parts.values() for name in part if name not in found]
-    if unknown:
+    keys = [f"{part}{suffix}" for part in PARTS[:3]]
+    for key in (*keys, "unused"):
+        names = content.get(key, [] if key == "unused" else None)
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            found = f"{json.dumps(names)[:60]}." if key in content else f"no such key.{nearest(key, content)}"
+            raise DataError(f"{path}: expected a list of group names (text) as '{key}', found {found}")
+    parts, unused = [content[key] for key in keys], content.get("unused", [])
+    if not parts[0]:
+        raise DataError(f"{path}: '{keys[0]}' names no group; there must be at least one to train on")
+    known = set(groups)
+    named = [name for names in parts for name in names]
+    if unknown := [name for name in dict.fromkeys(named) if name not in known]:
         raise DataError(
             f"{path}: {len(unknown)} of its groups have no images in the data: {_some(unknown)}; names must agree"
-            f" exactly with those of the data ({_some(sorted(found))}).{nearest(unknown[0], found)}"
+            f" exactly with those of the data ({_some(sorted(known))}).{nearest(unknown[0], known)}"
         )
-    unnamed = sorted(found.difference(*parts.values(), unused))
-    if unnamed:
+    if unnamed := sorted(known.difference(named, unused)):
         LOG.warning(
             "%s: %d groups of the data are in no split and stay unused: %s", path, len(unnamed), ", ".join(unnamed)
         )
-    unused = tuple(sorted((*(name for name in unused if name in found), *unnamed)))
-    return Splits(splits.train, splits.val, splits.test, unused, splits.source)
+    # A published list may name a group once for each of its images.
+    train, val, test = (tuple(dict.fromkeys(names)) for names in parts)
+    rest = tuple(sorted({*known.intersection(unused), *unnamed}))
+    # How they were drawn says more than where they were written down.
+    return Splits(train, val, test, rest, str(content.get("source") or f"read from {path}"))
 
 
-def check_numbers(
-    val_fraction: float, test_fraction: float, folds: int | None, fold: int | None, fraction: float
-) -> None:
-    """Raise ``ConfigError`` for a number out of its range."""
-    for key, value in (("data.val_fraction", val_fraction), ("data.test_fraction", test_fraction)):
-        if not 0 <= value < 1:
-            raise ConfigError(f"{key}={value}: expected at least 0 and less than 1")
-    if folds is None and val_fraction + test_fraction >= 1:
-        raise ConfigError(
-            f"data.val_fraction={val_fraction} and data.test_fraction={test_fraction} leave nothing to train on;"
-            " their sum must be less than 1"
-        )
-    if not 0 < fraction <= 1:
-        raise ConfigError(f"data.fraction={fraction}: expected more than 0 and at most 1")
-    if (folds is None) != (fold is None):
-        raise ConfigError("data.folds and data.fold belong together: e.g. data.folds=5 data.fold=0")
-    if folds is not None and fold is not None:
-        if folds < 2:
-            raise ConfigError(f"data.folds={folds}: expected 2 or more")
-        if not 0 <= fold < folds:
-            raise ConfigError(f"data.fold={fold}: expected 0 to {folds - 1} (data.folds={folds})")
+def check_folds(folds: int, fold: int, names: Sequence[str]) -> None:
+    """Refuse a fold that there is not, and more folds than groups.
 
-
-def check_folds(folds: int, names: Sequence[str]) -> None:
-    """Raise ``DataError`` if there are fewer groups than folds."""
+    Raises:
+        ConfigError: the first.
+        DataError: the second.
+    """
+    if not 0 <= fold < folds:
+        raise ConfigError(f"data.fold={fold}: expected 0 to {folds - 1} (data.folds={folds})")
     if folds > len(names):
         raise DataError(
-            f"data.folds={folds} needs as many groups, found {len(names)} ({_some(names)}); use fewer folds or add"
-            " groups"
+            f"data.folds={folds} needs as many groups, found {len(names)} ({_some(names)}); use fewer or add groups"
         )
 
 
@@ -219,35 +204,6 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
-def _names(path: str | Path, key: str, value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise DataError(f"{path}: '{key}' must be a list of group names (text), found {json.dumps(value)[:60]}")
-    return tuple(dict.fromkeys(value))  # a published list may name a group once for each of its images
-
-
-def _load_json(path: str | Path) -> dict[str, Any]:
-    def no_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise DataError(f"{path}: the key '{repeated[0]}' stands twice; keep one")
-        return dict(pairs)
-
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: the splits file cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: expected a JSON file in UTF-8, found other bytes") from None
-    try:
-        content = json.loads(text, object_pairs_hook=no_repeats)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON ({error})") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected an object with the keys train, val and test, found {type(content).__name__}")
-    return content
-
-
 def choose_groups(table: pd.DataFrame, root: Path, include: Sequence[str], exclude: Sequence[str]) -> pd.DataFrame:
     """Return the rows of an index whose groups match a pattern of ``include`` (empty: all) and none of ``exclude``.
 
@@ -255,19 +211,17 @@ def choose_groups(table: pd.DataFrame, root: Path, include: Sequence[str], exclu
         DataError: no image is left, or a pattern matches no group.
     """
     groups = sorted(set(table["group"]))
+    matched: dict[str, set[str]] = {"include": set(), "exclude": set()}
     for option, patterns in (("include", include), ("exclude", exclude)):
         for pattern in patterns:
-            if not any(fnmatch.fnmatchcase(group, pattern) for group in groups):
+            found = [group for group in groups if fnmatch.fnmatchcase(group, pattern)]
+            if not found:
                 raise DataError(
                     f"data.{option}: '{pattern}' matches none of the {len(groups)} groups in {root}, "
                     f"such as {', '.join(groups[:5])}"
                 )
-    kept = {
-        group
-        for group in groups
-        if (not include or any(fnmatch.fnmatchcase(group, pattern) for pattern in include))
-        and not any(fnmatch.fnmatchcase(group, pattern) for pattern in exclude)
-    }
+            matched[option].update(found)
+    kept = (matched["include"] if include else set(groups)) - matched["exclude"]
     if not kept:
         raise DataError(f"data.include and data.exclude leave none of the {len(groups)} groups in {root}")
     if len(kept) < len(groups):

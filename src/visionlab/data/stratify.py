@@ -7,14 +7,13 @@ as long as that brings the counts nearer to their shares. Groups of equal counts
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.console import LOG
-from visionlab.data.splits import PARTS, Splits, check_folds, check_numbers, drawn_splits, too_few_groups
+from visionlab.data.splits import PARTS, Splits, check_folds, drawn_splits, too_few_groups
 from visionlab.seeds import derive
 
 Counts = npt.NDArray[np.int64]
@@ -38,7 +37,6 @@ def make_stratified_splits(
     folds: int | None = None,
     fold: int | None = None,
     fraction: float = 1.0,
-    names: Sequence[str] | None = None,
 ) -> Splits:
     """Deal the groups out so that samples and labels are divided as asked for, by ``seed``.
 
@@ -46,21 +44,19 @@ def make_stratified_splits(
     of the samples with each label; each part gets at least one group. The folds are the same for every ``fold``. A
     label whose groups are at least as many as the parts is in each of them, even if a part's share of it is less than
     one; one with fewer is in train first (or it cannot be learned), then in test (where ranking metrics judge it
-    without a threshold), then in validation. Folds share a rare label evenly. A line is logged for labels that a part
-    lacks. ``fraction`` keeps a part of train and of validation that is stratified too.
+    without a threshold), then in validation. Folds share a rare label evenly. ``fraction`` keeps a part of train and of
+    validation that is stratified too.
 
     Args:
         groups: N names, one a sample, in any order.
         labels: N x K of 0/1.
         train_only: N times whether the sample comes from an additional set: it counts for no share, and its group goes
             to train unless it holds other samples too.
-        names: of the K labels, for the log (default: their numbers).
 
     Raises:
-        ConfigError: a number out of its range.
+        ConfigError: a fold that there is not.
         DataError: too few groups.
     """
-    check_numbers(val_fraction, test_fraction, folds, fold, fraction)
     found, group_of = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
     has = np.asarray(labels, dtype=np.int64)
     main = np.ones(len(group_of), bool) if train_only is None else ~np.asarray(train_only, dtype=bool)
@@ -70,7 +66,7 @@ def make_stratified_splits(
     parts = {"train": np.flatnonzero(own[:, 0] == 0)}  # the groups of additional sets alone
     own_names = found[rest].tolist()
     if folds is not None and fold is not None:
-        check_folds(folds, own_names)
+        check_folds(folds, fold, own_names)
         of_fold = stratified_parts(own[rest], [1 / folds] * folds, np.random.default_rng(derive(seed, "folds")))
         parts["test"], rest = rest[of_fold == fold], rest[of_fold != fold]
         shares = {"train": 1 - val_fraction, "val": val_fraction}
@@ -89,7 +85,6 @@ def make_stratified_splits(
     whole = parts
     if fraction < 1:
         parts = whole | {p: whole[p][_fraction_of(counts[whole[p]], fraction, seed)] for p in shares if p != "test"}
-    _log_missing({part: (counts if part == "train" else own)[rows] for part, rows in parts.items()}, counts, names)
     used = {part: found[parts.get(part, rest[:0])].tolist() for part in PARTS[:3]}
     unused = set(found.tolist()).difference(*used.values())
     return drawn_splits(
@@ -126,16 +121,6 @@ def _fraction_of(counts: Counts, fraction: float, seed: int) -> Counts:
     if goal >= counts[rest, 0].sum() / 2 or len(kept) == 1:
         kept.append(rest)
     return np.concatenate(kept)
-
-
-def _log_missing(parts: Mapping[str, Counts], counts: Counts, names: Sequence[str] | None) -> None:
-    """Log one line with the labels that a part lacks though the data have them."""
-    called = np.asarray(range(counts.shape[1] - 1) if names is None else names, dtype=np.str_)
-    occurs = counts[:, 1:].any(axis=0)
-    missing = {part: called[occurs & ~rows[:, 1:].any(axis=0)].tolist() for part, rows in parts.items()}
-    sentences = [f"no image of {', '.join(missing[part])} in {part}" for part in PARTS[:3] if missing.get(part)]
-    if sentences:
-        LOG.warning("stratified splits: %s", "; ".join(sentences))
 
 
 def stratified_parts(
