@@ -117,12 +117,9 @@ def test_written_splits_are_read_back(tmp_path: Path) -> None:
 
 def put(folder: Path, content: Any) -> Path:
     path = folder / "splits.json"
-    raw = (
-        content
-        if isinstance(content, bytes)
-        else (content if isinstance(content, str) else json.dumps(content)).encode()
-    )
-    path.write_bytes(raw)
+    if not isinstance(content, str | bytes):
+        content = json.dumps(content)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
     return path
 
 
