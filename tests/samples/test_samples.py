@@ -16,7 +16,6 @@ import tifffile
 from PIL import Image
 from scipy import ndimage, stats
 
-from tests.conftest import SHARED
 from tests.shell import run
 from visionlab import samples
 from visionlab.errors import DataError, UsageError
@@ -59,7 +58,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.mark.parametrize("task", SIZES)
 def test_same_bytes(task: str, made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the number of cores and of parts, and none but these with another seed."""
-    monkeypatch.setattr(samples, "_cores", lambda: 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     first, started = digest(made[task]), time.monotonic()
     assert digest(samples.write(task, tmp_path / "again", **SIZES[task])) == first
     assert time.monotonic() - started < 30
@@ -88,13 +87,11 @@ def test_prepare_reads_it_without_complaint(task: str, made: dict[str, Path], tm
     ("task", "size", "message"),
     [
         ("focsu", {}, "Did you mean 'focus'"),
-        ("focus", {"feilds": 3}, "Did you mean 'fields'"),
-        ("focus", {"bits": 12}, "bits of the focus sample: 8 or 16 expected, got 12"),
-        ("focus", {"fields": 2.5}, "fields of the focus sample: a whole number from 1 to 999 expected, got 2.5"),
-        ("focus", {"step": float("nan")}, "a number from 0.02 to 100 expected"),
-        ("depth_mask", {"layout": "deep"}, "nested or flat expected, got 'deep'"),
-        ("celegans_nuclei", {"planes": 11}, "from 12 to"),
-        ("celegans_lineage", {"frames": True}, "whole number"),
+        ("focus", {"feilds": 3}, "feilds of the focus sample: .*Did you mean 'fields'"),
+        ("focus", {"fields": 2.5}, r"fields of the focus sample: .*found 2\.5"),
+        ("celegans_nuclei", {"planes": 11}, "planes of .* greater than or equal to 12, found 11"),
+        ("celegans_lineage", {"frames": True}, "frames of .* integer, found True"),
+        ("focus", {"seed": -1}, "seed of .*found -1"),
     ],
 )
 def test_wrong_sizes_are_refused(task: str, size: Size, message: str, tmp_path: Path) -> None:
@@ -107,8 +104,8 @@ def test_what_is_there_is_kept_and_nothing_half_written(tmp_path: Path, monkeypa
     kept = tmp_path / "full" / "mine.txt"
     kept.parent.mkdir()
     kept.write_text("mine")
-    for root, message in ((kept.parent, "holds files already"), (kept, "is a file")):
-        with pytest.raises(DataError, match=message):
+    for root in (kept.parent, kept):
+        with pytest.raises(DataError, match="expected a new or empty folder"):
             samples.write("focus", root, fields=1)
     assert kept.read_text() == "mine"
 
@@ -119,16 +116,6 @@ def test_what_is_there_is_kept_and_nothing_half_written(tmp_path: Path, monkeypa
     with pytest.raises(DataError, match="No space left"):
         samples.write("focus", tmp_path / "set", fields=2)
     assert list(tmp_path.iterdir()) == [kept.parent]
-
-
-@pytest.mark.parametrize("task", ["focus", "protein_atlas", "celegans_lineage"])
-def test_sixteen_bits(task: str, made: dict[str, Path], tmp_path: Path) -> None:
-    fewer = {**SIZES[task], next(iter(SIZES[task])): 1}
-    deep = samples.write(task, tmp_path / "deep", **fewer, bits=16)
-    for path in list(deep.rglob("*.png"))[:4]:
-        image, eight = read(path), read(made[task] / path.relative_to(deep))
-        assert image.dtype.itemsize == 2 and len(np.unique(image)) > 256, "16 bits hold no more than 8 do"
-        assert np.abs(image / 65535 - eight / 255).max() <= 0.5 / 255 + 1e-4
 
 
 def test_focus_is_told_by_blur_not_by_brightness_or_contrast(tmp_path: Path) -> None:
@@ -168,16 +155,6 @@ def test_depth_and_masks_are_where_the_figures_stand(made: dict[str, Path]) -> N
         assert np.percentile(change[~ndimage.binary_dilation(figure, iterations=3)], 80) < 8
 
 
-def test_flat_layout(made: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    flat = samples.write("depth_mask", tmp_path / "flat", layout="flat", **SIZES["depth_mask"])
-    assert "generated the depth_mask sample: 18 samples in " in capsys.readouterr().err
-    for folder, pattern in (("fgbg", "images/fgbg"), ("fgbgmask", "masks/mask"), ("dense", "depth/fgbg")):
-        files = sorted(path for path in (made["depth_mask"] / folder).rglob("*") if path.is_file())
-        assert len(files) == 18
-        for number, path in enumerate(files):
-            assert (flat / f"{pattern}{number:06d}{path.suffix}").read_bytes() == path.read_bytes()
-
-
 def test_cutouts_are_soft_and_cut_to_their_outlines(made: dict[str, Path]) -> None:
     for image in map(read, (made["cutouts"] / "cutouts").iterdir()):
         alpha = image[..., 3]
@@ -188,14 +165,10 @@ def test_cutouts_are_soft_and_cut_to_their_outlines(made: dict[str, Path]) -> No
 
 def test_protein_atlas_files_and_tables(made: dict[str, Path]) -> None:
     root = made["protein_atlas"]
-    train, asked = rows(root / "train.csv"), rows(root / "sample_submission.csv")
-    assert len(train) == 81 and len(asked) == 3 and {row["Predicted"] for row in asked} == {"0"}
+    tables = {"train": rows(root / "train.csv"), "test": rows(root / "sample_submission.csv")}
     stains = ("red", "green", "blue", "yellow")
-    files = {f"{split}/{row['Id']}_{stain}.png" for split, table in (("train", train), ("test", asked))
-             for row in table for stain in stains}  # fmt: skip
-    assert set(digest(root)) == files | {"train.csv", "sample_submission.csv", "SOURCE.md"}
-    means = {stain: np.mean([read(path).mean() for path in root.rglob(f"*_{stain}.png")]) for stain in stains}
-    assert all(8 < mean < 26 for mean in means.values()), f"not as dark as the real ones, 11 to 20: {means}"
+    files = {f"{split}/{row['Id']}_{stain}.png" for split in tables for row in tables[split] for stain in stains}
+    assert set(digest(root)) == files | {"train.csv", "sample_submission.csv", "SOURCE.md"} and len(files) == 4 * 84
 
 
 def test_labels_are_as_uneven_as_the_real_ones_but_for_a_floor() -> None:
@@ -206,12 +179,6 @@ def test_labels_are_as_uneven_as_the_real_ones_but_for_a_floor() -> None:
     assert stats.spearmanr([count[k] for k in range(28)], COUNTS).statistic > 0.8
     shares = [share / len(labels) for _, share in sorted(Counter(map(len, labels)).items())]
     assert shares == pytest.approx([0.49, 0.40, 0.10, 0.01], abs=0.04)
-
-
-@pytest.mark.shared_data
-def test_counts_are_those_of_the_real_table() -> None:
-    count = Counter(int(k) for row in rows(SHARED / "protein_atlas" / "train.csv") for k in row["Target"].split())
-    assert tuple(count[k] for k in range(28)) == COUNTS
 
 
 def test_every_pattern_is_seen_where_its_class_says() -> None:
@@ -272,11 +239,6 @@ def test_walls_are_bright_and_enclose_the_cells(made: dict[str, Path], tmp_path:
     fine = scipy.io.loadmat(samples.write("celegans_membrane", tmp_path / "fine", embryos=1) / "embryo_01.mat")
     spaces, _ = ndimage.label(fine["membSeg"] == 0)
     assert 7 <= np.count_nonzero(np.bincount(spaces.ravel())[1:] > 30) - 1 <= 45, "walls leak"
-    pairs = samples.write("celegans_membrane", tmp_path / "pairs", **{**SIZES["celegans_membrane"], "layout": "pairs"})
-    table = rows(pairs / "metadata_pil.csv")
-    assert len(table) == 32 and len({row["group"] for row in table}) == 4
-    masks = np.stack([read(pairs / row["mask"]) for row in table])
-    assert masks.shape[1:] == read(pairs / table[0]["image"]).shape == (48, 64) and set(np.unique(masks)) == {0, 255}
 
 
 def test_lineage_counts_grow_and_brightness_does_not_tell_them(tmp_path: Path) -> None:

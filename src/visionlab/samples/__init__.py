@@ -2,29 +2,33 @@
 
     visionlab.samples.write("focus", "somewhere/focus")     # about 400 images, some seconds
 
-A set is a dataclass whose fields are its size parameters, see :class:`visionlab.samples.sets.SampleSet`.
+A set is a :class:`SampleSet` whose fields are its size parameters.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 import os
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any, ClassVar
 
+import numpy as np
+import pandas as pd
 from filelock import FileLock
+from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
+from scipy import ndimage
 
 from visionlab.console import LOG, progress
 from visionlab.errors import DataError, UsageError, nearest
-from visionlab.files import cache_dir, new_folder
+from visionlab.files import cache_dir, in_parallel, new_folder
 from visionlab.version import __version__
-
-if TYPE_CHECKING:
-    from visionlab.samples.sets import SampleSet
 
 __all__ = ["NAME", "SAMPLE", "SETS", "cached", "provide", "write"]
 
@@ -40,15 +44,64 @@ SETS = {
     "focus": "visionlab.samples.focus:FocusSet",
     "depth_mask": "visionlab.samples.depth_mask:DepthMaskSet",
     "protein_atlas": "visionlab.samples.protein_atlas:ProteinAtlasSet",
-    "celegans_nuclei": "visionlab.samples.nuclei:NucleiSet",
-    "celegans_membrane": "visionlab.samples.membranes:MembraneSet",
-    "celegans_lineage": "visionlab.samples.lineage:LineageSet",
+    "celegans_nuclei": "visionlab.samples.celegans:NucleiSet",
+    "celegans_membrane": "visionlab.samples.celegans:MembraneSet",
+    "celegans_lineage": "visionlab.samples.celegans:LineageSet",
     "cutouts": "visionlab.samples.depth_mask:CutoutSet",
 }
 """Task -> where its set stands (``module:class``), imported when asked for.
 
 ``cutouts`` is of no task: backgrounds and cut-outs that a set for ``depth_mask`` can be composed of.
 """
+
+CHECKED = ConfigDict(strict=True, extra="forbid")
+"""How the size parameters of a set are checked."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, config=CHECKED)
+class SampleSet:
+    """A generated set: a number of independent parts, written in any order by any number of threads.
+
+    The fields of a subclass are its size parameters.
+
+    Attributes:
+        task: name of the set.
+        about: how the files are laid out and what they show, as a list in Markdown.
+        seed: settles everything, part by part: a part does not depend on how many there are.
+    """
+
+    task: ClassVar[str]
+    about: ClassVar[str]
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        raise NotImplementedError
+
+    def write_part(self, part: int, folder: Path) -> int:
+        """Write part ``part`` into ``folder`` and return how many samples it holds."""
+        raise NotImplementedError
+
+    def source(self) -> str:
+        """Return the text of SOURCE.md."""
+        size = ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(self).items() if name != "seed")
+        return f"""# Generated sample set: {self.task}
+
+Synthetic images, made by visionlab's `samples.write("{self.task}", ...)`; nothing in them was photographed.
+Good for trying the commands and for tests; a model trained on them says nothing about real images.
+
+{self.about.strip()}
+- Size: {size}.
+- Seed: {self.seed}.
+- License: MIT, as the project.
+"""
+
+    def rng(self, *key: int) -> np.random.Generator:
+        """Return the random generator of a part, or of something in it."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
 def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -> Path:
@@ -73,23 +126,23 @@ def write(task: str, root: str | os.PathLike[str], seed: int = 0, **size: Any) -
         )
     module, _, name = SETS[task].partition(":")
     generator = getattr(importlib.import_module(module), name)
-    names = [field.name for field in dataclasses.fields(generator) if field.name != "seed"]
-    for key in size:
-        if key not in names:
-            raise UsageError(
-                f"the sample set of task '{task}' has no parameter '{key}'.{nearest(key, names)} "
-                f"It takes: {', '.join(names)}."
-            )
-    sample: SampleSet = generator(seed=seed, **size)
+    try:
+        sample: SampleSet = generator(seed=seed, **size)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key, names = str(first["loc"][0]), [field.name for field in dataclasses.fields(generator)]
+        hint = nearest(key, names) if key not in names else ""
+        raise UsageError(
+            f"{key} of the {task} sample: {first['msg']}, found {first['input']!r}.{hint} It takes {', '.join(names)}."
+        ) from None
     target = Path(root).absolute()
-    if target.is_file():
-        raise DataError(f"a folder was expected for the sample set, but {target} is a file. Name another folder.")
-    if target.exists() and any(target.iterdir()):
-        raise DataError(f"{target} holds files already; a sample set is written only into a new or empty folder.")
+    if target.is_file() or (target.exists() and any(target.iterdir())):
+        raise DataError(f"{target}: expected a new or empty folder for the sample set, found files; name another")
     started = time.monotonic()
     try:
         with new_folder(target) as folder:
-            count = _write_parts(sample, folder)
+            written = in_parallel(lambda part: sample.write_part(part, folder), range(sample.parts))
+            count = sum(progress(written, sample.parts, f"generating the {task} sample, part by part"))
             (folder / "SOURCE.md").write_text(sample.source(), encoding="utf-8")
     except OSError as error:
         raise DataError(f"could not write the sample set to {target}: {error.strerror or error}") from error
@@ -121,17 +174,26 @@ def provide(task: str, root: Path) -> None:
     LOG.info("data: generated sample (synthetic) in %s; give data.root=FOLDER for your own", root)
 
 
-def _write_parts(sample: SampleSet, folder: Path) -> int:
-    """Write every part with one thread a core (filters and encoders release the GIL); return the samples written."""
-    pool = ThreadPoolExecutor(max_workers=_cores())
-    try:
-        futures = [pool.submit(sample.write_part, part, folder) for part in range(sample.parts)]
-        doing = f"generating the {sample.task} sample, part by part"
-        return sum(future.result() for future in progress(as_completed(futures), len(futures), doing))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+# What generators share ----------------------------------------------------------------------------------------------
 
 
-def _cores() -> int:
-    # Containers and batch systems grant fewer cores than the machine has; macOS and Windows can't say.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def smooth_noise(rng: np.random.Generator, shape: Sequence[int], sigma: float | Sequence[float]) -> Array:
+    """Return periodic Gaussian noise of variance 1, float32, correlated over ``sigma`` pixels."""
+    noise = ndimage.gaussian_filter(rng.standard_normal(shape, np.float32), sigma, mode="wrap")
+    return noise / (noise.std() + np.float32(1e-9))
+
+
+def rotation(angle: float) -> Array:
+    """Return the 2 x 2 matrix that turns by an angle in radians."""
+    return np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+
+
+def csv_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    """Return a table as the bytes of a csv file."""
+    return pd.DataFrame(rows, columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n").encode()
+
+
+def save(path: Path, content: bytes) -> None:
+    """Write a file and the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -11,12 +11,15 @@ import colorsys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass as checked
 from scipy import ndimage
 
-from visionlab.io.encoding import jpeg, png
-from visionlab.samples.sets import Array, SampleSet, choice, quantised, rotation, save, smooth_noise, whole
+from visionlab.io.encoding import eight_bits, jpeg, png
+from visionlab.samples import CHECKED, Array, SampleSet, rotation, save, smooth_noise
 
 PLACEMENTS = 2
 """Images of one figure in its room, each at another place."""
@@ -30,33 +33,24 @@ Ellipse = tuple[float, float, float, float, float, int]
 """Part of a figure of height 1 on the ground: x, y (up), half-axes, turn in radians and number of its colour."""
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class DepthMaskSet(SampleSet):
-    """``backgrounds`` rooms, each with ``per_background`` images of figures that stand in it.
+    """``backgrounds`` rooms (the groups), each with ``per_background`` images of figures that stand in it.
 
-    A figure is in one room only, so that splitting by rooms separates the figures too.
-
-    Attributes:
-        layout: ``nested`` (a folder for each background and foreground, with the background alone) or ``flat``
-            (numbered files).
-        backgrounds: number of rooms (groups).
-        per_background: images of each room; every two of them show the same figure at two places.
-        image_size: height and width in pixels.
+    A figure is in one room only, so that splitting by rooms separates the figures too; every two images of a room show
+    the same figure at two places.
     """
 
     task = "depth_mask"
     about = """
-- nested: `fgbg/<background>/<foreground>/<place>.jpg`, masks in `fgbgmask/` and depth in `dense/` under the
-  same names (.png); `bg/<background>.jpg` is the room alone. A foreground is in one room only.
-- flat: `images/fgbg<number>.jpg`, `depth/fgbg<number>.png`, `masks/mask<number>.png`; the background is the number
-  divided by per_background, without the remainder.
+- `fgbg/<background>/<foreground>/<place>.jpg`, masks in `fgbgmask/` and depth in `dense/` under the same names (.png);
+  `bg/<background>.jpg` is the room alone. A foreground is in one room only.
 - Depth: 16-bit PNG in millimetres, along the optical axis of the camera (not along the ray). 0 would be unknown and
   does not occur. Mask: 255 where the figure covers at least 200/255 of the pixel, else 0; its shadow is background.
 - Patterns on the sides of a box in perspective, and a flat figure of ellipses that stands on its floor."""
-    layout: str = choice("nested", "flat")
-    backgrounds: int = whole(100, 1, 999)
-    per_background: int = whole(6, 1, 999)
-    image_size: int = whole(128, 32, 1024)
+    backgrounds: Annotated[int, Field(ge=1, le=999)] = 100
+    per_background: Annotated[int, Field(ge=1, le=999)] = 6
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 128
 
     @property
     def parts(self) -> int:
@@ -69,8 +63,7 @@ class DepthMaskSet(SampleSet):
         room = Room.random(rng, self.image_size)
         grain = NOISE * rng.standard_normal((self.image_size, self.image_size, 3))
         background = f"bg_{part + 1:03d}"
-        if self.layout == "nested":
-            save(folder / "bg" / f"{background}.jpg", jpeg(quantised(pixels(room.colours) + grain, 8)))
+        save(folder / "bg" / f"{background}.jpg", jpeg(eight_bits(pixels(room.colours) + grain)))
         figures = -(-self.per_background // PLACEMENTS)
         for number in range(self.per_background):
             place = number % PLACEMENTS
@@ -78,25 +71,15 @@ class DepthMaskSet(SampleSet):
                 figure = Figure.random(rng, list(FIGURES)[int(rng.integers(len(FIGURES)))])
             image, mask, depth = room.with_figure(rng, figure)
             stem = f"{background}/{part * figures + number // PLACEMENTS + 1:03d}/{place + 1:03d}"
-            names = [f"fgbg/{stem}.jpg", f"fgbgmask/{stem}.png", f"dense/{stem}.png"]
-            if self.layout == "flat":
-                count = f"{part * self.per_background + number:06d}"
-                names = [f"images/fgbg{count}.jpg", f"masks/mask{count}.png", f"depth/fgbg{count}.png"]
-            save(folder / names[0], jpeg(quantised(image + grain, 8)))
-            save(folder / names[1], png(mask * np.uint8(255)))
-            save(folder / names[2], png(np.rint(1000 * depth).astype(np.uint16)))
+            save(folder / "fgbg" / f"{stem}.jpg", jpeg(eight_bits(image + grain)))
+            save(folder / "fgbgmask" / f"{stem}.png", png(mask * np.uint8(255)))
+            save(folder / "dense" / f"{stem}.png", png(np.rint(1000 * depth).astype(np.uint16)))
         return self.per_background
 
 
-@dataclass(frozen=True)
+@checked(frozen=True, config=CHECKED)
 class CutoutSet(SampleSet):
-    """Pictures of empty rooms in ``backgrounds/`` (JPEG) and of single figures in ``cutouts/`` (RGBA PNG).
-
-    Attributes:
-        backgrounds: number of rooms.
-        cutouts: number of figures.
-        image_size: height and width of the rooms in pixels; a figure is up to as large.
-    """
+    """Pictures of empty rooms in ``backgrounds/`` (JPEG) and of single figures in ``cutouts/`` (RGBA PNG)."""
 
     task = "cutouts"
     about = """
@@ -104,9 +87,9 @@ class CutoutSet(SampleSet):
 - They are for trying how a set for the task depth_mask is composed:
   `python -m visionlab.prepare task=depth_mask make=composite make.backgrounds=THIS/backgrounds
   make.cutouts=THIS/cutouts data.root=NEW`"""
-    backgrounds: int = whole(8, 1, 999)
-    cutouts: int = whole(14, 1, 999)
-    image_size: int = whole(128, 32, 1024)
+    backgrounds: Annotated[int, Field(ge=1, le=999)] = 8
+    cutouts: Annotated[int, Field(ge=1, le=999)] = 14
+    image_size: Annotated[int, Field(ge=32, le=1024)] = 128
 
     @property
     def parts(self) -> int:
@@ -118,19 +101,19 @@ class CutoutSet(SampleSet):
         rng, size = self.rng(part), self.image_size
         if part < self.backgrounds:
             image = pixels(Room.random(rng, size).colours) + NOISE * rng.standard_normal((size, size, 3))
-            save(folder / "backgrounds" / f"bg_{part + 1:03d}.jpg", jpeg(quantised(image, 8)))
-        else:
-            count = part - self.backgrounds
-            kind = list(FIGURES)[count % len(FIGURES)]
-            figure = Figure.random(rng, kind)
-            height = min(0.9 * size, 0.48 * size / figure.reach)
-            colours, alpha = figure.drawn(size, height, size / 2, 0.95 * size)
-            cover = pixels(alpha)[..., None]
-            image = np.where(cover > 0, pixels(colours) / np.maximum(cover, 1e-6), 1)
-            rgba = quantised(np.concatenate([image, cover], 2), 8)
-            rows, columns = (np.flatnonzero(rgba[..., 3].any(axis)) for axis in (1, 0))
-            cut = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-            save(folder / "cutouts" / f"{kind}_{count + 1:03d}.png", png(np.ascontiguousarray(cut)))
+            save(folder / "backgrounds" / f"bg_{part + 1:03d}.jpg", jpeg(eight_bits(image)))
+            return 1
+        count = part - self.backgrounds
+        kind = list(FIGURES)[count % len(FIGURES)]
+        figure = Figure.random(rng, kind)
+        height = min(0.9 * size, 0.48 * size / figure.reach)
+        colours, alpha = figure.drawn(size, height, size / 2, 0.95 * size)
+        cover = pixels(alpha)[..., None]
+        image = np.where(cover > 0, pixels(colours) / np.maximum(cover, 1e-6), 1)
+        rgba = eight_bits(np.concatenate([image, cover], 2))
+        rows, columns = (np.flatnonzero(rgba[..., 3].any(axis)) for axis in (1, 0))
+        cut = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        save(folder / "cutouts" / f"{kind}_{count + 1:03d}.png", png(np.ascontiguousarray(cut)))
         return 1
 
 

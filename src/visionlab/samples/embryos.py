@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from visionlab.samples.sets import Array, rotation
+from visionlab.samples import Array, rotation
 
 EGG = (13.0, 14.5, 23.0)
 """Half-axes of an egg that lies on a slide, in the mean."""

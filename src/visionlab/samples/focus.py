@@ -7,44 +7,37 @@ and the brightness of an image are drawn at random, so they tell nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from scipy import ndimage
 
-from visionlab.io.encoding import png
-from visionlab.samples.sets import Array, SampleSet, choice, number, quantised, rotation, save, smooth_noise, whole
+from visionlab.io.encoding import eight_bits, png
+from visionlab.samples import CHECKED, Array, SampleSet, rotation, save, smooth_noise
 
 HEIGHTS = (50.0, 250.0)  # um of the stage: the glass is tilted, so every field has its own focal height
+STEP = 2.0  # um between neighbouring images of a field
 MARGIN = 20  # pixels drawn around an image, whose light reaches it when out of focus
 SHARP, SPREAD = 0.6, 0.25  # blur in focus, and what every um adds; standard deviations in pixels
 HALO = 4.0  # um at which the halo is at three quarters of its strength
 NOISE = 0.008  # standard deviation of the camera's noise as a share of white
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class FocusSet(SampleSet):
-    """``fields`` places on a slide, each photographed at ``heights`` distances that are ``step`` um apart.
-
-    Attributes:
-        fields: number of fields (groups).
-        heights: images of each field, symmetrically around the focal plane.
-        step: um between neighbouring images, at least 0.02 since names have two decimals.
-        image_size: height and width in pixels.
-        bits: 8 or 16 bits a pixel.
-    """
+    """``fields`` places on a slide (the groups), each photographed at ``heights`` distances around the focal plane."""
 
     task = "focus"
     about = """
 - `images/<field>_<height>_<distance>.png`: height of the stage and distance from the focal plane in um.
 - Discs with grains, blurred by the distance, with a halo that is bright on one side of the focal plane and dark on the
   other; brightness and contrast at random, and noise."""
-    fields: int = whole(24, 1, 999)
-    heights: int = whole(17, 1, 999)
-    step: float = number(2.0, 0.02, 100)
-    image_size: int = whole(128, 16, 4096)
-    bits: int = choice(8, 16)
+    fields: Annotated[int, Field(ge=1, le=999)] = 24
+    heights: Annotated[int, Field(ge=1, le=999)] = 17
+    image_size: Annotated[int, Field(ge=16, le=4096)] = 128
 
     @property
     def parts(self) -> int:
@@ -59,8 +52,8 @@ class FocusSet(SampleSet):
         name = f"plate{1 + part // 12}_field{part:03d}" if part % 3 == 2 else f"field{part:03d}"
         cells = specimen(rng, self.image_size + 2 * MARGIN)
         for height in range(self.heights):
-            distance = round((height - (self.heights - 1) / 2) * self.step, 2)
-            image = quantised(photograph(camera, cells, distance), self.bits)
+            distance = round((height - (self.heights - 1) / 2) * STEP, 2)
+            image = eight_bits(photograph(camera, cells, distance))
             save(folder / "images" / f"{name}_{focal_height + distance:.2f}_{distance:.2f}.png", png(image))
         return self.heights
 

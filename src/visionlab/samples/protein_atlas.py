@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
 from scipy import ndimage
 
-from visionlab.io.encoding import png
-from visionlab.samples.sets import Array, SampleSet, choice, csv_table, quantised, save, smooth_noise, whole
+from visionlab.io.encoding import eight_bits, png
+from visionlab.samples import CHECKED, Array, SampleSet, csv_table, save, smooth_noise
 
 STAINS = ("red", "green", "blue", "yellow")
 EXPOSURES = (0.3, 0.35, 0.5, 0.55)  # how bright a signal of 1 is as a share of white, in the median
@@ -39,16 +41,9 @@ COMPANIONS = {0: 0.42, 25: 0.30, 21: 0.09, 2: 0.08, 23: 0.06, 7: 0.05}  # how of
 BRIDGE, SPINDLE, JUNCTIONS = 16, 17, 22  # the classes that not every field of cells shows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=CHECKED)
 class ProteinAtlasSet(SampleSet):
-    """Images of some cells each, one file for every stain.
-
-    Attributes:
-        images: number of images in train/; their labels are in train.csv.
-        test_images: number of images in test/; their labels are in no file.
-        image_size: height and width in pixels; larger images show more cells.
-        bits: 8 or 16 bits a pixel.
-    """
+    """``images`` of some cells each in train/ and ``test_images`` in test/, one file for every stain."""
 
     task = "protein_atlas"
     about = """
@@ -58,10 +53,9 @@ class ProteinAtlasSet(SampleSet):
 - Red microtubules, green the protein, blue the nucleus, yellow the endoplasmic reticulum. For each label (28 classes)
   a texture in a part of the cells in green. One main label of each class in every 40 images, the other labels by the
   challenge's frequencies; another exposure for every file."""
-    images: int = whole(2000, 1, 99_999)
-    test_images: int = whole(60, 1, 99_999)
-    image_size: int = whole(96, 48, 1024)
-    bits: int = choice(8, 16)
+    images: Annotated[int, Field(ge=1, le=99_999)] = 2000
+    test_images: Annotated[int, Field(ge=1, le=99_999)] = 60
+    image_size: Annotated[int, Field(ge=48, le=1024)] = 96
 
     @property
     def parts(self) -> int:
@@ -76,7 +70,7 @@ class ProteinAtlasSet(SampleSet):
         samples = self.round(split, number)
         for name, labels, rng in samples:
             for stain, plane in zip(STAINS, stained(rng, self.image_size, labels), strict=True):
-                save(folder / split / f"{name}_{stain}.png", png(quantised(plane, self.bits)))
+                save(folder / split / f"{name}_{stain}.png", png(eight_bits(plane)))
         return len(samples)
 
     def round(self, split: str, number: int) -> list[tuple[str, list[int], np.random.Generator]]:
