@@ -72,14 +72,12 @@ def tables(kind: str, n: int = N, groups: int = 4, **other: Any) -> HeadTables:
             score = np.clip(0.6 * true + rng.uniform(0, 0.4, n), 0, 1)
             made = score >= (about["thresholds"][k] or 2)
             table[f"{name}_true"], table[f"{name}_score"], table[f"{name}_pred"] = true * 1, score, made * 1
-            empty = {"precision": 0.9, "recall": 0.8, "f1_half": 0.7, "ap": 0.95, "expected_f1": 0.8}
-            rows.append({"class": name, "id": k, "train": 30 - 10 * k, "support": int(true.sum()), **empty})
-            rows[-1] |= {"threshold": about["thresholds"][k], "f1": 0.85, "f1_low": 0.7, "f1_high": 0.9}
+            numbers = {"precision": 0.9, "recall": 0.8, "f1_half": 0.7, "ap": 0.95, "expected_f1": 0.8, "f1": 0.85}
+            rows.append({"class": name, "id": k, "train": 30 - 10 * k, "support": int(true.sum()), **numbers})
+            rows[-1] |= {"threshold": about["thresholds"][k], "f1_low": 0.7, "f1_high": 0.9}
         classes = pd.DataFrame(rows)
     else:
         table[f"head_{about['metrics'][0]}"] = rng.uniform(0.2, 0.9, n)
-        table["head_area_true"] = rng.uniform(0, 0.5, n)
-        table["head_area_pred"] = table["head_area_true"] + 0.05
     if kind == "instances":
         table["z"], table["time"] = np.arange(n) % 6, np.arange(n) // 6
         counts = np.arange(10) + 5
@@ -131,12 +129,10 @@ def _lines(text: Text) -> list[tuple[str, Bbox]]:
 def make_run(path: Path, kind: str = "regression", *, better: float = 0.0, **settings: Any) -> Path:
     """Write the folder of a finished run with one head of a kind, as training does; ``better``: than another one."""
     t, figures = tables(kind), figures_of(kind)
-    assert figures is not None
     groups = sorted(set(t.table["group"]))
     splits = {"train": ["a", "b"], "val": ["c"], "test": groups}
     config = {
         "task": "focus",
-        "model": {"name": "resnet34"},
         "loss": {"_target_": "visionlab.losses.elementwise.l1"},
         "optimizer": {"lr": 1e-3},
         "monitor": f"val/head/{figures.key}",
@@ -147,6 +143,7 @@ def make_run(path: Path, kind: str = "regression", *, better: float = 0.0, **set
     info = {
         "command": "python -m visionlab.train task=focus",
         "data": "generated sample",
+        "model": "resnet34",
         "synthetic": True,
         "versions": {"visionlab": "0.1.0", "torch": "2.12.0"},
         "parameters": 21278913,
@@ -168,10 +165,8 @@ def make_run(path: Path, kind: str = "regression", *, better: float = 0.0, **set
     labels = {name: {"train": 9, "val": 3, "test": 0} for name in t.columns}
     card = {
         "n": 60,
-        "groups": 7,
         "bytes": 18_400_000,
         "shapes": {"128x128": 60},
-        "synthetic": True,
         "notes": ["a note"],
         "splits": {split: {**part, "groups": names, "targets": targets} for split, names in splits.items()},
         "labels": {"head": labels} if kind == "multilabel" else {},

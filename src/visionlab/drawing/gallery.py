@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,10 +21,10 @@ from visionlab.drawing.style import styled
 from visionlab.drawing.text import shorten, unit_text
 
 ACROSS = 6
-"""Pictures in a row, unless those of a single sample are more."""
-CHARACTERS = 12
+"""Pictures of the usual width in a row, unless those of a single sample are more."""
+CHARACTERS = 11
 """Of the text over and under a picture, an inch."""
-_CELL, _LINE, _HEADING, _BAR = 1.7, 0.165, 0.3, 0.1  # inches
+CELL, _LINE, _FOOT = 1.7, 0.165, 0.22  # inches
 
 
 @dataclass(frozen=True)
@@ -69,61 +68,44 @@ class Item:
 def gallery(
     sections: Mapping[str, Sequence[Item]],
     title: str,
-    caption: str,
-    *,
+    *notes: str,
     legend: Mapping[str, str] | None = None,
-    cell: float = _CELL,
+    cell: float = CELL,
 ) -> Figure:
     """Draw samples, several in a row where their pictures are few.
 
     Args:
         sections: heading, may be empty -> samples, all with as many pictures.
         title: over the figure.
-        caption: the line under it.
+        notes: under it.
         legend: words -> colour.
         cell: width of a picture in inches.
-
-    Raises:
-        ValueError: there is no sample.
     """
-    sections = {heading: items for heading, items in sections.items() if items}
-    if not sections:
-        raise ValueError("expected at least one sample")
-    every = [item for items in sections.values() for item in items]
-    panels = every[0].panels
-    wide = len(panels)
-    across = min(max(1, int(ACROSS * _CELL / cell) // wide), max(map(len, sections.values())))
-    first = panels[0].pixels.shape
+    panels = next(item for items in sections.values() for item in items).panels
+    wide, longest = len(panels), max(map(len, sections.values()))
+    across = min(max(1, int(ACROSS * CELL / cell) // wide), longest)
+    rows = [(head, items[at : at + across]) for head, items in sections.items() for at in range(0, len(items), across)]
+    height, width = panels[0].pixels.shape[:2]
     # Panoramas and towers stay within a cell of reasonable height.
-    tall = cell * float(np.clip(first[0] / first[1], 0.3, 1.5))
-    above = max(panel.heading.count("\n") + (bool(panel.heading) + (k == 0)) for k, panel in enumerate(panels))
-    row = tall + _LINE * (above + max(len(item.lines) for item in every)) + 0.1
-    heights = [
-        height
-        for heading, items in sections.items()
-        for height in [_HEADING] * bool(heading) + [row] * -(-len(items) // across)
-    ]
+    tall = cell * float(np.clip(height / width, 0.3, 1.5))
+    text = 1 + max(panel.heading.count("\n") + bool(panel.heading) for panel in panels)
+    text += max(len(item.lines) for _, items in rows for item in items)
+    row = tall + _LINE * text + 0.1
     bars = list(dict.fromkeys(panel.scale for panel in panels if panel.scale is not None))
-    width = max(cell * across * wide + 0.2, 5.0)
-    beside = int(width / 2.3)
-    heights += [0.24 * -(-len(legend) // beside)] if legend else []
-    heights += [_BAR] * bool(bars)
-    under = 0.2 * len(textwrap.wrap(caption, int(12.5 * width)))
-    figure = style.new(width, sum(heights) + (0.4 if bars else 0) + 0.55 + under)
+    free = min((k for k, panel in enumerate(panels) if panel.scale), default=across * wide)
+    beside = max(1, int(free * cell / 2.1))
+    foot = [_FOOT * max(1, -(-len(legend or ()) // beside))] if legend or bars else []
+    figure = style.new(max(cell * across * wide + 0.4, 5.0), row * len(rows) + sum(foot) + 0.4 * bool(bars) + 0.6)
     figure.set_layout_engine("constrained", w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    places = figure.add_gridspec(len(heights), across * wide, height_ratios=heights)
-    at = 0
-    for heading, items in sections.items():
-        if heading:
-            axes = figure.add_subplot(places[at, :])
-            axes.set_axis_off()
-            axes.text(0, 0, heading, fontsize=12, fontweight="bold", transform=axes.transAxes).set_in_layout(False)
-            at += 1
-        for number, item in enumerate(items):
+    places = figure.add_gridspec(len(rows) + len(foot), across * wide, height_ratios=[tall] * len(rows) + foot)
+    room = int(CHARACTERS * cell * min(wide, 2))
+    for at, (heading, items) in enumerate(rows):
+        for column, item in enumerate(items):
             for k, panel in enumerate(item.panels):
-                axes = figure.add_subplot(places[at + number // across, number % across * wide + k])
-                _draw(axes, panel, item if k == 0 else None, int(CHARACTERS * cell * (1 if wide == 1 else 2)))
-        at += -(-len(items) // across)
+                axes = figure.add_subplot(places[at, column * wide + k])
+                _draw(axes, panel, item if k == 0 else None, room)
+                if column + k == 0 and heading and (at == 0 or rows[at - 1][0] != heading):
+                    axes.set_ylabel(heading, fontweight="bold", fontsize=10)
     for scale in bars:
         columns = [k for k, panel in enumerate(panels) if panel.scale == scale]
         colours = ScalarMappable(Normalize(scale.low, scale.high), scale.colours)
@@ -133,11 +115,11 @@ def gallery(
         bar.ax.tick_params(labelsize=9)
         bar.outline.set_visible(False)
     if legend:
-        axes = figure.add_subplot(places[at, :])
+        axes = figure.add_subplot(places[-1, :free])
         axes.set_axis_off()
         handles = [Patch(color=colour, label=words) for words, colour in legend.items()]
-        axes.legend(handles=handles, loc="center left", ncols=beside, borderaxespad=0).set_in_layout(False)
-    return style.finish(figure, title, caption)
+        axes.legend(handles=handles, loc="upper left", ncols=beside, borderaxespad=0).set_in_layout(False)
+    return style.finish(figure, title, *notes)
 
 
 def _draw(axes: Axes, panel: Panel, item: Item | None, room: int) -> None:
@@ -149,20 +131,14 @@ def _draw(axes: Axes, panel: Panel, item: Item | None, room: int) -> None:
     axes.set(xticks=[], yticks=[], anchor="NW")
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    above = (
-        [item.name if len(item.name) <= room else shorten(item.name.rpartition("/")[2], room)]
-        if item is not None
-        else []
-    )
+    above = [] if item is None else [item.name]
+    above = [name if len(name) <= room else shorten(name.rpartition("/")[2], room) for name in above]
     axes.set_title("\n".join([*above, panel.heading] if panel.heading else above), fontsize=9.5, pad=3)
     if item is not None and item.lines:
         axes.set_xlabel("\n".join(shorten(line, room) for line in item.lines), fontsize=9, loc="left", labelpad=2)
     if panel.pixel:
-        across = panel.pixels.shape[1]
-        length, words = bar_length(panel.pixel * across)
-        bar = AnchoredSizeBar(
-            axes.transData, length * across, words, "lower right", color="white", frameon=True, pad=0.2, size_vertical=1
-        )
+        length, words = bar_length(panel.pixel * panel.pixels.shape[1])
+        look = {"color": "white", "pad": 0.2, "size_vertical": 1}
+        bar = AnchoredSizeBar(axes.transData, length * panel.pixels.shape[1], words, "lower right", **look)
         bar.patch.set(facecolor="black", alpha=0.6, linewidth=0)
-        bar.txt_label._text.set_fontsize(8)
         axes.add_artist(bar)

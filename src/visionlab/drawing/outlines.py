@@ -1,4 +1,4 @@
-"""Outlines, overlaps and scales of segmented objects, for pictures of them. NumPy and scikit-image only."""
+"""Outlines, overlaps and scales of segmented objects, for pictures of them."""
 
 from __future__ import annotations
 
@@ -91,18 +91,13 @@ def overlap(image: Floats, true: Array, pred: Array, known: Array) -> Floats:
     Args:
         image: H x W or H x W x 3, 0 to 1; may be of another size than the masks.
         true, pred: H x W, whether a pixel is foreground.
-        known: H x W, whether that is known.
+        known: H x W, whether that is known; pixels of which it isn't are transparent.
     """
-    return painted(image, [(true & pred, FOUND, 0.45), (~true & pred, FALSE, 0.9), (true & ~pred, MISSED, 0.9)], known)
-
-
-def painted(image: Floats, masks: Sequence[tuple[Array, str, float]], known: Array) -> Floats:
-    """Return an image in grey under the colours of masks (H x W, colour, opacity), unknown pixels transparent."""
     height, width = known.shape
     dark = grey(image)
     dark = dark[np.arange(height) * len(dark) // height][:, np.arange(width) * dark.shape[1] // width]
     shown = _colours(0.12 + 0.6 * dark)
-    for where, colour, opaque in masks:
+    for where, colour, opaque in ((true & pred, FOUND, 0.45), (~true & pred, FALSE, 0.9), (true & ~pred, MISSED, 0.9)):
         shown[where] = (1 - opaque) * shown[where] + opaque * rgb(colour)
     return _known(shown, known)
 

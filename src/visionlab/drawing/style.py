@@ -27,21 +27,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 # Okabe & Ito 2008, "Color Universal Design", without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v")
-BLUE, ORANGE, GREEN = PALETTE[0], PALETTE[1], PALETTE[2]
+BLUE, ORANGE, GREEN = PALETTE[:3]
 GREY, INK, SOFT = "#8A8F98", "#24292F", "#57606A"
-DENSITY = "cividis_r"
 UNKNOWN: dict[str, Any] = {"facecolor": "#DDE1E6", "edgecolor": "#A3AAB3", "hatch": "/////"}
 """The look of pixels of which nothing is known."""
 
 _RC: dict[str, Any] = {
-    "font.size": 12,
+    "font.size": 11,
     "font.family": "DejaVu Sans",  # comes with matplotlib: figures look alike on every machine
     "text.parse_math": False,  # names of groups and runs may hold a $
     "text.color": INK,
-    "axes.titlesize": 11.5,
+    "axes.titlesize": 11,
     "axes.titlelocation": "left",
-    "axes.labelsize": 12,
-    "axes.labelcolor": INK,
     "axes.edgecolor": GREY,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -52,23 +49,9 @@ _RC: dict[str, Any] = {
     "figure.titlesize": 13,
     "figure.titleweight": "bold",
     "grid.color": "#E4E7EB",
-    "grid.linewidth": 0.8,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "xtick.major.pad": 6,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
-    "legend.fontsize": 10.5,
+    "legend.fontsize": 10,
     "legend.frameon": False,
-    "legend.handlelength": 1.4,
-    "legend.columnspacing": 1.4,
-    "lines.linewidth": 2,
     "figure.dpi": 140,
-    "figure.facecolor": "white",
 }
 
 P = ParamSpec("P")
@@ -95,24 +78,6 @@ def new(width: float = 7.0, height: float = 5.0) -> Figure:
     return figure
 
 
-def finish(figure: Figure, title: str, caption: str, legend: Axes | None = None) -> Figure:
-    """Write the title over the figure, the caption under it, and the legend of some axes above these, in one row.
-
-    The caption says what the figure shows, and ``generated sample`` where that is so.
-    """
-    width = figure.get_figwidth()
-    room = width - 2.5 if figure.legends else width  # beside it
-    figure.suptitle("\n".join(textwrap.wrap(title, int(9 * room))), x=0.01, ha="left")
-    if legend is not None:
-        handles, labels = legend.get_legend_handles_labels()
-        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
-        legend.legend(handles, labels, ncols=max(len(handles), 1), borderpad=0.2, **place)
-    if caption:
-        words = "\n".join(textwrap.wrap(caption, int(12.5 * width)))
-        figure.supxlabel(words, fontsize=10, color=SOFT, x=0.01, ha="left")
-    return figure
-
-
 def grid(number: int, across: int, width: float, height: float, **options: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure with so many axes of that size in inches, up to ``across`` in a row."""
     across = min(across, number)
@@ -122,6 +87,19 @@ def grid(number: int, across: int, width: float, height: float, **options: Any) 
     for axes in every[number:]:
         axes.set_axis_off()
     return figure, list(every[:number])
+
+
+def finish(figure: Figure, title: str, *notes: str, legend: Axes | None = None) -> Figure:
+    """Write the title over the figure, the notes under it, and the legend of some axes above these, in one row."""
+    width = figure.get_figwidth()
+    room = width - 2.5 if figure.legends else width  # beside it
+    figure.suptitle("\n".join(textwrap.wrap(title, int(9 * room))), x=0.01, ha="left")
+    if legend is not None:
+        place: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
+        legend.legend(ncols=4, **place)
+    caption = textwrap.wrap(" · ".join(filter(None, notes)), int(12.5 * width))
+    figure.supxlabel("\n".join(caption), fontsize=10, color=SOFT, x=0.01, ha="left")
+    return figure
 
 
 def whole(*axes: Axis, most: int = 6) -> None:
@@ -144,11 +122,6 @@ def plain_log(axes: Axes, axis: str) -> None:
 def rgb(colour: str) -> npt.NDArray[np.float32]:
     """Return red, green and blue in 0 to 1."""
     return np.array(to_rgb(colour), dtype=np.float32)
-
-
-def label(text: str) -> str:
-    """Return a legend label that matplotlib shows: it hides those that begin with an underscore."""
-    return f" {text}" if text.startswith("_") else text
 
 
 def save(figure: Figure, path: Path | str) -> Path:

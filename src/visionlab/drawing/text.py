@@ -94,12 +94,12 @@ def _places(entry: Mapping[str, Any]) -> int | None:
     One more if the value itself needs it to have two; no more than four for shares, which may be next to 1.
     """
     middle, low, high = (number(entry.get(key)) for key in ("value", "low", "high"))
-    if low is not None and high is not None and high > low:
-        places = decimals(high - low, 2)
-        if middle is not None and abs(middle) >= 0.1 and not entry.get("unit"):
-            places = min(places, 4)
-        return places if middle is None else max(places, min(decimals(middle, 2), places + 1))
-    return None if middle is None or 0 < abs(middle) < 1e-4 else decimals(middle)
+    if middle is None or low is None or high is None or high <= low:
+        return None
+    places = decimals(high - low, 2)
+    if abs(middle) >= 0.1 and not entry.get("unit"):
+        places = min(places, 4)
+    return max(places, min(decimals(middle, 2), places + 1))
 
 
 def value(entry: Mapping[str, Any]) -> str:
@@ -150,26 +150,3 @@ def metric_label(name: str, words: Mapping[str, tuple[str, str]] | None = None, 
     aligned = ", scale-aligned" if plain != metric else ""
     known = {**METRIC_WORDS, **(words or {})}.get(plain, (plain, plain))[0 if short or aligned else 1]
     return f"{' / '.join(where)}: {known}{aligned}" if where else f"{known}{aligned}"
-
-
-def duration(seconds: Any) -> str:
-    """Return ``1 h 02 min``, ``3 min 20 s`` or ``12 s``."""
-    known = number(seconds)
-    if known is None or known < 0:
-        return "–"
-    minutes, rest = divmod(round(known), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def size(n_bytes: Any) -> str:
-    """Return a number of bytes as ``12.3 MB``."""
-    known = number(n_bytes)
-    if known is None:
-        return "–"
-    power = 0
-    while known >= 999.5 and power < 4:
-        known, power = known / 1000, power + 1
-    return f"{digits(known, None if power else 0)} {('B', 'kB', 'MB', 'GB', 'TB')[power]}"

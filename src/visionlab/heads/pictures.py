@@ -10,18 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from matplotlib.figure import Figure
 
-from visionlab.drawing.gallery import Item, Panel, gallery
+from visionlab.drawing.gallery import CELL, Item, Panel, gallery
 from visionlab.heads import KINDS, load
-from visionlab.heads.figures import HeadTables, Spec, key_metric
-
-if TYPE_CHECKING:
-    import pandas as pd
+from visionlab.heads.figures import HeadTables, Scores, Spec
 
 Array = npt.NDArray[Any]
 
@@ -49,6 +47,11 @@ class Sample:
     scores: Mapping[str, str] = field(default_factory=dict)
     pixel: float | None = None
 
+    @property
+    def image(self) -> npt.NDArray[np.float32]:
+        """The first input."""
+        return next(iter(self.inputs.values()))
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -58,7 +61,7 @@ class Parts:
     lines: Sequence[Sequence[str]]
     legend: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
-    cell: float = 1.7
+    cell: float = CELL
 
 
 Show = Callable[[str, Spec, Sequence[Sample]], Parts]
@@ -69,8 +72,8 @@ class Measured:
     """A split that was measured, and how to look at its samples.
 
     Attributes:
+        caption: what stands under pictures: split, data, how images are made visible.
         split: its name.
-        data: name of the data; ``words``: how images are made visible.
         folder: of the run.
         heads: the heads, name -> object; ``specs``: name -> entry of run.json.
         table: predictions/<split>.csv.
@@ -82,9 +85,8 @@ class Measured:
         attention: (place in the table, head, number of the column) -> where the network looked for it, H x W, 0 to 1.
     """
 
+    caption: str
     split: str
-    data: str
-    words: str
     folder: Path
     heads: Mapping[str, Any]
     specs: Mapping[str, Spec]
@@ -96,8 +98,9 @@ class Measured:
     maps: Callable[[Any, str], Array]
     attention: Callable[[int, str, int], Array]
 
-    def caption(self, *notes: str) -> str:
-        return " · ".join(filter(None, [f"{self.split}: {self.data}", *notes, self.words]))
+    def tables(self, head: str) -> HeadTables:
+        """Return the table as figures read it."""
+        return HeadTables(head, self.specs[head], self.split, self.table, {}, "")
 
 
 Pictures = Callable[[Measured], dict[str, Callable[[], Figure]]]
@@ -108,33 +111,29 @@ def pictures_of(kind: str) -> Any:
     return load(KINDS[kind].figures.replace(".figures", ".pictures"))
 
 
-def grid(sections: Mapping[str, Sequence[Sample]], specs: Mapping[str, Spec], title: str, caption: str) -> Figure:
+def grid(sections: Mapping[str, Sequence[Sample]], specs: Mapping[str, Spec], title: str, *notes: str) -> Figure:
     """Draw samples with what each head shows of them: their inputs, then truth and predictions.
 
     Args:
         sections: heading, may be empty -> samples, all with the same inputs and targets.
         specs: head -> its entry of run.json.
         title: over the figure.
-        caption: the line under it; what the colours mean is added.
-
-    Raises:
-        ValueError: there is no sample.
+        notes: under it; what the heads show is added.
     """
     samples = [sample for part in sections.values() for sample in part]
-    if not samples:
-        raise ValueError("expected at least one sample")
     parts = [pictures_of(str(spec["kind"])).show(head, spec, samples) for head, spec in specs.items()]
     items = []
     for i, sample in enumerate(samples):
-        several = len(sample.inputs) > 1 or any(part.panels[i] for part in parts)
+        panels = [panel for part in parts for panel in part.panels[i]]
+        several = len(sample.inputs) + len(panels) > 1
         inputs = [Panel(image, name if several else "", pixel=sample.pixel) for name, image in sample.inputs.items()]
-        panels = [*inputs, *(panel for part in parts for panel in part.panels[i])]
-        items.append(Item(sample.name, panels, [line for part in parts for line in part.lines[i]]))
+        items.append(Item(sample.name, inputs + panels, [line for part in parts for line in part.lines[i]]))
     rest = iter(items)
     return gallery(
         {heading: [next(rest) for _ in part] for heading, part in sections.items()},
         title,
-        " · ".join(filter(None, [caption, *dict.fromkeys(part.note for part in parts)])),
+        *notes,
+        *dict.fromkeys(part.note for part in parts),
         legend={words: colour for part in parts for words, colour in part.legend.items()},
         cell=max(part.cell for part in parts),
     )
@@ -142,30 +141,24 @@ def grid(sections: Mapping[str, Sequence[Sample]], specs: Mapping[str, Spec], ti
 
 def order(m: Measured) -> npt.NDArray[np.intp]:
     """Return the places of the samples from best to worst, by the mean of their ranks in each head."""
-    ranks: list[Array] = []
-    for head, spec in m.specs.items():
-        key = key_metric(spec)
-        if f"{head}_{key}" in m.table:
-            rising = KINDS[str(spec["kind"])].metrics[key].better == "max"
-            values = m.table[f"{head}_{key}"] * (-1 if rising else 1)
-            ranks.append(values.rank(na_option="keep").fillna(len(values) / 2).to_numpy())
-        else:
-            true, pred = HeadTables(head, spec, m.split, m.table, {}, "").values("_true", "_pred")
-            error = np.abs(pred - true).mean(axis=1)
-            ranks.append(np.where(np.isfinite(error), error, np.inf).argsort(kind="stable").argsort(kind="stable"))
+    ranks = []
+    for head in m.specs:
+        scores = Scores.of(m.tables(head))
+        values = pd.Series(-scores.values if scores.rising else scores.values)
+        ranks.append(values.rank().fillna(len(values) / 2))
     return np.argsort(np.mean(ranks, axis=0), kind="stable")
 
 
 def best_worst(m: Measured) -> dict[str, Callable[[], Figure]]:
     """Return the picture of the samples that were predicted best and worst."""
-    ranked = order(m)
+    ranked = [int(place) for place in order(m)]
 
     def draw() -> Figure:
         wide = any(values.ndim > 1 for values in m.sample(0).true.values())
         count = min(BEST_WORST // (2 if wide else 1), len(ranked) // 2)
         sections = {"Predicted best": ranked[: max(1, count)], "Predicted worst": ranked[::-1][:count]}
-        samples = {heading: [m.sample(int(place)) for place in places] for heading, places in sections.items()}
-        return grid(samples, m.specs, f"Best and worst images of the {m.split} split", m.caption())
+        samples = {heading: [m.sample(place) for place in places] for heading, places in sections.items() if places}
+        return grid(samples, m.specs, f"Best and worst images of the {m.split} split", m.caption)
 
     return {"best_worst": draw}
 

@@ -1,43 +1,25 @@
-"""What a report says of a run, as plain data for the templates: results in words, tables."""
+"""What a report says of a run, as plain data for the templates: results in words, tables, what to know before use."""
 
 from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from visionlab.drawing.text import SPLIT_WORDS, digits, duration, number, with_unit
-from visionlab.heads.figures import Figures
-from visionlab.reports.run import SPLITS, Run
-
-STATE_WORDS = {
-    "finished": "finished",
-    "interrupted": "interrupted",
-    "failed": "failed",
-    "running": "still running, or ended without a word",
-}
+from visionlab.drawing.text import BETTER, SPLIT_WORDS, count, digits, measure, number, with_unit
+from visionlab.heads.figures import Figures, Table
+from visionlab.metrics.bootstrap import FEW_GROUPS
+from visionlab.reports.run import LEAKS, SPLITS, Run
 
 
-def state(run: Run) -> dict[str, str]:
-    """Return ``key``, ``words`` and ``message`` of the run's state."""
+def state(run: Run) -> str:
+    """Return the run's state in words: ``finished``, ``interrupted after 3 full epochs``."""
     key = str(run.status.get("state") or "unknown")
-    words = STATE_WORDS.get(key, key)
-    epoch = run.status.get("epoch")
-    if key != "finished" and epoch is not None:
-        words += f" after {epoch} full epoch{'' if epoch == 1 else 's'}"
-    return {
-        "key": key if key in STATE_WORDS else "unknown",
-        "words": words,
-        "message": str(run.status.get("message") or ""),
-    }
-
-
-def split_metric(key: str) -> tuple[str, str, str]:
-    """Return stage, where (``head`` or ``head/column``) and metric of a metric's name."""
-    stage, _, rest = key.partition("/")
-    where, _, metric = rest.rpartition("/")
-    return stage, where, metric
+    epoch = number(run.status.get("epoch"))
+    return key if key == "finished" or epoch is None else f"{key} after {count(int(epoch), 'full epoch')}"
 
 
 def key_results(run: Run) -> list[dict[str, Any]]:
@@ -45,27 +27,23 @@ def key_results(run: Run) -> list[dict[str, Any]]:
     results = []
     for name in run.key_metrics():
         head, _, metric = name.partition("/")
-        found = {split: run.metrics.get(f"{split}/{name}", {}) for split in SPLITS}
-        split = next((split for split, entry in found.items() if number(entry.get("value")) is not None), None)
+        entries = {split: run.metrics.get(f"{split}/{name}", {}) for split in SPLITS}
+        split = next((split for split, entry in entries.items() if number(entry.get("value")) is not None), None)
         if split is None:
             continue
-        kind = run.figures(head)
-        short = kind.label(metric, run.heads[head], short=True)
-        results.append(
-            {
-                "head": head,
-                "stage": SPLIT_WORDS[split],
-                "metric": kind.label(metric, run.heads[head]),
-                "samples": kind.sample(run.heads[head]),
-                "entry": found[split],
-                "verdict": verdict(found[split], kind, short),
-            }
-        )
+        entry, figures, spec = entries[split], run.figures(head), run.heads[head]
+        over = f"over {count(entry['n'], figures.sample(spec))} of {count(entry['groups'], 'group')}"
+        words = f"{SPLIT_WORDS[split].capitalize()} result of {head}: {figures.label(metric, spec)} {over}"
+        words += " that training did not see" + (", but whose neighbours it did" if run.leak else "")
+        if entry.get("classes") != entry.get("of"):
+            words += f"; {entry['classes']} of {entry['of']} classes count"
+        sentence, key = verdict(entry, figures, figures.label(metric, spec, short=True))
+        results.append({"words": words, "entry": entry, "verdict": sentence, "key": key})
     return results
 
 
-def verdict(entry: dict[str, Any], kind: Figures, metric: str) -> dict[str, str]:
-    """Compare a metric with its baseline, in words; ``key`` is ``good``, ``unsure`` or ``bad``.
+def verdict(entry: dict[str, Any], kind: Figures, metric: str) -> tuple[str, str]:
+    """Compare a metric with its baseline: in words, and as ``good``, ``unsure`` or ``bad``.
 
     Args:
         entry: of metrics.json; where ``better`` isn't ``max``, the value is an error.
@@ -74,81 +52,56 @@ def verdict(entry: dict[str, Any], kind: Figures, metric: str) -> dict[str, str]
     """
     value, low, high, baseline = (number(entry.get(key)) for key in ("value", "low", "high", "baseline"))
     if value is None or baseline is None:
-        return {"key": "unsure", "words": "There is no baseline to compare with."}
+        return "There is no baseline to compare with.", "unsure"
     rising = entry.get("better") == "max"
     words = kind.baseline[0]
     always = f"{words[0].upper()}{words[1:]} would give {with_unit(digits(baseline), entry.get('unit'))}"
     if (value <= baseline) if rising else (value >= baseline):
-        return {"key": "bad", "words": f"{always}: the model is no better than that."}
-    if rising:
-        more, gain = f"{with_unit(digits(value - baseline), entry.get('unit'))} less", f"the model's {metric} is higher"
-    else:
-        ratio = f"{baseline / value:.2g}" if value > baseline / 1e6 else "more than a million"
-        more, gain = f"{ratio} times more", f"the model's error is {ratio} times lower"
+        return f"{always}: the model is no better than that.", "bad"
     if high is None or low is None:
-        return {"key": "unsure", "words": f"{always}, {more}; with one group nothing says how certain that is."}
+        return f"{always}; with one group nothing says how certain the difference is.", "unsure"
     if (low <= baseline) if rising else (high >= baseline):
-        return {"key": "unsure", "words": f"{always}, which lies inside the interval: the gain may be chance."}
-    return {"key": "good", "words": f"{always}: {gain}."}
+        return f"{always}, which lies inside the interval: the gain may be chance.", "unsure"
+    if rising or value <= baseline / 1e6:
+        return f"{always}: the model's {metric} is {'higher' if rising else 'lower'}.", "good"
+    return f"{always}: the model's error is {baseline / value:.2g} times lower.", "good"
 
 
-def metric_table(run: Run) -> dict[str, Any]:
-    """Return ``stages`` and ``heads``: of each head name, words of its baseline, and ``rows`` of its metrics.
-
-    A row has the metric's label, ``better``, and of each stage its entry of metrics.json or None.
-    """
-    entries = {split_metric(key): entry for key, entry in run.metrics.items()}
-    stages = sorted({stage for stage, _, _ in entries}, key=lambda s: (SPLITS.index(s) if s in SPLITS else 9, s))
-    heads: dict[str, list[dict[str, Any]]] = {}
-    names = list(dict.fromkeys((where, metric) for _, where, metric in entries))
-    several = len({where.partition("/")[0] for where, _ in names}) > 1
-    for where, metric in names:
-        head, _, column = where.partition("/")
-        cells = [entries.get((stage, where, metric)) for stage in stages]
-        known = run.metric(head, metric)
-        better = next((str(cell.get("better")) for cell in cells if cell), known.better if known else "")
-        name = "/".join(part for part in (column if several else where, metric) if part)
-        label = run.figures(head).label(name, run.heads.get(head, {}))
-        heads.setdefault(head, []).append({"label": label, "better": better, "cells": cells})
-    return {
-        "stages": [SPLIT_WORDS.get(stage, stage) for stage in stages],
-        "heads": [
-            {"name": head, "baseline": run.figures(head).baseline[0], "rows": rows} for head, rows in heads.items()
-        ],
-    }
-
-
-def tag_unit(run: Run, tag: str) -> str:
-    """Return the unit of a logged metric such as ``val/distance/mae``; empty for a loss."""
-    _, where, name = split_metric(tag)
-    head = where.partition("/")[0]
-    metric = run.metric(head, name)
-    return str(run.heads[head].get("unit") or "") if metric and metric.in_unit else ""
+def metric_tables(run: Run) -> list[Table]:
+    """Return the metrics of each head, with interval and baseline for each split."""
+    stages = [split for split in SPLITS if any(key.startswith(f"{split}/") for key in run.metrics)]
+    columns = [(f"{SPLIT_WORDS[stage].capitalize()} [95% interval]", "Baseline") for stage in stages]
+    found = []
+    for head in run.heads:
+        keys = [key.partition("/")[2] for key in run.metrics if key.split("/")[1] == head]
+        rows = []
+        for name in dict.fromkeys(keys):
+            entries = [run.metrics.get(f"{stage}/{name}", {}) for stage in stages]
+            cells = [(measure(e), with_unit(digits(e.get("baseline")), e.get("unit"))) for e in entries]
+            better = next(BETTER.get(str(entry["better"]), "") for entry in entries if "better" in entry)
+            rows.append([run.label(name).removeprefix(f"{head}: "), *(text for pair in cells for text in pair), better])
+        headings = ["Metric", *(text for pair in columns for text in pair), "Reading"]
+        found.append(Table(head, headings, rows, [f"Baseline: the same for {run.figures(head).baseline[0]}."]))
+    return [table for table in found if table.rows]
 
 
 def made(run: Run) -> list[tuple[str, str]]:
     """Return how the run was made: name and value."""
     info = run.info
-    parameters = number(info.get("parameters"))
-    field = number(info.get("receptive_field"))
-    rows: list[tuple[str, Any]] = [
+    parameters, seconds = number(info.get("parameters")), number(info.get("seconds"))
+    rows = [
         ("Task", run.task),
         ("Model", run.model + (f", {parameters:,.0f} parameters" if parameters is not None else "")),
-        ("Receptive field", f"{field:.0f} x {field:.0f} pixels" if field is not None else None),
-        ("Seed", run.config.get("seed", info.get("seed"))),
+        ("Receptive field", with_unit(digits(info.get("receptive_field"), 0), "pixels")),
+        ("Seed", info.get("seed")),
         ("Device", info.get("device")),
         ("Started", info.get("started")),
         ("Finished", info.get("finished")),
-        ("Took", duration(info.get("seconds")) if info.get("seconds") is not None else None),
+        ("Took", timedelta(seconds=round(seconds)) if seconds is not None else None),
         ("Steps", run.status.get("step")),
+        *(info.get("versions") or {}).items(),
     ]
     return [(name, str(value)) for name, value in rows if value not in (None, "")]
-
-
-def versions(run: Run) -> list[tuple[str, str]]:
-    """Return the versions of what made the run."""
-    table = run.info.get("versions")
-    return [(str(name), str(version)) for name, version in table.items()] if isinstance(table, dict) else []
 
 
 def commands(run: Run) -> list[tuple[str, str]]:
@@ -157,14 +110,56 @@ def commands(run: Run) -> list[tuple[str, str]]:
     folder = shlex.quote(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
     found = [("Make it again", str(run.info["command"]))] if run.info.get("command") else []
     if run.status.get("state") != "finished":
-        resume = run.status.get("resume") or f"python -m visionlab.resume {folder}"
-        found.append(("Go on where it stopped", str(resume)))
+        found.append(("Go on where it stopped", str(run.status.get("resume"))))
     # An evaluation has no checkpoints of its own.
-    model = shlex.quote(str(run.info.get("evaluation_of"))) if run.info.get("evaluation_of") else folder
-    inputs = (run.config.get("data") or {}).get("inputs", [])[1:]
-    others = "".join(f" --with {name}={name.upper()}S" for name in inputs)
+    model = shlex.quote(str(run.info["evaluation_of"])) if run.info.get("evaluation_of") else folder
+    others = "".join(f" --with {name}={name.upper()}S" for name in run.config["data"].get("inputs", [])[1:])
     return [
         *found,
         ("Predict new images", f"python -m visionlab.predict {model} IMAGES{others} --out predictions"),
         ("Write this report again", f"python -m visionlab.report {folder}"),
     ]
+
+
+# What to know before using the numbers ----------------------------------------------------------------------------
+
+
+def caveats(run: Run) -> list[str]:
+    """Return one sentence or two for each thing to know, the weightiest first."""
+    found = [*leaking_split(run)]
+    if run.synthetic:
+        found.append(
+            "The data is a generated sample: the figures show that everything works, and say nothing of real images."
+        )
+    if run.status.get("state") != "finished":
+        found.append(f"The run is not finished ({state(run)}): the numbers are of the best checkpoint so far, if any.")
+    found += few_groups(run)
+    classes = {split: run.tables[f"{split}_classes"] for split in run.predicted if f"{split}_classes" in run.tables}
+    for head, spec in run.heads.items():
+        of_head = {key.replace(f"/{head}", ""): entry for key, entry in run.metrics.items() if f"/{head}/" in key}
+        found += run.figures(head).caveats(head, spec, of_head, classes)
+    return found
+
+
+def leaking_split(run: Run) -> Iterator[str]:
+    """Yield that the parts of the split aren't independent, where the data said so."""
+    if run.leak:
+        yield (
+            f"{LEAKS}{run.leak}. The test asks for little more than what training has seen: every figure here is too "
+            "good, and says nothing of how the model does on another recording."
+        )
+
+
+def few_groups(run: Run) -> Iterator[str]:
+    """Yield that the intervals are too narrow, or that there are none, where the groups are too few."""
+    groups = {
+        key.partition("/")[0]: entry["groups"] for key, entry in run.metrics.items() if number(entry.get("groups"))
+    }
+    for stage in [SPLIT_WORDS[stage] for stage, n in groups.items() if n == 1]:
+        yield f"The {stage} images are all of one group: there is no interval, and nothing says how others would do."
+    few = [f"{n} ({SPLIT_WORDS[stage]})" for stage, n in groups.items() if 1 < n < FEW_GROUPS]
+    if few:
+        yield (
+            f"Intervals come from drawing whole groups of images again. From as few groups as {' and '.join(few)} they "
+            f"are too narrow: they hold the true value less than 95% of the time. {FEW_GROUPS} groups or more would do."
+        )

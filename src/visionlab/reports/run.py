@@ -7,18 +7,15 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import pandas as pd
 import yaml
 
 from visionlab.errors import DataError
 from visionlab.heads import KINDS
 from visionlab.heads.figures import Figures, HeadTables, figures_of
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 T = TypeVar("T")
 
@@ -26,15 +23,16 @@ LEAKS = "LEAKS: "
 """How splits.json begins to say how its split was made, where parts of it are not independent."""
 SPLITS = ("test", "val", "train")
 """In the order in which a report prefers them."""
-# Columns that are text, whatever it looks like.
-_INDEX = ("id", "group", "split", "path", "dtype")
-_TEXTS = ("id", "group", "split", "path", "frame", "sequence", "class")
-_UNKNOWN = Figures(key="", baseline=("the baseline", "the baseline"), drawings={}, pictures={})
+_TEXT = {"id", "group", "split", "path", "dtype", "frame", "sequence", "class", "severity", "what", "advice"}
+"""Columns that are text, whatever it looks like."""
 
 
 @dataclass
 class Run:
-    """The content of a run folder. What could not be read is empty, and ``missing`` says why by file name."""
+    """The content of a run folder, or of what ``prepare`` left.
+
+    What could not be read is empty, and ``missing`` says why by file name.
+    """
 
     path: Path
     config: dict[str, Any]
@@ -44,50 +42,37 @@ class Run:
     card: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     index: pd.DataFrame | None = None
-    lr_find: pd.DataFrame | None = None
-    predictions: dict[str, pd.DataFrame] = field(default_factory=dict)
-    classes: dict[str, pd.DataFrame] = field(default_factory=dict)
-    frames: dict[str, pd.DataFrame] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Name below predictions/, without suffix -> table: ``test``, ``test_classes``, ..."""
     curves: dict[str, pd.DataFrame] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
         """The task's name."""
-        return str(self.config.get("task") or self.info.get("task") or "unknown task")
+        return str(self.config.get("task") or self.info.get("task"))
 
     @property
     def model(self) -> str:
         """The model's name."""
-        model = self.config.get("model")
-        name = model.get("name") if isinstance(model, dict) else model
-        return str(name or self.info.get("model") or "unknown model")
+        return str(self.info.get("model") or "unknown model")
 
     @property
     def synthetic(self) -> bool:
         """Whether the run's data is a generated sample."""
-        return bool(self.info.get("synthetic") or self.card.get("synthetic"))
+        return bool(self.info.get("synthetic"))
 
     @property
     def data(self) -> str:
         """What the run was trained on: ``generated sample`` or the data's root."""
-        return "generated sample" if self.synthetic else str(self.info.get("data") or self.card.get("name") or "")
+        return "generated sample" if self.synthetic else str(self.info.get("data") or "")
 
     @property
     def heads(self) -> dict[str, dict[str, Any]]:
-        """The heads of run.json, their ``columns`` and ``metrics`` as lists of text whatever stands there."""
+        """The heads of run.json whose kind is known here."""
         heads = self.info.get("heads")
-        known = {k: v for k, v in heads.items() if isinstance(v, dict)} if isinstance(heads, dict) else {}
-        return {
-            name: {**head, **{key: _texts(head.get(key)) for key in ("columns", "metrics")}}
-            for name, head in known.items()
-        }
-
-    @property
-    def labels(self) -> dict[str, dict[str, dict[str, int]]]:
-        """How many images have each label: target -> class -> split -> count."""
-        labels = self.card.get("labels")
-        return labels if isinstance(labels, dict) else {}
+        found = heads.items() if isinstance(heads, dict) else ()
+        return {name: spec for name, spec in found if isinstance(spec, dict) and spec.get("kind") in KINDS}
 
     @property
     def leak(self) -> str:
@@ -95,42 +80,44 @@ class Run:
         source = str(self.splits.get("source") or "")
         return source.removeprefix(LEAKS) if source.startswith(LEAKS) else ""
 
+    @property
+    def predicted(self) -> list[str]:
+        """The splits with predictions."""
+        return [split for split in SPLITS if split in self.tables]
+
     def figures(self, head: str) -> Figures:
         """Return what reports tell of a head's kind."""
-        return figures_of(str(self.heads.get(head, {}).get("kind"))) or _UNKNOWN
-
-    def metric(self, head: str, name: str) -> Any:
-        """Return a metric of a head's kind; None if it has none of that name."""
-        kind = KINDS.get(str(self.heads.get(head, {}).get("kind")))
-        return None if kind is None else kind.metrics.get(name)
+        return figures_of(self.heads[head]["kind"])
 
     def label(self, name: str, *, short: bool = False) -> str:
-        """Return the words for ``head/metric`` or ``head/column/metric``."""
+        """Return the words for ``head/metric`` or ``head/column/metric``; the name itself for an unknown head."""
         head = name.partition("/")[0]
-        return self.figures(head).label(name, self.heads.get(head, {}), short=short)
+        return self.figures(head).label(name, self.heads[head], short=short) if head in self.heads else name
+
+    def unit(self, tag: str) -> str:
+        """Return the unit of a logged metric such as ``val/distance/mae``; empty for a loss."""
+        _, head, *_, name = tag.split("/") if tag.count("/") > 1 else ("", "", tag)
+        metric = KINDS[self.heads[head]["kind"]].metrics.get(name) if head in self.heads else None
+        return str(self.heads[head].get("unit") or "") if metric and metric.in_unit else ""
 
     def key_metrics(self) -> list[str]:
         """Return ``head/metric``, the one that says most of each head."""
         return [f"{head}/{self.figures(head).key_metric(spec)}" for head, spec in self.heads.items()]
 
-    def tables(self, head: str, split: str) -> HeadTables:
+    def of_head(self, head: str, split: str) -> HeadTables:
         """Return what there is of a head on a split that has predictions."""
         where = f"{split}/{head}/"
         metrics = {key.removeprefix(where): entry for key, entry in self.metrics.items() if key.startswith(where)}
-        table, details = self.predictions[split], (self.classes.get(split), self.frames.get(split))
-        return HeadTables(head, self.heads[head], split, table, metrics, self.data, *details)
+        details = (self.tables.get(f"{split}_{name}") for name in ("classes", "frames"))
+        return HeadTables(head, self.heads[head], split, self.tables[split], metrics, self.data, *details)
 
     def attempt(self, name: str, make: Callable[[], T]) -> T | None:
         """Return ``make()``, or None where a file has another form than expected: then ``missing`` says so."""
         try:
             return make()
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             self.missing.setdefault(name, f"not in the expected form: {type(error).__name__}: {error}")
             return None
-
-
-def _texts(value: Any) -> list[str]:
-    return [str(item) for item in value] if isinstance(value, list | tuple) else []
 
 
 def read_run(path: Path) -> Run:
@@ -139,47 +126,42 @@ def read_run(path: Path) -> Run:
     Raises:
         DataError: it isn't one: config.yaml is missing or broken.
     """
-    run = Run(path=path, config=_config(path / "config.yaml"))
-    for key, name in (
-        ("status", "status.json"),
-        ("info", "run.json"),
-        ("splits", "splits.json"),
-        ("card", "data_card.json"),
-    ):
-        setattr(run, key, _try(run, name, _json) or {})
-    metrics = _try(run, "metrics.json", _json) or {}
-    run.metrics = {key: entry for key, entry in metrics.items() if isinstance(entry, dict)}
-    run.index = _try(run, "data_index.csv", partial(_table, text=_INDEX))
-    for split in SPLITS:
-        # Nobody evaluates on the training split unless asked to; only some kinds have the tables of classes and frames.
-        for kept, ending in ((run.predictions, ""), (run.classes, "_classes"), (run.frames, "_frames")):
-            name = f"predictions/{split}{ending}.csv"
-            if (path / name).is_file() or (not ending and split != "train"):
-                table = _try(run, name, partial(_table, text=_TEXTS))
-                if table is not None:
-                    kept[split] = table
-    if (path / "lr_find.csv").is_file():
-        run.lr_find = _try(run, "lr_find.csv", partial(_table, text=()))
+    try:
+        config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+        config["task"]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, KeyError) as error:
+        raise DataError(f"{path}: expected a run folder, found no config.yaml of a run: {error!r}") from None
+    run = _read(path, config)
+    run.metrics = {key: entry for key, entry in _json(run, "metrics.json").items() if isinstance(entry, dict)}
+    run.status = _json(run, "status.json")
+    names = {file.stem for file in path.glob("predictions/*.csv")} | {"test", "val"}
+    tables = {name: _csv(run, f"predictions/{name}.csv") for name in sorted(names)}
+    run.tables = {name: table for name, table in tables.items() if table is not None}
     run.curves = read_scalars(path)
     if not run.curves:
         run.missing["TensorBoard events"] = "the run folder holds no event files with values"
     return run
 
 
-def read_prepared(folder: Path) -> tuple[Run, list[dict[str, str]]]:
-    """Read what ``prepare`` left of a data set, and the rows of ``problems.csv``.
+def read_prepared(folder: Path) -> tuple[Run, list[list[str]]]:
+    """Read what ``prepare`` left of a data set, and path, what and advice of the rows of ``problems.csv``.
 
     Raises:
         DataError: a file is missing or damaged.
     """
-    try:
-        info, splits, card = (_json(folder / name) for name in ("run.json", "splits.json", "data_card.json"))
-        index = _table(folder / "data_index.csv", _INDEX)
-        problems = _table(folder / "problems.csv", ("path", "severity", "what", "advice")).to_dict("records")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: expected what visionlab.prepare writes, found: {error}") from None
-    run = Run(path=folder, config={"task": info.get("task")}, info=info, splits=splits, card=card, index=index)
-    return run, [{str(key): str(value) for key, value in row.items()} for row in problems]
+    run = _read(folder, {})
+    problems = _csv(run, "problems.csv")
+    if run.missing or problems is None:
+        name, reason = next(iter(run.missing.items()))
+        raise DataError(f"{folder}: expected what visionlab.prepare writes, found: {name}: {reason}")
+    return run, problems[["path", "what", "advice"]].to_numpy().tolist()
+
+
+def _read(path: Path, config: dict[str, Any]) -> Run:
+    run = Run(path, config)
+    run.info, run.splits, run.card = (_json(run, f"{name}.json") for name in ("run", "splits", "data_card"))
+    run.index = _csv(run, "data_index.csv")
+    return run
 
 
 def read_scalars(run_dir: Path) -> dict[str, pd.DataFrame]:
@@ -188,7 +170,6 @@ def read_scalars(run_dir: Path) -> dict[str, pd.DataFrame]:
     A resumed run writes a further file and repeats the steps after its checkpoint: the later value of a step counts.
     A file whose end was cut off by a crash is read up to there.
     """
-    import pandas as pd
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     # It reports each cut-off file on the terminal; here such a file is normal.
@@ -206,44 +187,25 @@ def read_scalars(run_dir: Path) -> dict[str, pd.DataFrame]:
     return found
 
 
-def _config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise DataError(f"{path.parent}: expected a run folder, found no config.yaml in it")
+def _json(run: Run, name: str) -> dict[str, Any]:
+    """Return the content of a file; empty, with the reason kept, if it can't be read."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: expected YAML, found: {error}") from None
-    if not isinstance(config, dict):
-        raise DataError(f"{path}: expected keys and values, found {type(config).__name__}")
-    return config
+        content = json.loads((run.path / name).read_text(encoding="utf-8"))
+        return dict(content.items())
+    except (OSError, ValueError, AttributeError) as error:
+        run.missing[name] = f"the file cannot be read: {error}"
+        return {}
 
 
-def _try(run: Run, name: str, read: Callable[[Path], T]) -> T | None:
-    """Return what ``read`` makes of a file, or None with the reason kept."""
-    path = run.path / name
-    if not path.is_file():
-        run.missing[name] = "the run folder does not hold this file"
-        return None
+def _csv(run: Run, name: str) -> pd.DataFrame | None:
+    """Return a table; None, with the reason kept, if it can't be read."""
     try:
-        return read(path)
-    except (OSError, ValueError, KeyError) as error:
-        run.missing[name] = f"the file cannot be read: {' '.join(str(error).split())[:300]}"
+        # As text first: a group called NA or 007 must stay that.
+        table = pd.read_csv(run.path / name, dtype=str, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        run.missing[name] = f"the file cannot be read: {error}"
         return None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"expected an object, found {type(content).__name__}")
-    return content
-
-
-def _table(path: Path, text: tuple[str, ...]) -> pd.DataFrame:
-    import pandas as pd
-
-    # As text first: a group called NA or 007 must stay that.
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    for column in table.columns.difference(list(text)):
+    for column in table.columns.difference(list(_TEXT)):
         with contextlib.suppress(ValueError):  # other columns of text, such as hashes, are nobody's numbers
             table[column] = pd.to_numeric(table[column])
     return table

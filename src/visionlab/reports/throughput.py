@@ -12,78 +12,61 @@ from matplotlib.figure import Figure
 from visionlab.drawing import style
 from visionlab.drawing.style import GREY, MARKERS, PALETTE, styled
 from visionlab.drawing.text import digits
-from visionlab.errors import DataError
-from visionlab.files import write_text
 from visionlab.heads.figures import Table
-from visionlab.reports.pages import environment, picture
+from visionlab.reports.page import picture, render
 
 
 def write_throughput_report(folder: Path) -> Path:
-    """Draw ``throughput.png`` of what ``benchmark`` left, write ``report.html`` and return its path.
-
-    Raises:
-        DataError: ``throughput.csv`` or ``throughput.json`` is missing or damaged.
-    """
+    """Draw ``throughput.png`` of what ``benchmark`` left, write ``report.html`` and return its path."""
     table, facts = _read(folder)
     steps = table[(table["model"] != "") & table["ms"].notna()]
     plot = style.save(throughput_figure(table, str(facts["conditions"])), folder / "throughput.png")
     words = "Images a second by batch size, and of each network by its weights."
-    names = ("ms", "forward_ms", "backward_ms", "optimizer_ms", "memory_mib")
+    names = ("ms", "forward_ms", "backward_ms", "optimizer_ms", "memory_mib", "repeats")
     parts = [
-        [f"{row['model']}, {row['batch_size']}", *(digits(row[name]) for name in names), f"{row['repeats']:.0f}"]
+        [f"{row['model']}, {row['batch_size']}", *(digits(row[name]) for name in names)]
         for row in steps.to_dict("records")
     ]
     headings = ("Step (ms)", "Forward (ms)", "Backward (ms)", "Optimizer (ms)", "GPU memory (MiB)", "Batches")
-    page = (
-        environment()
-        .get_template("throughput.html.j2")
-        .render(
-            title=f"{facts['task']} · throughput",
-            conditions=facts["conditions"],
-            rates=rates(table),
-            parts=Table("", ("Network, batch size", *headings), parts),
-            images=[picture(plot.read_bytes(), plot.name, words, wide=steps["model"].nunique() > 1)],
-            command=facts["command"],
-        )
+    return render(
+        folder / "report.html",
+        "throughput",
+        title=f"{facts['task']} · throughput",
+        conditions=facts["conditions"],
+        rates=rates(table),
+        parts=Table("The training step in parts", ("Network, batch size", *headings), parts),
+        images=[picture(plot.read_bytes(), words, wide=True)],
+        command=facts["command"],
     )
-    path = folder / "report.html"
-    write_text(path, page)
-    return path
 
 
 def text_table(folder: Path) -> str:
     """Return the conditions and the images a second of a folder as text."""
     table, facts = _read(folder)
     found = rates(table)
-    lines = [found.headings, *found.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = ([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines)
-    return "\n".join([facts["conditions"], "", *("  ".join(line) for line in aligned)])
+    what, *sizes = found.headings
+    text = pd.DataFrame([row[1:] for row in found.rows], [row[0] for row in found.rows], sizes).to_string()
+    return f"{facts['conditions']}\n\n{what}\n{text}"
 
 
 def _read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Return the table and the facts that ``benchmark`` left.
-
-    Raises:
-        DataError: a file is missing or damaged.
-    """
-    try:
-        table = pd.read_csv(folder / "throughput.csv").fillna({"model": "", "note": ""})
-        facts: dict[str, Any] = json.loads((folder / "throughput.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder}: expected what visionlab.benchmark writes, found: {error}") from None
-    return table, facts
+    """Return the table and the facts that ``benchmark`` left."""
+    table = pd.read_csv(folder / "throughput.csv").fillna({"model": "", "note": ""})
+    return table, json.loads((folder / "throughput.json").read_text(encoding="utf-8"))
 
 
 def rates(table: pd.DataFrame) -> Table:
     """Return the images a second: a row for each thing measured, a column for each batch size."""
-    sizes = sorted(table["batch_size"].unique().tolist())
-    cells: dict[str, dict[int, str]] = {}
-    for row in table.to_dict("records"):
-        name = f"{row['what']}, {row['model']} ({row['weights']:,.0f} weights)" if row["model"] else row["what"]
-        cells.setdefault(name, {})[row["batch_size"]] = row["note"] or rate(row["images_per_second"])
-    rows = [[name, *(by_size.get(size, "–") for size in sizes)] for name, by_size in cells.items()]
-    return Table("", ("images/s, by batch size", *map(str, sizes)), rows)
+    rows = table.assign(
+        name=[
+            f"{what}, {model} ({weights:,.0f} weights)" if model else what
+            for what, model, weights in zip(table["what"], table["model"], table["weights"], strict=True)
+        ],
+        cell=[note or rate(n) for note, n in zip(table["note"], table["images_per_second"], strict=True)],
+    )
+    cells = rows.pivot_table("cell", "name", "batch_size", aggfunc="first", sort=False).sort_index(axis=1).fillna("–")
+    headings = ("images/s, by batch size", *map(str, cells.columns))
+    return Table("Images a second", headings, [[str(name), *row] for name, *row in cells.itertuples()])
 
 
 def rate(value: float) -> str:
@@ -101,7 +84,7 @@ def throughput_figure(table: pd.DataFrame, caption: str) -> Figure:
         look: dict[str, Any] = {"color": GREY, "linestyle": "--" if number else ":", "marker": "."}
         if model:
             look = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
-        words = style.label(f"step, {model}" if model else str(what))
+        words = f"step, {model}" if model else str(what)
         axes[0].plot(part["batch_size"], part["images_per_second"], label=words, **look)
         if several and model:
             best = part.sort_values("images_per_second").iloc[-1]

@@ -23,14 +23,12 @@ from visionlab.data.cache import stack_channels
 from visionlab.data.channels import parse
 from visionlab.data.module import ImageDataModule
 from visionlab.drawing import style
-from visionlab.drawing.images import stretch, stretch_words
+from visionlab.drawing.images import composite, stretch
 from visionlab.drawing.outlines import shade
-from visionlab.drawing.stains import WORDS, composite
-from visionlab.drawing.style import BLUE, GREY, save, styled
-from visionlab.drawing.text import count, digits, with_unit
+from visionlab.drawing.style import BLUE, save, styled
+from visionlab.drawing.text import digits, shorten
 from visionlab.errors import UsageError
-from visionlab.heads import KINDS
-from visionlab.heads.figures import HeadTables, Spec, figures_of
+from visionlab.heads.figures import HeadTables, Scores, Spec, figures_of
 from visionlab.heads.pictures import Measured, Sample, grid, pictures_of, spread
 from visionlab.inference import Predictor
 from visionlab.inference.gradcam import grad_cam
@@ -60,13 +58,6 @@ def view(data: ImageDataModule, row: int, place: int = 0) -> Array:
     return shade(image, (0, 1)) if data.preprocess.scale == "percentile" else stretch(image)
 
 
-def _words(data: ImageDataModule) -> str:
-    """Return what :func:`view` does, for a caption."""
-    if data.channel_names:
-        return WORDS
-    return "each time point stretched as one" if data.preprocess.scale == "percentile" else stretch_words(data.channels)
-
-
 def sample(
     data: ImageDataModule,
     row: int,
@@ -88,7 +79,6 @@ def sample(
         if name in data.stored_maps
         else data.table[list(data.targets[name])].iloc[row].to_numpy(float)
         for name in specs
-        if name in data.stored_maps or name in data.targets
     }
     inputs = {name: view(data, row, place) for place, name in enumerate(data.inputs)}
     return Sample(str(data.table["id"].iloc[row]), inputs, true, pred or {}, scores or {})
@@ -101,17 +91,15 @@ def example_figure(data: ImageDataModule, specs: Mapping[str, Spec]) -> Figure:
         data: set up.
         specs: head -> its entry of run.json, or what is known of it before there is a head.
     """
+    wanted = EXAMPLES // 2 if data.stored_maps else EXAMPLES
     sections = {}
-    known = {name: spec for name, spec in specs.items() if name in data.stored_maps or name in data.targets}
-    shares = [stored.facts["share"].to_numpy() for stored in data.stored_maps.values() if "share" in stored.facts]
-    for split, every in data.rows.items():
-        rows = every
-        for share in shares:  # maps in which there is nothing show nothing
-            rows = rows[share[rows] > 0] if (share[rows] > 0).any() else rows
-        wide = len(data.stored_maps) > 1 or any(target.classes for target in data.asked.values())
-        wanted = 4 if wide else EXAMPLES // 2 if data.stored_maps else EXAMPLES  # so that rows are full
-        sections[split] = [sample(data, int(rows[k]), known) for k in spread(len(rows), wanted)]
-    return grid(sections, known, "Examples of each split", f"{data.name} · {_words(data)}")
+    for split, rows in data.rows.items():
+        for stored in data.stored_maps.values():  # maps in which there is nothing show nothing
+            share = stored.facts.get("share", pd.Series(1.0, stored.facts.index)).to_numpy()[rows]
+            rows = rows[share > 0] if (share > 0).any() else rows  # noqa: PLW2901
+        sections[split] = [sample(data, int(rows[k]), specs) for k in spread(len(rows), wanted)]
+    sections = {split: shown for split, shown in sections.items() if shown}
+    return grid(sections, specs, "Examples of each split", data.name)
 
 
 def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, split: str) -> None:
@@ -126,13 +114,13 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
         split: its name.
     """
     text = dict.fromkeys(("id", "group", "frame", "sequence"), str)
-    tables = {}
-    for ending in ("", "_frames"):
-        path = folder / "predictions" / f"{split}{ending}.csv"
-        tables[ending] = pd.read_csv(path, dtype=text, keep_default_na=True) if path.is_file() else None
-    table, rows = tables[""], data.rows[split]
+    table, frames = (
+        pd.read_csv(path, dtype=text) if path.is_file() else None
+        for path in (folder / "predictions" / f"{split}{end}.csv" for end in ("", "_frames"))
+    )
     assert table is not None
-    specs = {head.name: head.describe() for head in predictor.heads}
+    rows, specs = data.rows[split], {head.name: head.describe() for head in predictor.heads}
+    scores = {name: Scores.of(HeadTables(name, spec, split, table, {}, "")) for name, spec in specs.items()}
 
     def network_input(place: int) -> torch.Tensor:
         row = int(rows[place])
@@ -140,17 +128,17 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
 
     def predicted(place: int) -> Sample:
         decoded = {name: values[0].numpy() for name, values in predictor.decode(network_input(place)).items()}
-        return sample(data, int(rows[place]), specs, decoded, _scores(table, place, specs))
+        said = {name: f"{one.name} {one.say(float(one.values[place]))}" for name, one in scores.items()}
+        return sample(data, int(rows[place]), specs, decoded, said)
 
     measured = Measured(
+        caption=f"{split}: {data.name}",
         split=split,
-        data=data.name,
-        words=_words(data),
         folder=folder,
         heads={head.name: head for head in predictor.heads},
         specs=specs,
         table=table,
-        frames=tables["_frames"],
+        frames=frames,
         place={int(row): place for place, row in enumerate(rows)},
         sample=predicted,
         times=lambda wanted: data.frames(split, wanted),
@@ -168,20 +156,6 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
             save(draw(), path)
         except UsageError as error:
             LOG.info("%s is not drawn: %s", path.name, error)
-
-
-def _scores(table: pd.DataFrame, place: int, specs: Mapping[str, Spec]) -> dict[str, str]:
-    """Return the key score of a sample for each head that has one, in words."""
-    found = {}
-    for head, spec in specs.items():
-        figures = figures_of(str(spec["kind"]))
-        assert figures is not None
-        key = figures.key_metric(spec)
-        if f"{head}_{key}" in table:
-            unit = str(spec["unit"]) if KINDS[str(spec["kind"])].metrics[key].in_unit else ""
-            value = digits(float(table[f"{head}_{key}"].iloc[place]))
-            found[head] = f"{figures.label(key, spec, short=True)} {with_unit(value, unit)}"
-    return found
 
 
 class TensorBoardPictures(pl.Callback):
@@ -245,8 +219,7 @@ class TensorBoardPictures(pl.Callback):
         for head in model.each_head():
             table = pd.DataFrame(head.table_while_training(pl_module.validated[head.name]))
             tables = HeadTables(head.name, specs[head.name], "val", table, {}, name)
-            figures = figures_of(str(specs[head.name]["kind"]))
-            for key, drawing in figures.drawings.items() if figures else ():
+            for key, drawing in figures_of(str(specs[head.name]["kind"])).drawings.items():
                 with contextlib.suppress(ValueError):  # nothing finite: early in training nothing may be foreground
                     figure = drawing.draw(tables) if drawing.live else None
                     if figure is not None:
@@ -254,12 +227,10 @@ class TensorBoardPictures(pl.Callback):
         whole = {"val/images": specs} if model.dense else {f"val/{h}/images": {h: spec} for h, spec in specs.items()}
         for tag, shown in whole.items() if self._decoded else ():
             samples = [
-                sample(self.data, row, shown, {head: self._decoded[key][head] for head in shown})
-                for key, row in self.rows.items()
-                if key in self._decoded
+                sample(self.data, self.rows[key], shown, {head: decoded[head] for head in shown})
+                for key, decoded in sorted(self._decoded.items())
             ]
-            caption = f"val: {name} · {_words(self.data)}"
-            writer.add_figure(tag, grid({"": samples}, shown, "Validation images", caption), step)
+            writer.add_figure(tag, grid({"": samples}, shown, "Validation images", f"val: {name}"), step)
         if self.histograms:
             for key, parameter in model.named_parameters():
                 writer.add_histogram(f"weights/{key}", parameter.detach().float().cpu(), step)
@@ -270,30 +241,18 @@ def weight_histograms(arrays: Mapping[str, Array], caption: str) -> Figure:
     """One small histogram a layer, from the input to the output; of very deep networks an even choice of layers.
 
     Args:
-        arrays: name -> its weights, of any shape, in the order of the network.
-        caption: the line under the figure.
-
-    Raises:
-        ValueError: there are no weights.
+        arrays: name -> its weights, flat, in the order of the network.
+        caption: what stands under the figure.
     """
-    layers = {name: np.asarray(values, float).ravel() for name, values in arrays.items() if np.size(values)}
-    if not layers:
-        raise ValueError("expected the weights of at least one layer")
-    names = [list(layers)[i] for i in spread(len(layers), LAYERS)]
+    names = [list(arrays)[i] for i in spread(len(arrays), LAYERS)]
     figure, axes_of = style.grid(len(names), 6, 2.05, 1.7)
     for axes, name in zip(axes_of, names, strict=True):
-        finite = layers[name][np.isfinite(layers[name])]
-        lost = len(layers[name]) - len(finite)
-        end = float(np.quantile(np.abs(finite), 0.999, method="higher")) if len(finite) else 0.0
-        axes.hist(finite, bins=41, range=(-end, end) if end else (-1, 1), color=BLUE)
-        axes.axvline(0, color=GREY, linewidth=0.8)
-        short = name.removeprefix("network.").removesuffix(".weight")
-        spread_of = f"σ {digits(float(finite.std()))}" if len(finite) else ""
-        said = ", ".join(filter(None, [spread_of, f"{count(lost, 'value')} not finite" if lost else ""]))
-        axes.set_title(f"{short if len(short) <= 24 else f'…{short[-23:]}'}\n{said}", fontsize=9)
-        axes.set(yticks=[], xticks=[-end, end] if end else [])
-        axes.set_xticklabels([f"{tick:.2g}" for tick in axes.get_xticks()], fontsize=8)
-        axes.grid(visible=False)
-    few = f"{len(names)} of {len(layers)} layers, evenly chosen" if len(names) < len(layers) else ""
-    notes = [caption, few, "each on its own axis, without its outermost thousandth; σ: spread"]
-    return style.finish(figure, "Weights of each layer", " · ".join(filter(None, notes)))
+        weights = arrays[name][np.isfinite(arrays[name])]
+        axes.hist(weights, bins=41, color=BLUE)
+        said = f"σ {digits(float(weights.std()))}" if len(weights) else "nothing finite"
+        axes.set_title(f"{shorten(name.removeprefix('network.'), 24)}\n{said}", fontsize=9)
+        axes.set_yticks([])
+        axes.tick_params(labelsize=8)
+        axes.locator_params(axis="x", nbins=3)
+    few = f"{len(names)} of {len(arrays)} layers, evenly chosen" if len(names) < len(arrays) else ""
+    return style.finish(figure, "Weights of each layer", caption, few, "each on its own axis; σ: spread")

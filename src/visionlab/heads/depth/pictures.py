@@ -20,21 +20,24 @@ pictures = best_worst
 
 def show(head: str, spec: Spec, samples: Sequence[Sample]) -> Parts:
     """Return the target, and where there is a prediction also that and the difference; all samples on one scale."""
-    known = np.concatenate([sample.true[head][np.isfinite(sample.true[head])] for sample in samples])
-    low, high = (float(end) for end in np.percentile(known, [LOW, HIGH])) if len(known) else (0.0, 1.0)
     unit = str(spec.get("unit") or "")
-    depths = Scale("viridis", low, high if high > low else low + 1, unit)
-    errors = [sample.pred[head][0] - sample.true[head] for sample in samples if head in sample.pred]
-    sizes = np.abs(np.concatenate([error[np.isfinite(error)] for error in errors] or [np.zeros(0)]))
-    reach = float(np.percentile(sizes, HIGH)) if sizes.any() else 1.0
+    low, high = _ends([sample.true[head] for sample in samples], [LOW, HIGH])
+    errors = [np.abs(sample.pred[head][0] - sample.true[head]) for sample in samples if head in sample.pred]
+    _, reach = _ends(errors, [0.0, HIGH])
+    depths, differences = Scale("viridis", low, high, unit), Scale("RdBu_r", -reach, reach, unit)
     panels = []
     for sample in samples:
-        title = " ".join(filter(None, [head, sample.scores.get(head, "")]))
-        row = [Panel(sample.true[head], f"{title}\ntarget", depths)]
+        true = sample.true[head]
+        panels.append([Panel(true, f"{head} {sample.scores.get(head, '')}\ntarget", depths)])
         if head in sample.pred:
             found = sample.pred[head][0]
-            scale = Scale("RdBu_r", -reach, reach, unit)
-            row += [Panel(found, "prediction", depths), Panel(found - sample.true[head], "difference", scale)]
-        panels.append(row)
+            panels[-1] += [Panel(found, "prediction", depths), Panel(found - true, "difference", differences)]
     note = f"{head}: colours from the {LOW:.0f}nd to the {HIGH:.0f}th percentile of the targets"
-    return Parts(panels, [()] * len(samples), note=note + ("; difference: predicted − target" if errors else ""))
+    return Parts(panels, [()] * len(samples), note=note)
+
+
+def _ends(maps: Sequence[np.ndarray], percentiles: Sequence[float]) -> tuple[float, float]:
+    """Return the percentiles of the known pixels, the upper one above the lower."""
+    known = np.concatenate([values[np.isfinite(values)] for values in maps] or [np.zeros(0)])
+    low, high = np.percentile(known, percentiles) if len(known) else (0.0, 1.0)
+    return float(low), float(high if high > low else low + 1)

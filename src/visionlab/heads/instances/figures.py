@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from visionlab.drawing import style
 from visionlab.drawing.population import population_figure
 from visionlab.drawing.style import styled
-from visionlab.drawing.text import count, decimals, digits, measure, number
+from visionlab.drawing.text import count, measure, number
 from visionlab.heads.figures import (
     Drawing,
     Entry,
@@ -50,103 +49,86 @@ def sample(spec: Spec) -> str:
     return "slice" if spec.get("dimensions") == 3 else "image"
 
 
-def _whole(spec: Spec) -> str:
-    """Return what a time point is called."""
-    return "volume" if spec.get("dimensions") == 3 else "image"
-
-
-def _frames(t: HeadTables, *, timed: bool) -> pd.DataFrame | None:
-    """Return the time points whose objects are known; ``timed``: if they are several of one sequence."""
+def _counted(t: HeadTables) -> pd.DataFrame | None:
+    """Return the time points whose objects are known; None: there are none."""
     if t.frames is None or "objects_true" not in t.frames:
         return None
     known = t.frames[t.frames["objects_true"].notna()]
-    if timed:
-        known = known[known["time"].to_numpy(float) >= 0] if "time" in known else known.iloc[:0]
-        if not (known.groupby("sequence")["time"].nunique() > 1).any():
-            return None
     return known if len(known) else None
 
 
+def _timed(t: HeadTables) -> pd.DataFrame | None:
+    """Return the same if there are several of one sequence."""
+    known = _counted(t)
+    if known is None:
+        return None
+    known = known[known["time"] >= 0]
+    return known if (known.groupby("sequence")["time"].nunique() > 1).any() else None
+
+
 def _caption(t: HeadTables, frames: pd.DataFrame) -> str:
-    groups = count(frames["group"].nunique(), "group")
-    return f"{t.split}: {count(len(frames), _whole(t.spec))} of {groups} · {t.data}"
-
-
-def scores(t: HeadTables) -> Figure:
-    return score_histogram(Scores.of(t, FIGURES), t.head, sample(t.spec))
-
-
-def by_group(t: HeadTables) -> Figure | None:
-    return scores_by_group(Scores.of(t, FIGURES), t.head)
+    what = "volume" if t.spec.get("dimensions") == 3 else "image"
+    return f"{t.split}: {count(len(frames), what)} of {count(frames['group'].nunique(), 'group')} · {t.data}"
 
 
 @styled
 def by_place(t: HeadTables) -> Figure | None:
     """Overlap by the slice's place in its volume and by time; F1, SEG and DET of whole objects by time."""
-    key = FIGURES.key_metric(t.spec)
-    values = t.table[f"{t.head}_{key}"].to_numpy(float)
+    scores = Scores.of(t)
     places = []
     for name, axis in (("z", "slice z"), ("time", "time point")):
-        at = t.table[name].to_numpy(float) if name in t.table else np.full(len(values), -1.0)
-        good = np.isfinite(values) & (at >= 0)
+        at = t.table[name].to_numpy(float) if name in t.table else np.full(len(t.table), -1.0)
+        good = np.isfinite(scores.values) & (at >= 0)
         if len(np.unique(at[good])) > 1:
-            places.append((at[good], values[good], axis))
-    frames = _frames(t, timed=True)
-    if not places and frames is None:
+            places.append((at[good], scores.values[good], axis))
+    frames = _timed(t)
+    panels = len(places) + (frames is not None)
+    if not panels:
         return None
-    number_of = len(places) + (frames is not None)
-    figure = style.new(1.4 + 3.4 * number_of, 4)
-    grid = list(figure.subplots(1, number_of, sharey=True, squeeze=False)[0])
-    label = FIGURES.label(key, t.spec, short=True)
-    for axes, (at, score, axis) in zip(grid, places, strict=False):
-        quartile_band(axes, at, score)
-        axes.set(xlabel=axis, ylabel=label, title=f"{label} of {sample(t.spec)}s")
+    figure, grid = style.grid(panels, panels, 3.8, 3, sharey=True)
+    for axes, (at, values, axis) in zip(grid, places, strict=False):
+        quartile_band(axes, at, values)
+        axes.set(xlabel=axis, title=f"{scores.name} of {sample(t.spec)}s")
     if frames is not None:
         means = frames.groupby("time")[[name for name in OBJECT_METRICS if name in frames]].mean()
         for metric, marker in zip(means.columns, style.MARKERS, strict=False):
             grid[-1].plot(means.index, means[metric], marker=marker, markersize=4, label=metric.upper())
-        grid[-1].set(xlabel="time point", title=f"objects of {_whole(t.spec)}s")
+        grid[-1].set(xlabel="time point", title="objects")
         grid[-1].legend(loc="best")
     for axes in grid:
         style.whole(axes.xaxis)
         axes.set_ylim(-0.02, 1.02)
     note = "line: median; band: middle half; objects: mean of the sequences"
-    return style.finish(figure, f"{t.head} through the volume and in time", t.caption(note, sample=sample(t.spec)))
+    return style.finish(figure, f"{t.head} through the volume and in time", t.caption(), note)
 
 
 @styled
 def counts(t: HeadTables) -> Figure | None:
     """Predicted against true number of objects in each time point."""
-    frames = _frames(t, timed=False)
+    frames = _counted(t)
     if frames is None:
         return None
     true, pred = frames["objects_true"].to_numpy(float), frames["objects_pred"].to_numpy(float)
-    figure = style.new(8.4, 5)
+    figure = style.new(7.6, 4.8)
     axes = figure.subplots()
     square(axes, true, pred, frames["sequence"].to_numpy(str))
-    axes.set(xlabel=f"true objects in a {_whole(t.spec)}", ylabel="predicted objects")
+    axes.set(xlabel="true objects of a time point", ylabel="predicted objects")
     style.whole(axes.xaxis, axes.yaxis)
     entry = t.metrics.get("count_error") or {"value": float(np.abs(pred - true).mean())}
-    off = float((pred - true).mean())
-    way = f", {digits(abs(off), decimals(off, 2))} too {'many' if off > 0 else 'few'}" if off else ""
-    title = f"Count of {t.head}: mean error {measure(entry)}{way}"
-    return style.finish(figure, title, f"{_caption(t, frames)} · on the line predicted = true")
+    title = f"Count of {t.head}: mean error {measure(entry)}"
+    return style.finish(figure, title, _caption(t, frames), "on the line predicted = true")
 
 
 def population(t: HeadTables) -> Figure | None:
     """True and predicted number of objects over time, a curve for each sequence."""
-    frames = _frames(t, timed=True)
+    frames = _timed(t)
     if frames is None:
         return None
-    parts = {str(name): part for name, part in frames.groupby(frames["sequence"].astype(str))}
-
-    def curves(column: str) -> dict[str, dict[str, Any]]:
-        return {name: {"objects": part[column].to_numpy(float)} for name, part in parts.items()}
-
+    parts = {str(name): part for name, part in frames.groupby("sequence")}
     return population_figure(
-        {name: part["time"].to_numpy(float) for name, part in parts.items()},
-        curves("objects_pred"),
-        true=curves("objects_true"),
+        {name: part["time"] for name, part in parts.items()},
+        {name: {"objects": part["objects_pred"]} for name, part in parts.items()},
+        true={name: {"objects": part["objects_true"]} for name, part in parts.items()},
         title=f"Objects of {t.head} over time",
         caption=_caption(t, frames),
     )
@@ -160,42 +142,22 @@ def caveats(head: str, spec: Spec, metrics: Mapping[str, Entry], classes: Mappin
             "different things, and a value of one cannot be set beside a value of the other."
         )
     if spec.get("fitted"):
-        found = spec.get("parameters")
-        values = {name: number(value) for name, value in found.items()} if isinstance(found, dict) else {}
-        text = ", ".join(f"{name} {value:g}" for name, value in values.items() if value is not None)
+        text = ", ".join(f"{name} {value:g}" for name, value in spec["parameters"].items() if number(value) is not None)
         yield (
             f"What turns maps into objects of {head} ({text}) was fitted on the validation split: "
             "validation figures of objects are optimistic, those of the test split are not."
         )
-    else:
-        yield f"Nothing of what turns maps into objects of {head} was fitted: a threshold of 0.5 and defaults."
-    absent = [name for name in FIGURES.explained if _absent(name, metrics)]
-    if "f1" in absent or "seg" in absent:
+    found = [entry.get("value") for key, entry in metrics.items() if key.endswith(("/f1", "/seg"))]
+    if found and all(value is None for value in found):
         yield f"The labels of {head} don't tell objects apart: only pixels are compared, no objects."
-    elif absent:
-        names = " and ".join(FIGURES.label(name, spec, short=True) for name in absent)
-        yield f"Labels of {head} are of single slices, not of whole volumes: {names} cannot be known."
-
-
-def _absent(metric: str, metrics: Mapping[str, Entry]) -> bool:
-    """Return whether a metric was asked for, and is undefined in every split."""
-    found = [entry for key, entry in metrics.items() if key.endswith(f"/{metric}")]
-    return bool(found) and all(number(entry.get("value")) is None for entry in found)
-
-
-def beside(old: Path, new: Path, head: str, names: Sequence[str], caption: str) -> Figure | None:
-    """Return the slices that two runs kept, under the outlines of both."""
-    from visionlab.heads.instances import pictures
-
-    return pictures.beside(old, new, head, names, caption)
 
 
 FIGURES = Figures(
     key="iou",
     baseline=("Otsu's threshold of each time point (which learns nothing)", "Otsu's threshold"),
     drawings={
-        "scores": Drawing(scores, "How well the foreground of single slices overlaps with the truth."),
-        "by_group": Drawing(by_group, "Each group's slices; the interval comes from these differences."),
+        "scores": Drawing(score_histogram, "How well the foreground of single slices overlaps with the truth."),
+        "by_group": Drawing(scores_by_group, "Each group's slices; the interval comes from these differences."),
         "by_place": Drawing(
             by_place, "Where in the volume and in time slices are segmented well, and objects found.", wide=True
         ),
@@ -204,12 +166,11 @@ FIGURES = Figures(
     },
     pictures={
         "best_worst": "The time points predicted best and worst, each in the slice with most foreground.",
-        "slices": "Slices of one volume, with the outlines of truth and prediction.",
+        "slices": "The same slices in every run on these data, with the outlines of truth and prediction.",
         "volume": "All slices of one volume.",
     },
     words=words,
     sample=sample,
     caveats=caveats,
-    beside=beside,
-    explained=("precision", "recall", "f1", "seg", "det", "count_error"),
+    shared=("slices",),
 )

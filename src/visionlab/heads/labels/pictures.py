@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
 import matplotlib
 import numpy as np
@@ -15,7 +14,7 @@ from visionlab.drawing.gallery import Item, Panel, gallery
 from visionlab.drawing.images import grey
 from visionlab.drawing.text import shorten
 from visionlab.files import write_text
-from visionlab.heads.figures import HeadTables, Spec
+from visionlab.heads.figures import Spec
 from visionlab.heads.pictures import Measured, Parts, Sample
 from visionlab.metrics.multilabel import HALF
 
@@ -57,17 +56,8 @@ def show(head: str, spec: Spec, samples: Sequence[Sample]) -> Parts:
     return Parts([()] * len(samples), lines, note=note, cell=CELL)
 
 
-class Suspect(NamedTuple):
-    """A label that the scores contradict: which image, which class, whether it is given, its score."""
-
-    row: int
-    column: int
-    given: bool
-    score: float
-
-
-def suspects(true: Flags, scores: Array, decided: Flags) -> list[Suspect]:
-    """Return the labels that may be wrong, those that the scores contradict most firmly first.
+def suspects(true: Flags, scores: Array, decided: Flags) -> list[tuple[int, int]]:
+    """Return row and column of the labels that may be wrong, those that the scores contradict most firmly first.
 
     Suspect are labels that aren't predicted as they are given, if the score is nearer to the mean of the images with
     the other label. They are ranked by how far the score is from the label, times the distance of the two means: a
@@ -77,18 +67,14 @@ def suspects(true: Flags, scores: Array, decided: Flags) -> list[Suspect]:
     Args:
         true, scores, decided: N x K, the scores finite, 0 to 1.
     """
-    found: list[tuple[float, Suspect]] = []
-    for k, (label, score, made) in enumerate(zip(true.T, np.asarray(scores, float).T, decided.T, strict=True)):
-        if label.all() or not label.any():
-            continue
-        with_it, without = float(score[label].mean()), float(score[~label].mean())
-        if with_it <= without:
-            continue
-        firm = np.where(label, score < (with_it + without) / 2, score > (with_it + without) / 2)
-        for row in np.flatnonzero(firm & (label != made)):
-            far = abs(float(label[row]) - float(score[row]))
-            found.append((far * (with_it - without), Suspect(int(row), k, bool(label[row]), float(score[row]))))
-    return [suspect for _, suspect in sorted(found, key=lambda pair: -pair[0])]
+    with_it, without = (np.ma.array(scores, mask=masked).mean(axis=0).filled(0.0) for masked in (~true, true))
+    distance = np.where(true.all(axis=0) | ~true.any(axis=0), 0.0, with_it - without)
+    border = (with_it + without) / 2
+    firm = np.where(true, scores < border, scores > border) & (true != decided) & (distance > 0)
+    weight = np.where(firm, np.abs(true - scores) * distance, 0.0)
+    # Of equal ones those of the first class come first.
+    ranked = np.argsort(-weight.T, axis=None, kind="stable")[: int(firm.sum())]
+    return [(int(k % len(true)), int(k // len(true))) for k in ranked]
 
 
 def pictures(m: Measured) -> dict[str, Callable[[], Figure]]:
@@ -98,10 +84,18 @@ def pictures(m: Measured) -> dict[str, Callable[[], Figure]]:
     """
     head = next(name for name, spec in m.specs.items() if spec["kind"] == "multilabel")
     of_split = _Images(m, head)
-    rows = [(of_split.ids[s.row], of_split.names[s.column], int(s.given), s.score) for s in of_split.suspects]
+    rows = [
+        (of_split.ids[row], of_split.names[k], int(of_split.true[row, k]), of_split.scores[row, k])
+        for row, k in of_split.suspects
+    ]
     table = pd.DataFrame(rows, columns=["id", "class", "given", "score"]).to_csv(index=False, float_format="%.7g")
     write_text(m.folder / "predictions" / f"{m.split}_suspects.csv", table)
-    return of_split.draws()
+    found: dict[str, Callable[[], Figure]] = {"most_wrong": of_split.most_wrong} if len(of_split.ids) else {}
+    if of_split.suspects:
+        found["label_errors"] = of_split.label_errors
+    if (of_split.true & of_split.decided).any():
+        found["gradcam"] = of_split.gradcam
+    return found
 
 
 class _Images:
@@ -109,23 +103,11 @@ class _Images:
 
     def __init__(self, m: Measured, head: str) -> None:
         self.m, self.head, self.names = m, head, [str(name) for name in m.specs[head]["columns"]]
-        true, scores, decided = HeadTables(head, m.specs[head], m.split, m.table, {}, "").values(
-            "_true", "_score", "_pred"
-        )
+        true, scores, decided = m.tables(head).values("_true", "_score", "_pred")
         good = np.isfinite(scores).all(axis=1)
         self.places, self.ids = np.flatnonzero(good), m.table["id"].to_numpy(str)[good]
         self.true, self.scores, self.decided = true[good] > 0, scores[good], decided[good] > 0
         self.suspects = suspects(self.true, self.scores, self.decided)
-
-    def draws(self) -> dict[str, Callable[[], Figure]]:
-        found: dict[str, Callable[[], Figure]] = {}
-        if len(self.places):
-            found["most_wrong"] = self.most_wrong
-        if self.suspects:
-            found["label_errors"] = self.label_errors
-        if (self.true & self.decided).any():
-            found["gradcam"] = self.gradcam
-        return found
 
     def most_wrong(self) -> Figure:
         """The images with the largest binary cross-entropy, summed over the classes."""
@@ -139,9 +121,9 @@ class _Images:
     def label_errors(self) -> Figure:
         """The images with the most suspect labels, each image once."""
         chosen: dict[int, list[int]] = {}
-        for suspect in self.suspects:
-            if suspect.row in chosen or len(chosen) < COUNT:
-                chosen.setdefault(suspect.row, []).append(suspect.column)
+        for row, column in self.suspects:
+            if row in chosen or len(chosen) < COUNT:
+                chosen.setdefault(row, []).append(column)
         lines = {}
         for row, columns in chosen.items():
             rest = [k for k in np.argsort(-self.scores[row], kind="stable") if k not in columns]
@@ -156,17 +138,15 @@ class _Images:
             UserError: the network has no feature map.
         """
         right = np.where(self.true & self.decided, self.scores, -1)
-        best = right.argmax(axis=0)
-        sure = right[best, np.arange(right.shape[1])]
+        best, sure = right.argmax(axis=0), right.max(axis=0)
         items = []
         for k in [int(k) for k in np.argsort(-sure, kind="stable")[:COUNT] if sure[k] >= 0]:
             place = int(self.places[best[k]])
-            image, heat = next(iter(self.m.sample(place).inputs.values())), self.m.attention(place, self.head, k)
-            nothing = "" if heat.any() else " (nothing)"
-            label = f"{self.names[k]} {sure[k]:.2f}{nothing}"
-            items.append(Item(label, [Panel(image, "image"), Panel(heated(image, heat), "Grad-CAM")]))
-        words = self.m.caption("of each class the surest right image, beside what speaks for it, if any")
-        return gallery({"": items}, f"Where the network looked for {self.head} that it found", words)
+            image, heat = self.m.sample(place).image, self.m.attention(place, self.head, k)
+            panels = [Panel(image, "image"), Panel(heated(image, heat), "Grad-CAM" if heat.any() else "nothing")]
+            items.append(Item(f"{self.names[k]} {sure[k]:.2f}", panels))
+        words = "of each class the surest right image, beside what speaks for it, if any"
+        return gallery({"": items}, f"Where the network looked for {self.head} that it found", self.m.caption, words)
 
     def _line(self, row: int, column: int) -> str:
         given, decided = bool(self.true[row, column]), bool(self.decided[row, column])
@@ -178,11 +158,11 @@ class _Images:
         return [self._line(row, int(k)) for k in ranked if named[k]]
 
     def _draw(self, title: str, lines: Mapping[int, Sequence[str]], words: str) -> Figure:
-        items = []
-        for row, said in lines.items():
-            image = next(iter(self.m.sample(int(self.places[row])).inputs.values()))
-            items.append(Item(str(self.ids[row]), [Panel(image)], _cut(said) or ["no label"]))
-        return gallery({"": items}, f"{title}: {self.head}", self.m.caption(words, MARKS), cell=CELL)
+        items = [
+            Item(str(self.ids[row]), [Panel(self.m.sample(int(self.places[row])).image)], _cut(said) or ["no label"])
+            for row, said in lines.items()
+        ]
+        return gallery({"": items}, f"{title}: {self.head}", self.m.caption, words, MARKS, cell=CELL)
 
 
 def heated(image: npt.NDArray[np.float32], heat: Array) -> npt.NDArray[np.float32]:

@@ -21,15 +21,12 @@ pictures = best_worst
 
 def show(head: str, spec: Spec, samples: Sequence[Sample]) -> Parts:
     """Return the target, and where there is a prediction also that and the difference."""
-    panels = []
+    panels, predicted = [], False
     for sample in samples:
-        true, found = sample.true[head], sample.pred.get(head)
-        title = " ".join(filter(None, [head, sample.scores.get(head, "")]))
-        row = [Panel(true, f"{title}\ntarget")]
-        if found is not None:
-            image = next(iter(sample.inputs.values()))
-            marked = overlap(image, true >= THRESHOLD, found[0] >= THRESHOLD, np.isfinite(true))
-            row += [Panel(found[0], "prediction"), Panel(marked, "difference")]
-        panels.append(row)
-    legend = OVERLAP if any(sample.pred for sample in samples) else {}
-    return Parts(panels, [()] * len(samples), legend)
+        true = sample.true[head]
+        panels.append([Panel(true, f"{head} {sample.scores.get(head, '')}\ntarget")])
+        if head in sample.pred:
+            found, predicted = sample.pred[head][0], True
+            marked = overlap(sample.image, true >= THRESHOLD, found >= THRESHOLD, np.isfinite(true))
+            panels[-1] += [Panel(found, "prediction"), Panel(marked, "difference")]
+    return Parts(panels, [()] * len(samples), OVERLAP if predicted else {})

@@ -15,15 +15,11 @@ pictures = best_worst
 
 def show(head: str, spec: Spec, samples: Sequence[Sample]) -> Parts:
     """Return a line for each column: ``true → predicted``."""
-    columns, unit = [str(name) for name in spec["columns"]], str(spec.get("unit") or "")
-    places = 1 if len(columns) > 1 else None
-    lines = []
+    columns, lines = [str(name) for name in spec["columns"]], []
     for sample in samples:
-        said = [digits(float(x), 0 if x == round(x) else places) for x in sample.true[head]]
+        said = [digits(float(x)) for x in sample.true[head]]
         if head in sample.pred:
-            said = [f"{x} → {digits(float(p), places)}" for x, p in zip(said, sample.pred[head], strict=True)]
-        if len(columns) > 1:
-            said = [f"{shorten(column, 12)}  {x}" for column, x in zip(columns, said, strict=True)]
-        lines.append([with_unit(x, unit) for x in said])
-    what = "true → predicted" if any(sample.pred for sample in samples) else head
-    return Parts([()] * len(samples), lines, note=f"under each image: {what}")
+            said = [f"{x} → {digits(float(p))}" for x, p in zip(said, sample.pred[head], strict=True)]
+        names = [f"{shorten(column, 12)}  " for column in columns] if len(columns) > 1 else [""]
+        lines.append([name + with_unit(x, spec.get("unit")) for name, x in zip(names, said, strict=True)])
+    return Parts([()] * len(samples), lines, note="under each image: true → predicted")
