@@ -30,7 +30,7 @@ def make_files(root: Path, count: int) -> None:
 def main() -> None:
     """Make the files, then time the index and the split."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 400_000
-    from visionlab.data.splits import make_splits
+    from visionlab.data.splits import Shares, make_splits
     from visionlab.datasets.focus import index
 
     with tempfile.TemporaryDirectory() as folder:
@@ -42,7 +42,7 @@ def main() -> None:
         table = index(folder)
         indexed = time.perf_counter()
         groups = table["group"].tolist()
-        parts = make_splits(groups, seed=0, val_fraction=0.2, test_fraction=0.1).assign(groups)
+        parts = make_splits(groups, Shares(0, 0.2, 0.1)).assign(groups)
         end = time.perf_counter()
     counts = {part: int((parts == part).sum()) for part in ("train", "val", "test")}
     print(f"index {indexed - start:.2f} s, split {end - indexed:.2f} s: {len(table)} images, {counts}")

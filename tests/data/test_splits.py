@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from visionlab.data.splits import Splits, make_splits, read_splits
+from visionlab.data.splits import Shares, Splits, make_splits, read_splits
 from visionlab.errors import ConfigError, DataError
 
 GROUPS = [f"g{i:02d}" for i in range(37)]
 
 
 def split(groups: list[str] = GROUPS, **changes: Any) -> Splits:
-    return make_splits(groups, **({"seed": 1, "val_fraction": 0.2, "test_fraction": 0.1} | changes))
+    return make_splits(groups, Shares(**({"seed": 1, "val_fraction": 0.2, "test_fraction": 0.1} | changes)))
 
 
 def parts(splits: Splits) -> list[set[str]]:
@@ -94,7 +94,7 @@ def test_fraction_is_nested_and_leaves_the_test_alone() -> None:
 
 @pytest.mark.parametrize("options", [{"folds": 5, "fold": 5}, {"folds": 5, "fold": -1}])
 def test_a_fold_that_there_is_not_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"data\.fold=.*expected 0 to 4"):
+    with pytest.raises(ConfigError, match=r"data\.fold: expected 0 to 4"):
         split(**options)
 
 

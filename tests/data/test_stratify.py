@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import SHARED
-from visionlab.data.splits import Splits
+from visionlab.data.splits import Shares, Splits
 from visionlab.data.stratify import SIZE_WEIGHT, make_stratified_splits, nested_folds, stratified_parts
 
 Labels = npt.NDArray[np.int64]
@@ -36,7 +36,7 @@ def mixed_groups(n: int, largest: int, seed: int = 0) -> list[str]:
 
 def split(groups: Sequence[str], labels: Labels, **changes: Any) -> Splits:
     options = {"seed": 1, "val_fraction": 0.1, "test_fraction": 0.2} | changes
-    return make_stratified_splits(groups, labels, **options)
+    return make_stratified_splits(groups, labels, Shares(**options))
 
 
 def counts(splits: Splits, groups: Sequence[str], labels: Labels) -> dict[str, Labels]:
@@ -130,16 +130,16 @@ def test_additional_sets_go_to_train_and_count_for_no_share() -> None:
     groups, labels = own_groups(300), random_labels(300)
     groups[299] = groups[0]  # a sample of the additional set that belongs to a group of the main one
     outside = np.arange(300) >= 200
-    splits = make_stratified_splits(groups, labels, outside, seed=1, val_fraction=0.2, test_fraction=0.2)
+    splits = make_stratified_splits(groups, labels, Shares(1, 0.2, 0.2), outside)
     assert set(groups[200:299]) <= set(splits.train)
     found = counts(splits, groups[:200], labels[:200])
     assert [int(found[part][0]) for part in ("train", "val", "test")] == [120, 40, 40]
     assert np.abs(found["test"] - 0.2 * np.append(200, labels[:200].sum(axis=0))).max() < 1
     assert sorted(splits.train + splits.val + splits.test) == sorted(set(groups))
-    fold = make_stratified_splits(groups, labels, outside, seed=1, val_fraction=0, test_fraction=0, folds=4, fold=2)
+    fold = make_stratified_splits(groups, labels, Shares(1, 0.0, 0.0, 4, 2), outside)
     assert len(fold.test) == 50
     assert set(groups[200:299]) <= set(fold.train)
-    half = make_stratified_splits(groups, labels, outside, seed=1, val_fraction=0.2, test_fraction=0.2, fraction=0.5)
+    half = make_stratified_splits(groups, labels, Shares(1, 0.2, 0.2, fraction=0.5), outside)
     assert 40 <= len(set(groups[200:299]) & set(half.train)) <= 60
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import pytest
 from tests.celegans import SHAPE, challenge, image, labels, mat, module, png, tiff
 from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, name_blocks, split_sequences, split_times
 from visionlab.data.readers import read_planes, read_truth
-from visionlab.data.splits import Splits
+from visionlab.data.splits import Shares, Splits
 from visionlab.datasets.celegans import CElegansDataModule, CElegansMembraneDataModule
 from visionlab.errors import ConfigError, DataError
 
-SHARES = {"val_fraction": 0.2, "test_fraction": 0.2, "fraction": 1.0}
-DRAWN: dict[str, Any] = {"seed": 0, "folds": None, "fold": None, **SHARES}
+SHARES: dict[str, Any] = {"val_fraction": 0.2, "test_fraction": 0.2, "fraction": 1.0}
+DRAWN = Shares(seed=0, **SHARES)
 PARTS = ("train", "val", "test")
 
 
@@ -53,18 +54,18 @@ def test_groups_of_the_users_own_may_be_blocks(groups: str, blocked: bool) -> No
 
 def test_whole_sequences_are_dealt_out() -> None:
     index = table({f"{number:02d}": 4 for number in range(1, 7)})
-    parts = sequences_of(split_sequences(index, **DRAWN))
+    parts = sequences_of(split_sequences(index, DRAWN))
     assert [len(parts[part]) for part in PARTS] == [4, 1, 1] and len(set().union(*parts.values())) == 6
-    tested = [sequences_of(split_sequences(index, **{**DRAWN, "folds": 3, "fold": fold}))["test"] for fold in range(3)]
+    tested = [sequences_of(split_sequences(index, replace(DRAWN, folds=3, fold=fold)))["test"] for fold in range(3)]
     assert sorted(name for part in tested for name in part) == ["01", "02", "03", "04", "05", "06"]
 
 
 def test_of_two_sequences_one_is_the_test_and_the_end_of_the_other_validation() -> None:
     index = table({"01": 20, "02": 10}, blocks=5)
-    splits = split_sequences(index, **{**DRAWN, "folds": 2, "fold": 0})
+    splits = split_sequences(index, replace(DRAWN, folds=2, fold=0))
     assert splits.test == tuple(f"01/t{4 * block:03d}-t{4 * block + 3:03d}" for block in range(5))
     assert (splits.val, len(splits.train)) == (("02/t008-t009",), 4)
-    assert sequences_of(split_sequences(index, **{**DRAWN, "folds": 2, "fold": 1}))["test"] == {"02"}
+    assert sequences_of(split_sequences(index, replace(DRAWN, folds=2, fold=1)))["test"] == {"02"}
 
 
 @pytest.mark.parametrize(
@@ -82,29 +83,29 @@ def test_of_two_sequences_one_is_the_test_and_the_end_of_the_other_validation() 
 )
 def test_too_few_to_split(split: Any, sequences: dict[str, int], changes: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        split(table(sequences), **{**DRAWN, **changes})
+        split(table(sequences), replace(DRAWN, **changes))
 
 
 def test_time_is_cut_into_runs_that_folds_turn() -> None:
     index = table({"01": 10})
     for fold in range(5):
-        splits = split_times(index, 0, **{**DRAWN, "folds": 5, "fold": fold})
+        splits = split_times(index, replace(DRAWN, folds=5, fold=fold), 0)
         times = {part: sorted(int(name[-3:]) for name in getattr(splits, part)) for part in PARTS}
         assert times["test"] == [2 * fold, 2 * fold + 1]
         assert times["val"] == sorted((2 * fold - back) % 10 for back in (1, 2))
         assert len(times["train"]) == 6
-    begun = {split_times(table({"01": 10, "02": 20}), 0, **{**DRAWN, "seed": seed}).test for seed in range(8)}
+    begun = {split_times(table({"01": 10, "02": 20}), replace(DRAWN, seed=seed), 0).test for seed in range(8)}
     assert len(begun) > 2, "the seed says where the runs begin"
     for seed in range(6):  # a short sequence keeps something to validate on
         short = table({"01": 6})
-        splits = split_times(short, "auto", **{**DRAWN, "seed": seed})
+        splits = split_times(short, replace(DRAWN, seed=seed), "auto")
         assert set(PARTS) <= set(leave_gap(short, splits.assign(short["group"].tolist()), "auto")[0])
 
 
 @pytest.mark.parametrize("split", [partial(split_times, gap=1), split_sequences])
 def test_a_fraction_keeps_that_part_of_what_is_learnt_from(split: Any) -> None:
     index = table({"01": 20, "02": 20})
-    half, whole = split(index, **{**DRAWN, "fraction": 0.5}), split(index, **DRAWN)
+    half, whole = split(index, replace(DRAWN, fraction=0.5)), split(index, DRAWN)
     assert half.test == whole.test and set(half.train) < set(whole.train) and set(half.val) < set(whole.val)
     assert len(half.train) == round(0.5 * len(whole.train))
     assert set(half.unused) == set(whole.train + whole.val) - set(half.train + half.val)

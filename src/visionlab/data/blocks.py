@@ -6,7 +6,7 @@ the test would be on what was trained on. Here a group is a block of time points
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from visionlab.data.splits import Splits, check_folds, drawn_splits, make_splits, too_few_groups
+from visionlab.data.splits import Shares, Splits, make_splits
 from visionlab.errors import DataError
 from visionlab.seeds import derive
 
@@ -60,86 +60,63 @@ def in_blocks(table: pd.DataFrame) -> bool:
     return not (found["min"] <= before).any()
 
 
-def split_sequences(
-    table: pd.DataFrame,
-    *,
-    seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    folds: int | None,
-    fold: int | None,
-    fraction: float,
-) -> Splits:
-    """Deal out whole sequences; arguments as for :func:`visionlab.data.splits.make_splits`.
+def split_sequences(table: pd.DataFrame, shares: Shares) -> Splits:
+    """Deal out whole sequences.
 
     Where the test leaves one sequence only, validation is its last blocks in time. Of two sequences, fold 0 tests on
-    the first by name. ``fraction`` keeps that part of the blocks of training and of validation.
+    the first by name. ``shares.fraction`` keeps that part of the blocks of training and of validation.
 
     Raises:
-        ConfigError: as ``make_splits``.
         DataError: there are too few sequences.
     """
     blocks = _blocks(table)
     names = sorted(blocks)
-    options: dict[str, Any] = {"seed": seed, "test_fraction": test_fraction, "folds": folds, "fold": fold}
     # The test does not depend on how many sequences validation takes, unless it leaves none.
-    held = make_splits(names, **options, val_fraction=0.0)
+    held = make_splits(names, replace(shares, val_fraction=0.0, fraction=1.0))
     test, rest = list(held.test), list(held.train)
-    if folds == len(names) == 2:
-        test, rest = [names[fold or 0]], [names[1 - (fold or 0)]]
+    if shares.folds == len(names) == 2:
+        test, rest = [names[shares.fold or 0]], [names[1 - (shares.fold or 0)]]
     if len(rest) == 1 and test:
         chosen = blocks[rest[0]]
-        count = _count(val_fraction, len(chosen))
-        train, val = chosen[: len(chosen) - count], chosen[len(chosen) - count :]
+        place = len(chosen) - _count(shares.val_fraction, len(chosen))
+        train, val = chosen[:place], chosen[place:]
         if not train:
-            raise too_few_groups(chosen, 0, len(val), folds)
+            raise shares.too_few(chosen, 0, len(val))
         how = f"validated on {f'the end of {rest[0]}' if val else 'none'}"
     else:
-        drawn = make_splits(names, **options, val_fraction=val_fraction)
+        drawn = make_splits(names, replace(shares, fraction=1.0))
         test = list(drawn.test)
         train, val = ([name for one in part for name in blocks[one]] for part in (drawn.train, drawn.val))
         how = f"validated on {', '.join(drawn.val) or 'none'}"
-    part = f", fold {fold} of {folds}" if folds else f", drawn with seed {seed}"
+    part = f", fold {shares.fold} of {shares.folds}" if shares.folds else f", drawn with seed {shares.seed}"
     text = f"whole sequences of {len(names)}{part}: tested on {', '.join(test) or 'none'}, {how}; blocks of time"
-    return _keep(text, train, val, [name for one in test for name in blocks[one]], fraction, seed)
+    return _keep(text, train, val, [name for one in test for name in blocks[one]], shares)
 
 
-def split_times(
-    table: pd.DataFrame,
-    gap: Gap = 0,
-    *,
-    seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    folds: int | None,
-    fold: int | None,
-    fraction: float,
-) -> Splits:
+def split_times(table: pd.DataFrame, shares: Shares, gap: Gap = 0) -> Splits:
     """Cut each sequence in time: a run of blocks to train on, the next for validation, the next for the test.
 
-    Arguments as for :func:`visionlab.data.splits.make_splits`. Where the first run begins is drawn from the seed, and a
-    run may go on at the start of the sequence; or the test is run ``fold`` of ``folds`` equal ones. Validation has more
-    blocks of a short sequence if ``gap``, see :func:`leave_gap`, would leave nothing of it.
+    Where the first run begins is drawn from the seed, and a run may go on at the start of the sequence; or the test is
+    one of several equal runs, the folds. Validation has more blocks of a short sequence if ``gap``, see
+    :func:`leave_gap`, would leave nothing of it.
 
     Raises:
-        ConfigError: as ``make_splits``.
         DataError: a sequence has too few blocks.
     """
-    turn = np.random.default_rng(derive(seed, "split")).random()
+    turn = np.random.default_rng(derive(shares.seed, "split")).random()
     train: list[str] = []
     val: list[str] = []
     test: list[str] = []
     for sequence, blocks in _blocks(table).items():
-        if folds is not None and fold is not None:
-            check_folds(folds, fold, blocks)
-            run = np.array_split(np.arange(len(blocks)), folds)[fold]
+        if found := shares.in_folds(blocks):
+            run = np.array_split(np.arange(len(blocks)), found[1])[found[0]]
             n_test, end = len(run), int(run[-1]) + 1
         else:
-            n_test, end = _count(test_fraction, len(blocks)), int(turn * len(blocks))
-        n_val = _count(val_fraction, len(blocks) - (n_test if folds else 0))
+            n_test, end = _count(shares.test_fraction, len(blocks)), int(turn * len(blocks))
+        n_val = _count(shares.val_fraction, len(blocks) - (n_test if found else 0))
         n_train = len(blocks) - n_test - n_val
         if n_train < 1:
-            raise too_few_groups(blocks, n_test, n_val, folds)
+            raise shares.too_few(blocks, n_test, n_val)
         circle = blocks[end:] + blocks[:end]
         of = table[table["sequence"] == sequence].groupby("group")["time"].unique()
         width = _width(np.concatenate(of.tolist()), gap)
@@ -152,19 +129,14 @@ def split_times(
         train += circle[:n_train]
         val += circle[n_train : n_train + n_val]
         test += circle[n_train + n_val :]
-    how = f"fold {fold} of {folds}" if folds else f"begun at a place drawn with seed {seed}"
+    how = f"fold {shares.fold} of {shares.folds}" if shares.folds else f"begun at a place drawn with seed {shares.seed}"
     count = table["sequence"].nunique()
     text = f"time of {count} sequence{'s' * (count > 1)} cut into runs of blocks, {how}"
-    return _keep(text, train, val, test, fraction, seed)
-
-
-def split_slices(ids: Sequence[str], **options: Any) -> Splits:
-    """Deal out slices one by one, as published work did; the sentence on the splits says that they leak."""
-    return mark(make_splits(ids, **options))
+    return _keep(text, train, val, test, shares)
 
 
 def mark(splits: Splits) -> Splits:
-    """Return splits of single slices whose sentence says that they leak."""
+    """Return splits of slices dealt out one by one, as published work did, whose sentence says that they leak."""
     if splits.source.startswith(LEAKS):
         return splits
     source = f"{LEAKS}slices beside those of the training, in z and in time, are in validation and test: "
@@ -234,14 +206,14 @@ def _count(fraction: float, total: int) -> int:
     return min(max(1, total - 1), max(1, round(fraction * total))) if fraction > 0 else 0
 
 
-def _keep(how: str, train: list[str], val: list[str], test: list[str], fraction: float, seed: int) -> Splits:
+def _keep(how: str, train: list[str], val: list[str], test: list[str], shares: Shares) -> Splits:
     """Return the splits with a part of the training and validation blocks, drawn from the seed."""
-    draw: Callable[[int], npt.NDArray[Any]] = np.random.default_rng(derive(seed, "fraction")).permutation
     kept: list[list[str]] = []
     unused: list[str] = []
+    rng = np.random.default_rng(derive(shares.seed, "fraction"))
     for part in (train, val):
-        order = [part[place] for place in draw(len(part))]
-        count = max(1, round(fraction * len(part))) if part else 0
+        order = [part[place] for place in rng.permutation(len(part))]
+        count = max(1, round(shares.fraction * len(part))) if part else 0
         kept.append(order[:count])
         unused += order[count:]
-    return drawn_splits(how, kept[0], kept[1], test, unused, fraction)
+    return shares.drawn(how, kept[0], kept[1], test, unused)

@@ -26,7 +26,7 @@ from visionlab.data.describe import MapScale, image_span, image_statistics, map_
 from visionlab.data.loader import CENTRE, Augment, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import Preprocess, Scale
 from visionlab.data.readers import ImageReader, Reader, Sizes, common_depth
-from visionlab.data.splits import Splits, choose_groups, make_splits, read_splits, refuse_leaks
+from visionlab.data.splits import Shares, Splits, choose_groups, make_splits, read_splits, refuse_leaks
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
@@ -91,7 +91,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         stain: the one channel, by number from 0 or name, that is seen of files with an axis of them.
 
     Raises:
-        ConfigError: ``stain`` and a list of channels are both given.
+        ConfigError: ``stain`` and a list of channels are both given, or there is no such fold.
     """
 
     def __init__(
@@ -136,13 +136,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         self.height, self.width = (image_size, image_size) if isinstance(image_size, int) else image_size
         self.normalize: str | list[float] = normalize
         self.batch_size, self.num_workers, self.samples_per_epoch = batch_size, num_workers, samples_per_epoch
-        self._split = {
-            "val_fraction": val_fraction,
-            "test_fraction": test_fraction,
-            "folds": folds,
-            "fold": fold,
-            "fraction": fraction,
-        }
+        self.shares = Shares(seed, val_fraction, test_fraction, folds, fold, fraction)
         self.split_file = split_file
         self.include, self.exclude = include, exclude
         self.cache_dir = cache_dir
@@ -193,7 +187,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
             return self.chosen_splits(groups)
         if self.split_file:
             return read_splits(self.split_file, groups)
-        return make_splits(groups, seed=self.seed, **self._split)  # type: ignore[arg-type]
+        return make_splits(groups, self.shares)
 
     def prepare_data(self) -> None:
         """Decode the images into the cache, in one process of each machine; called by Lightning."""

@@ -54,64 +54,94 @@ class Splits:
         write_json(Path(path), {part: list(getattr(self, part)) for part in PARTS} | {"source": self.source})
 
 
-def make_splits(
-    groups: Iterable[str],
-    *,
-    seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    folds: int | None = None,
-    fold: int | None = None,
-    fraction: float = 1.0,
-) -> Splits:
-    """Shuffle the group names by ``seed`` and deal them out.
+@dataclass(frozen=True)
+class Shares:
+    """How groups are to be dealt out, the same for each way of doing so.
 
-    ``groups`` may repeat names (one per sample) and come in any order. ``val_fraction`` and ``test_fraction`` are
-    fractions of the groups, at least one group each when above 0. With ``folds``, the test part is fold number ``fold``
-    (0 to folds - 1) in place of ``test_fraction``; validation is ``val_fraction`` of the other groups. ``fraction``
-    keeps that part of the train and validation groups (at least one each; a larger fraction keeps the same ones and
-    more) and leaves the test part as it is.
+    Attributes:
+        seed: of the run; what is drawn depends on it alone.
+        val_fraction, test_fraction: shares of the groups, at least one group each when above 0.
+        folds, fold: the test is fold number ``fold``, 0 to ``folds`` - 1, in place of ``test_fraction``, and validation
+            is ``val_fraction`` of the other groups; None: no folds.
+        fraction: of the train and validation groups that is used, at least one each; a larger one keeps the same groups
+            and more. The test is left as it is.
 
-    Raises ``ConfigError`` for a fold that there is not, ``DataError`` if there are too few groups.
+    Raises:
+        ConfigError: there is no such fold.
+    """
+
+    seed: int
+    val_fraction: float
+    test_fraction: float
+    folds: int | None = None
+    fold: int | None = None
+    fraction: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.folds is not None and (self.fold is None or not 0 <= self.fold < self.folds):
+            raise ConfigError(f"data.fold: expected 0 to {self.folds - 1} (data.folds={self.folds}), found {self.fold}")
+
+    def in_folds(self, names: Sequence[str]) -> tuple[int, int] | None:
+        """Return which fold of how many the test is, None without.
+
+        Raises:
+            DataError: there are fewer groups, ``names``, than folds.
+        """
+        if self.folds is None or self.fold is None:
+            return None
+        if self.folds > len(names):
+            raise DataError(
+                f"data.folds={self.folds} needs as many groups, found {len(names)} ({_some(names)}); use fewer or add "
+                "groups"
+            )
+        return self.fold, self.folds
+
+    def drawn(
+        self, how: str, train: Collection[str], val: Collection[str], test: Collection[str], unused: Collection[str]
+    ) -> Splits:
+        """Return the splits with sorted names, and a sentence of ``how`` they were drawn with the numbers of groups."""
+        source = f"{how}: {len(train)} train, {len(val)} validation, {len(test)} test"
+        if self.fraction < 1:
+            source += f" (data.fraction={self.fraction:g} of train and validation, {len(unused)} unused)"
+        return Splits(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)), tuple(sorted(unused)), source)
+
+    def too_few(self, names: Sequence[str], n_test: int, n_val: int) -> DataError:
+        """Return the error for groups of which nothing is left to train on."""
+        return DataError(
+            f"too few groups to split: {len(names)} found ({_some(names)}), which gives {n_test} for test,"
+            f" {n_val} for validation and none for training; add images of other groups"
+            f"{'' if self.folds else ', or set data.test_fraction=0'}"
+        )
+
+
+def make_splits(groups: Iterable[str], shares: Shares) -> Splits:
+    """Shuffle the group names and deal them out; they may repeat (one per sample) and come in any order.
+
+    Raises:
+        DataError: there are too few.
     """
     names = sorted(set(groups))
-    shuffled = [names[i] for i in np.random.default_rng(derive(seed, "split")).permutation(len(names))]
-    if folds is not None and fold is not None:
-        check_folds(folds, fold, names)
+    shuffled = [names[i] for i in np.random.default_rng(derive(shares.seed, "split")).permutation(len(names))]
+    if found := shares.in_folds(names):
+        fold, folds = found
         parts = [shuffled[i::folds] for i in range(folds)]
         test = parts[fold]
         # Starting behind the test fold gives each fold other validation groups.
         rest = [name for step in range(1, folds) for name in parts[(fold + step) % folds]]
-        n_val = _count(val_fraction, len(rest))
+        n_val = _count(shares.val_fraction, len(rest))
         how = f"fold {fold} of {folds}"
     else:
-        n_val, n_test = _sizes(len(names), val_fraction, test_fraction)
+        n_val, n_test = _sizes(len(names), shares.val_fraction, shares.test_fraction)
         test, rest = shuffled[:n_test], shuffled[n_test:]
         how = "one random split"
     n_val = min(n_val, max(1, len(rest) - 1)) if n_val else 0
     val, train = rest[:n_val], rest[n_val:]
     if not train:
-        raise too_few_groups(names, len(test), len(val), folds)
-    kept_train, kept_val = train[: _count(fraction, len(train))], val[: _count(fraction, len(val))]
+        raise shares.too_few(names, len(test), len(val))
+    kept_train, kept_val = (part[: _count(shares.fraction, len(part))] for part in (train, val))
     unused = train[len(kept_train) :] + val[len(kept_val) :]
-    return drawn_splits(
-        f"{len(names)} groups shuffled with seed {seed}, {how}", kept_train, kept_val, test, unused, fraction
-    )
-
-
-def drawn_splits(
-    how: str,
-    train: Collection[str],
-    val: Collection[str],
-    test: Collection[str],
-    unused: Collection[str],
-    fraction: float,
-) -> Splits:
-    """Return the splits with sorted names, and a sentence of ``how`` they were drawn with the numbers of groups."""
-    source = f"{how}: {len(train)} train, {len(val)} validation, {len(test)} test"
-    if fraction < 1:
-        source += f" (data.fraction={fraction:g} of train and validation, {len(unused)} unused)"
-    return Splits(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)), tuple(sorted(unused)), source)
+    how = f"{len(names)} groups shuffled with seed {shares.seed}, {how}"
+    return shares.drawn(how, kept_train, kept_val, test, unused)
 
 
 def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
@@ -156,30 +186,6 @@ def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
     rest = tuple(sorted({*known.intersection(unused), *unnamed}))
     # How they were drawn says more than where they were written down.
     return Splits(train, val, test, rest, str(content.get("source") or f"read from {path}"))
-
-
-def check_folds(folds: int, fold: int, names: Sequence[str]) -> None:
-    """Refuse a fold that there is not, and more folds than groups.
-
-    Raises:
-        ConfigError: the first.
-        DataError: the second.
-    """
-    if not 0 <= fold < folds:
-        raise ConfigError(f"data.fold={fold}: expected 0 to {folds - 1} (data.folds={folds})")
-    if folds > len(names):
-        raise DataError(
-            f"data.folds={folds} needs as many groups, found {len(names)} ({_some(names)}); use fewer or add groups"
-        )
-
-
-def too_few_groups(names: Sequence[str], n_test: int, n_val: int, folds: int | None) -> DataError:
-    """Return the error for a split that leaves nothing to train on."""
-    return DataError(
-        f"too few groups to split: {len(names)} found ({_some(names)}), which gives {n_test} for test,"
-        f" {n_val} for validation and none for training; add images of other groups"
-        f"{'' if folds else ', or set data.test_fraction=0'}"
-    )
 
 
 def _count(fraction: float, total: int) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.data.splits import PARTS, Splits, check_folds, drawn_splits, too_few_groups
+from visionlab.data.splits import PARTS, Shares, Splits
 from visionlab.seeds import derive
 
 Counts = npt.NDArray[np.int64]
@@ -27,34 +27,24 @@ _UNIT = 256  # shares are rounded to 1/256 of a sample: then all sums are exact,
 
 
 def make_stratified_splits(
-    groups: Sequence[str],
-    labels: npt.ArrayLike,
-    train_only: npt.ArrayLike | None = None,
-    *,
-    seed: int,
-    val_fraction: float,
-    test_fraction: float,
-    folds: int | None = None,
-    fold: int | None = None,
-    fraction: float = 1.0,
+    groups: Sequence[str], labels: npt.ArrayLike, shares: Shares, train_only: npt.ArrayLike | None = None
 ) -> Splits:
-    """Deal the groups out so that samples and labels are divided as asked for, by ``seed``.
+    """Deal the groups out so that samples and labels are divided as asked for.
 
-    The options are those of :func:`~visionlab.data.splits.make_splits`, but fractions are of the *samples* and, alike,
-    of the samples with each label; each part gets at least one group. The folds are the same for every ``fold``. A
-    label whose groups are at least as many as the parts is in each of them, even if a part's share of it is less than
-    one; one with fewer is in train first (or it cannot be learned), then in test (where ranking metrics judge it
-    without a threshold), then in validation. Folds share a rare label evenly. ``fraction`` keeps a part of train and of
-    validation that is stratified too.
+    Fractions are of the *samples* and, alike, of the samples with each label; each part gets at least one group. The
+    folds are the same for every ``fold``. A label whose groups are at least as many as the parts is in each of them,
+    even if a part's share of it is less than one; one with fewer is in train first (or it cannot be learned), then in
+    test (where ranking metrics judge it without a threshold), then in validation. Folds share a rare label evenly. What
+    ``shares.fraction`` keeps of train and of validation is stratified too.
 
     Args:
         groups: N names, one a sample, in any order.
         labels: N x K of 0/1.
+        shares: fractions, folds and seed.
         train_only: N times whether the sample comes from an additional set: it counts for no share, and its group goes
             to train unless it holds other samples too.
 
     Raises:
-        ConfigError: a fold that there is not.
         DataError: too few groups.
     """
     found, group_of = np.unique(np.asarray(groups, dtype=np.str_), return_inverse=True)
@@ -65,31 +55,30 @@ def make_stratified_splits(
     rest = np.flatnonzero(own[:, 0])
     parts = {"train": np.flatnonzero(own[:, 0] == 0)}  # the groups of additional sets alone
     own_names = found[rest].tolist()
-    if folds is not None and fold is not None:
-        check_folds(folds, fold, own_names)
+    seed, val_fraction = shares.seed, shares.val_fraction
+    if of := shares.in_folds(own_names):
+        fold, folds = of
         of_fold = stratified_parts(own[rest], [1 / folds] * folds, np.random.default_rng(derive(seed, "folds")))
         parts["test"], rest = rest[of_fold == fold], rest[of_fold != fold]
-        shares = {"train": 1 - val_fraction, "val": val_fraction}
+        wanted = {"train": 1 - val_fraction, "val": val_fraction}
         how = f"fold {fold} of {folds}"
     else:
-        shares = {"train": 1 - val_fraction - test_fraction, "test": test_fraction, "val": val_fraction}
+        test_fraction = shares.test_fraction
+        wanted = {"train": 1 - val_fraction - test_fraction, "test": test_fraction, "val": val_fraction}
         how = "one split"
-    shares = {part: share for part, share in shares.items() if share > 0}
-    if len(rest) < len(shares):
-        n_test = len(parts["test"]) if folds else int(test_fraction > 0)
-        raise too_few_groups(own_names, n_test, int(val_fraction > 0), folds)
-    rng = np.random.default_rng(derive(seed, "split", -1 if fold is None else fold))
-    dealt = stratified_parts(own[rest], list(shares.values()), rng, priority=range(len(shares)))
-    for number, part in enumerate(shares):
+    wanted = {part: share for part, share in wanted.items() if share > 0}
+    how = f"{len(found)} groups dealt by their labels with seed {seed}, {how}"
+    if len(rest) < len(wanted):
+        raise shares.too_few(own_names, len(parts.get("test", rest[:0])) or int("test" in wanted), int("val" in wanted))
+    rng = np.random.default_rng(derive(seed, "split", of[0] if of else -1))
+    dealt = stratified_parts(own[rest], list(wanted.values()), rng, priority=range(len(wanted)))
+    for number, part in enumerate(wanted):
         parts[part] = np.append(parts.get(part, rest[:0]), rest[dealt == number])
-    whole = parts
-    if fraction < 1:
-        parts = whole | {p: whole[p][_fraction_of(counts[whole[p]], fraction, seed)] for p in shares if p != "test"}
-    used = {part: found[parts.get(part, rest[:0])].tolist() for part in PARTS[:3]}
-    unused = set(found.tolist()).difference(*used.values())
-    return drawn_splits(
-        f"{len(found)} groups dealt by their labels with seed {seed}, {how}", **used, unused=unused, fraction=fraction
-    )
+    if shares.fraction < 1:
+        kept = {p: parts[p][_fraction_of(counts[parts[p]], shares.fraction, seed)] for p in wanted if p != "test"}
+        parts = parts | kept
+    train, val, test = (found[parts.get(part, rest[:0])].tolist() for part in PARTS[:3])
+    return shares.drawn(how, train, val, test, set(found.tolist()).difference(train, val, test))
 
 
 def _counts(has: Counts, group_of: npt.NDArray[np.intp], n_groups: int) -> Counts:
@@ -168,9 +157,7 @@ def nested_folds(groups: Sequence[str] | npt.NDArray[Any], labels: npt.ArrayLike
     folds = min(folds, len(names))
     if folds < 2:
         return np.zeros(len(member), np.int64)
-    has = np.concatenate([np.ones((len(member), 1), np.int64), np.asarray(labels, dtype=np.int64)], axis=1)
-    counts = np.zeros((len(names), has.shape[1]), np.int64)
-    np.add.at(counts, member, has)
+    counts = _counts(np.asarray(labels, dtype=np.int64), member, len(names))
     return stratified_parts(counts, [1 / folds] * folds, np.random.default_rng(0))[member]
 
 

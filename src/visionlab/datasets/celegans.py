@@ -18,13 +18,12 @@ from visionlab.data.blocks import (
     mark,
     name_blocks,
     split_sequences,
-    split_slices,
     split_times,
 )
 from visionlab.data.definition import Frame
 from visionlab.data.module import ImageDataModule
 from visionlab.data.readers import PlaneReader, Reader, read_planes, read_truth
-from visionlab.data.splits import Splits
+from visionlab.data.splits import Splits, make_splits
 from visionlab.datasets.time_points import TimePoint, build, repeated, stack
 from visionlab.datasets.volume_layouts import read_layout
 from visionlab.errors import ConfigError, DataError
@@ -162,7 +161,7 @@ class CElegansDataModule(ImageDataModule):
             if self.split_file:
                 return mark(super().make_splits(table))
             LOG.warning("data.split_by=random_slices LEAKS: the test is on slices whose neighbours are trained on")
-            return split_slices(table["id"].tolist(), seed=self.seed, **self._split)
+            return mark(make_splits(table["id"], self.shares))
         if self.chosen_splits or self.split_file:
             return super().make_splits(table)
         blocked = in_blocks(table)
@@ -180,8 +179,7 @@ class CElegansDataModule(ImageDataModule):
                 f"which {self.name} does not tell (in a table, the columns sequence and time, and no group across "
                 "sequences); set data.split_by=auto to deal out groups"
             )
-        options: dict[str, Any] = {"seed": self.seed, **self._split}
-        return split_times(table, self.gap, **options) if by_time else split_sequences(table, **options)
+        return split_times(table, self.shares, self.gap) if by_time else split_sequences(table, self.shares)
 
     def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
         """Return the split of each row; time points near another split are in none, see ``gap``."""

@@ -102,7 +102,7 @@ class CElegansLineageDataModule(ImageDataModule):
         if self.chosen_splits or self.split_file or not self._in_time:
             return super().make_splits(table)
         split = split_times if table["sequence"].nunique() == 1 else split_sequences
-        return split(table, seed=self.seed, **self._split)  # type: ignore[arg-type]
+        return split(table, self.shares)
 
     def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
         """Return the split of each row; in time, those near another split of their sequence are in none."""

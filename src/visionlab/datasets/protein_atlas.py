@@ -110,8 +110,7 @@ class ProteinAtlasDataModule(ImageDataModule):
             return super().make_splits(table)
         names = list(self.names)
         groups, labels, is_extra = table["group"].tolist(), table[names].to_numpy(), self._is_extra(table)
-        options: dict[str, Any] = {**self._split, "seed": self.seed}
-        return make_stratified_splits(groups, labels, is_extra, **options)
+        return make_stratified_splits(groups, labels, self.shares, is_extra)
 
     def assign(self, table: pd.DataFrame, splits: Splits) -> np.ndarray[Any, Any]:
         """Return the split of each row; samples of extra tables whose group is tested with are in none."""
