@@ -14,6 +14,7 @@ import torch
 
 from tests.dense import Array, data_module, png, scene, task_module, write_nested
 from visionlab.config.compose import compose
+from visionlab.data.splits import Splits
 from visionlab.datasets import depth_mask
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.files import Scan
@@ -103,31 +104,27 @@ def test_equal_names_of_any_type_pair(tmp_path: Path, folders: tuple[str, ...]) 
 
 
 def test_missing_partners_are_named_with_the_expected_path(tmp_path: Path) -> None:
-    touch(published(tmp_path, 1, 2, 3), "images/cover.jpg", "depth/fgbg000009.jpg")
+    touch(published(tmp_path, 1, 2, 3), "depth/fgbg000009.jpg")
     (tmp_path / "masks/mask000002.jpg").unlink()
     found = scan(tmp_path)
     assert found.table["mask_path"].tolist() == ["masks/mask000001.jpg", "masks/mask000003.jpg"]
     assert [(problem.path, problem.what.split(",")[0]) for problem in found.problems] == [
-        ("images/cover.jpg", "has no mask: expected 'masks/cover.jpg'"),
         ("images/fgbg000002.jpg", "has no mask: expected 'masks/mask000002.jpg'"),
-        ("images/cover.jpg", "has no depth: expected 'depth/cover.jpg'"),
         ("depth/", "1 of its 4 files belong to no image and are not used: depth/fgbg000009.jpg"),
     ]
+    touch(tmp_path / "a", "images/a.png", "masks/x.png")
+    with pytest.raises(DataError, match=r"masks/: none of its 1 files .* expected e\.g\. masks/a\.png, found masks/x"):
+        index(tmp_path / "a")
 
 
-def test_equal_names_come_before_numbers(tmp_path: Path) -> None:
-    """Number 0 ends two names: an image without mask must not get another one's."""
+def test_no_image_gets_the_mask_of_another(tmp_path: Path) -> None:
     twins(tmp_path / "a", "cup-0", "cup-1", "pan-0")
     (tmp_path / "a/fg_bg_mask/pan-0.png").unlink()
     assert scan(tmp_path / "a").table["mask_path"].tolist() == ["fg_bg_mask/cup-0.png", "fg_bg_mask/cup-1.png"]
-    assert list(errors(tmp_path / "a")) == ["fg_bg/pan-0.jpg"]
-    touch(tmp_path / "b", "images/cup1.png", "images/top.png", "masks/m1.png", "masks/top.png")
-    assert scan(tmp_path / "b").table["mask_path"].tolist() == ["masks/top.png"], "names win a tie"
-    touch(tmp_path / "c", "images/img1.png", "images/img2.png", "masks/m1.png", "masks/m01.png", "masks/m2.png")
-    assert errors(tmp_path / "c")["masks/m1.png"] == "has the same number as masks/m01.png"
-    touch(tmp_path / "d", "images/a.png", "masks/x.png")
-    with pytest.raises(DataError, match=r"masks/: none of its 1 files .* expected e\.g\. masks/a\.png, found masks/x"):
-        index(tmp_path / "d")
+    assert list(errors(tmp_path / "a")) == ["fg_bg/pan-0.jpg"], "number 0 ends two names"
+    touch(tmp_path / "b", "images/img1.png", "images/img2.png", "masks/m1.png", "masks/m01.png", "masks/m2.png")
+    with pytest.raises(DataError, match="none of its 3 files belongs to an image by its name"):
+        index(tmp_path / "b")
 
 
 # Groups -------------------------------------------------------------------------------------------------------------
@@ -378,14 +375,13 @@ def test_no_foreground_is_in_two_splits(tmp_path: Path, seed: int) -> None:
     assert any("5 foregrounds are in several splits" in remark for remark in plain.remarks())
 
 
-def test_foregrounds_of_one_background_stay_with_it_and_unknown_ones_are_refused(tmp_path: Path) -> None:
+def test_unknown_foregrounds_cannot_be_kept_apart(tmp_path: Path) -> None:
     root = write_nested(tmp_path / "nested")
     assert (data_module(root, "data.split_by=[background,foreground]").table["split"] != "").all()
-    for number in range(12):
-        for folder, content in zip(("images", "masks", "depth"), scene(number), strict=True):
-            png(tmp_path / "flat" / folder / f"{number:03d}.png", content)
+    touch(tmp_path, *(f"{folder}/{number}.png" for folder in ("images", "masks") for number in range(12)))
+    data = make_data(compose(["task=depth_mask", f"data.root={tmp_path}", "data.split_by=[background,foreground]"]))
     with pytest.raises(UsageError, match=r"data.split_by: expected the foreground of each image, which this data set"):
-        data_module(tmp_path / "flat", "data.per_background=2", "data.split_by=[background,foreground]")
+        data.assign(index(tmp_path, per_background=2), Splits((), (), (), (), ""))
 
 
 def test_a_mask_alone_can_be_learnt(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ DAMAGES: list[tuple[Callable[[Path], Any], str, str]] = [
     (
         lambda r: tiff(r / "01_GT/SEG/man_seg_005_001.tif", labels(PLANE)),
         "01_GT/SEG/man_seg_005_001.tif",
-        "is of time point 5, but there is no 01/t005.tif",
+        "is of time point 5, of which there is no image",
     ),
     (cut_image, "01/t001.tif", "truncated"),
     (series, SEG, "its image 01/t001.tif is 4 x 12 x 16 .t, y, x."),

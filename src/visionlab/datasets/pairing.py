@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -106,31 +105,19 @@ class Files:
 
 
 def by_name_or_number(images: Files, files: Files) -> list[str]:
-    """Return for each image the name of its file: the same one, or, if that pairs more, that of the same number.
+    """Return for each image the name of its file: the same one, or that of the same number at its end.
 
-    Numbers stand at the ends, behind what most names of a folder begin with (``fgbg000123`` and ``mask000123``). Files
-    of a number that stands before become ``files.problems``.
+    Numbers pair files whose names differ in what stands before (``fgbg000123`` and ``mask000123``), where that is one
+    and the same in each of the two folders.
     """
-    named = len(images.paths.keys() & files.paths.keys())
-    if named == len(images.paths):
+    numbers = [{split_number(key): key for key in one.paths} for one in (images, files)]
+    mine, theirs = ({prefix for prefix, _ in found} for found in numbers)
+    partner = {int(number): key for (_, number), key in numbers[1].items() if number}
+    if mine == theirs or len(mine) > 1 or len(theirs) > 1 or len(partner) < len(files.paths):
         return list(images.paths)
-    mine, theirs = _usual_prefix(images.paths), _usual_prefix(files.paths)
-    partner: dict[int, str] = {}
-    repeated: list[Problem] = []
-    for key, path in files.paths.items():
-        prefix, number = split_number(key)
-        if number and prefix == theirs and (first := partner.setdefault(int(number), key)) != key:
-            repeated.append(Problem(path, f"has the same number as {files.paths[first]}", "keep one of the two"))
-    wanted = {key: key for key in images.paths}
-    for key in images.paths:
-        prefix, number = split_number(key)
-        if number and prefix == mine:
-            wanted[key] = partner.get(int(number), f"{theirs}{number}")
-    if sum(other in files.paths for key, other in wanted.items() if split_number(key)[0] == mine) <= named:
-        return list(images.paths)
-    files.problems += repeated
     LOG.info("%s/ and %s/: paired by the numbers at the ends of their names", images.name, files.name)
-    return list(wanted.values())
+    (prefix,) = theirs
+    return [partner.get(int(number or -1), f"{prefix}{number}") for _, number in numbers[0]]
 
 
 def group_by_pattern(table: pd.DataFrame, pattern: str) -> tuple[list[str], list[Problem]]:
@@ -198,9 +185,3 @@ def some(names: Collection[str], most: int = 10) -> str:
     """Return the first names and how many more there are."""
     listed = ", ".join(list(names)[:most]) or "none"
     return listed + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _usual_prefix(keys: Iterable[str]) -> str:
-    """Return what most of the names that end in a number begin with."""
-    counts = Counter(prefix for prefix, number in map(split_number, keys) if number)
-    return counts.most_common(1)[0][0] if counts else ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TypeVar
 
 from visionlab.errors import DataError, nearest
@@ -125,7 +125,7 @@ def whole_number(row: dict[str, str], column: str) -> int:
 class FileCells:
     """Bring the paths in a table's cells to paths relative to the root.
 
-    Cells are relative to the table's folder or else to the root, or absolute; each folder is listed once.
+    Cells are relative to the table's folder or else to the root, or absolute.
 
     Args:
         root: folder of the data, which must hold all files.
@@ -135,8 +135,7 @@ class FileCells:
     def __init__(self, root: Path, table: Path) -> None:
         # Resolved, so that a linked root and a table given by its real path agree.
         self.root = os.path.realpath(root)
-        self._starts = tuple(dict.fromkeys((os.path.realpath(table.parent), self.root)))
-        self._known: dict[tuple[str, str], tuple[str, frozenset[str]]] = {}
+        self._starts = (os.path.realpath(table.parent), self.root)
 
     def find(self, row: dict[str, str], column: str, kinds: Collection[str] = (), *, planes: bool = False) -> str:
         """Return the path that a cell means, relative to the root.
@@ -152,32 +151,17 @@ class FileCells:
         """
         filled(row, [column])
         cell = row[column]
-        folder, slash, name = cell.replace("\\", "/").rpartition("/")
         for start in self._starts:
-            prefix, names = self._list(start, folder + slash)
-            is_plane = planes and name not in names and split_plane(name)[0].name in names
-            if name not in names and not is_plane:
+            path = os.path.normpath(Path(start, cell.replace("\\", "/")))
+            file, index = split_plane(path) if planes else (Path(path), None)
+            if not file.is_file():
                 continue
-            if prefix.startswith("../"):
+            if not path.startswith(f"{self.root}{os.sep}"):
                 advice = f"set data.root ({self.root}) to a folder that holds all files"
                 raise RowError(f"the {column} '{cell}' lies outside of data.root", advice)
             # Of files of several planes there are more kinds than of images.
-            if kinds and not is_plane and suffix(name) not in kinds:
+            if kinds and index is None and suffix(file.name) not in kinds:
                 raise RowError(f"the {column} '{cell}' is of no type that is read ({', '.join(kinds)})", "convert it")
-            return prefix + name
+            return path[len(self.root) + 1 :].replace(os.sep, "/")
         advice = f"mend the path; it begins at the table's folder or at data.root ({self.root})"
         raise RowError(f"the {column} '{cell}' does not exist", advice)
-
-    def _list(self, start: str, folder: str) -> tuple[str, frozenset[str]]:
-        """Return the path of a folder relative to the root, and the files in it."""
-        if (start, folder) not in self._known:
-            try:
-                full = os.path.normpath(Path(start, folder))
-                with os.scandir(full) as entries:
-                    names = frozenset(entry.name for entry in entries if not entry.is_dir())
-            except (OSError, ValueError):
-                full, names = start, frozenset()
-            relative = PurePosixPath(os.path.relpath(full, self.root).replace(os.sep, "/"))
-            prefix = "" if relative == PurePosixPath(".") else f"{relative}/"
-            self._known[start, folder] = prefix, names
-        return self._known[start, folder]

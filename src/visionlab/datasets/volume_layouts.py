@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -99,21 +99,12 @@ _TRUTHS = {"st": "_ST/SEG", "gt": "_GT/SEG"}
 _WHOLE = -1  # in place of a slice: labels of all of a time point
 
 
-@dataclass
-class _Sequence:
-    """The files of a sequence: time -> image, and kind of truth -> time -> slice -> labels."""
-
-    name: str
-    images: dict[int, str] = field(default_factory=dict)
-    labels: dict[str, dict[int, dict[int, str]]] = field(default_factory=dict)
-
-
-def read_ctc(root: Path, names: list[str], truth: str) -> Found:
+def read_ctc(root: Path, sequences: list[str], truth: str) -> Found:
     """Return the images and labels of sequences of the Cell Tracking Challenge: ``01/t00.tif``, ``01_ST``, ``01_GT``.
 
     Args:
         root: of the data.
-        names: of the sequences' folders.
+        sequences: names of their folders.
         truth: ``st``: the silver truth; ``gt``: the gold truth, perhaps of some slices only; ``auto``: silver for a
             time point that has it, else gold. Where both are there, the gold one is kept beside the silver one.
 
@@ -122,18 +113,19 @@ def read_ctc(root: Path, names: list[str], truth: str) -> Found:
     """
     problems: list[Problem] = []
     pairs: list[Pair] = []
-    sequences = [_read_sequence(root, name, problems) for name in names]
-    numbers = [Path(path).stem[1:] for one in sequences for path in one.images.values()]
-    digits = max([_DIGITS, *map(len, numbers)])
-    for one in sequences:
-        for time, path in one.images.items():
-            pairs += _truths(one, Pair(path, "", f"{one.name}_t{time:0{digits}d}", one.name, time), truth)
-        for time, path in _without_image(one):
-            what = f"is of time point {time}, but there is no {one.name}/t{time:0{digits}d}.tif"
-            problems.append(Problem(path, what, "add the image or remove the labels"))
-    count = sum(len(one.images) for one in sequences)
+    files = {name: [match for file in _names(root / name) if (match := _IMAGE.fullmatch(file))] for name in sequences}
+    digits = max([_DIGITS, *(len(match[1]) for found in files.values() for match in found)])
+    for name, found in files.items():
+        images: dict[int, str] = {}
+        for match in found:
+            _add(images, int(match[1]), f"{name}/{match[0]}", problems)
+        labels = {kind: _truth(root, f"{name}{ending}", images, problems) for kind, ending in _TRUTHS.items()}
+        for time, path in sorted(images.items()):
+            image = Pair(path, "", f"{name}_t{time:0{digits}d}", name, time)
+            pairs += _labelled(image, {kind: of.get(time, {}) for kind, of in labels.items()}, truth)
+    count = sum(map(len, files.values()))
     if not pairs and not problems:
-        wanted = " or ".join(f"{names[0]}{_TRUTHS[kind]}" for kind in _TRUTHS if truth in ("auto", kind))
+        wanted = " or ".join(f"{sequences[0]}{_TRUTHS[kind]}" for kind in _TRUTHS if truth in ("auto", kind))
         raise DataError(
             f"{root}: expected labels of its {count} time points in {wanted} (man_seg000.tif), found none; add labels "
             "of some of them, or set data.truth"
@@ -143,35 +135,27 @@ def read_ctc(root: Path, names: list[str], truth: str) -> Found:
     return pairs, digits, problems
 
 
-def _read_sequence(root: Path, name: str, problems: list[Problem]) -> _Sequence:
-    images: dict[int, str] = {}
-    for file in _names(root / name):
-        if match := _IMAGE.fullmatch(file):
-            _add(images, int(match[1]), f"{name}/{file}", problems)
-    sequence = _Sequence(name, dict(sorted(images.items())))
-    for kind, ending in _TRUTHS.items():
-        labels = sequence.labels.setdefault(kind, {})
-        for file in _names(root / f"{name}{ending}"):
-            if match := _LABELS.fullmatch(file):
-                slices = labels.setdefault(int(match[1]), {})
-                _add(slices, int(match[2] or _WHOLE), f"{name}{ending}/{file}", problems)
-    return sequence
+def _truth(root: Path, folder: str, images: dict[int, str], problems: list[Problem]) -> dict[int, dict[int, str]]:
+    """Return the labels in a folder: time -> slice -> file."""
+    found: dict[int, dict[int, str]] = {}
+    for file in _names(root / folder):
+        if match := _LABELS.fullmatch(file):
+            time, path = int(match[1]), f"{folder}/{file}"
+            if time in images:
+                _add(found.setdefault(time, {}), int(match[2] or _WHOLE), path, problems)
+            else:
+                what = f"is of time point {time}, of which there is no image"
+                problems.append(Problem(path, what, "add the image or remove the labels"))
+    return found
 
 
-def _truths(sequence: _Sequence, image: Pair, truth: str) -> Iterator[Pair]:
+def _labelled(image: Pair, of: dict[str, dict[int, str]], truth: str) -> Iterator[Pair]:
     """Yield the labels of a time point: first those that are learnt from, then a gold truth beside a silver one."""
-    of = {kind: sequence.labels[kind].get(image.time, {}) for kind in _TRUTHS}
     first = truth if truth != "auto" else ("st" if of["st"] else "gt")
     for kind in ["st", "gt"] if first == "st" and of["st"] else [first]:
         # Those of the whole time point come first.
         for z, path in sorted(of[kind].items()):
             yield replace(image, label=path, z=None if z == _WHOLE else z, gold=kind != first)
-
-
-def _without_image(sequence: _Sequence) -> Iterator[tuple[int, str]]:
-    for labels in sequence.labels.values():
-        for time in sorted(labels.keys() - sequence.images.keys()):
-            yield from ((time, path) for path in labels[time].values())
 
 
 # Prepared slices ----------------------------------------------------------------------------------------------------
