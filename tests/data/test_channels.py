@@ -57,12 +57,6 @@ def test_what_is_no_channel_is_refused(text: str) -> None:
         parse([text], FOUR)
 
 
-def test_a_checkpoint_may_name_other_stains_but_no_other_folder() -> None:
-    assert Channels(["DAPI", "actin"]).names == ("DAPI", "actin")
-    with pytest.raises(ConfigError):
-        Channels(["/etc/passwd"])
-
-
 def test_channels_need_no_torch() -> None:
     code = "import sys, visionlab.data.channels; print({'torch', 'pandas'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -77,13 +71,11 @@ def test_channels_need_no_torch() -> None:
     [
         ("a/b_1_red.png", ("b_1", "red")),
         ("b_green.TIF", ("b", "green")),
-        ("b_blue.Tiff", ("b", "blue")),
         ("b_yellow.png", ("b", "yellow")),  # known, though no channel needs it
         ("b_RED.png", None),
         ("b_red.jpg", None),
         ("_red.png", None),
         ("red.png", None),
-        ("b_red", None),
         ("b_purple.png", None),
     ],
 )

@@ -1,16 +1,20 @@
+"""The data module: choice of groups, normalisation, and how images and maps lie on each other."""
+
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.celegans import image, labels, module, png
 from tests.data.test_loader import data_module
+from tests.io.test_formats import oriented
+from visionlab.data.preprocess import Preprocess
+from visionlab.data.readers import ImageReader
 from visionlab.errors import DataError
-
-Write = Callable[[Path, object], None]
+from visionlab.heads.mask.target import MaskReader
 
 
 def test_include_and_exclude_choose_groups(focus_root: Path) -> None:
@@ -48,31 +52,6 @@ def test_augmentation_of_values_follows_the_range_of_the_images(tmp_path: Path, 
     assert max(factors) - min(factors) > 0.05, "the brightness does change"
 
 
-def test_the_generated_sample_is_announced_and_made_once(
-    own_cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from visionlab import samples
-    from visionlab.config.compose import compose
-    from visionlab.training.assembly import make_data
-
-    made = []
-    real = samples.write
-
-    def small(task: str, root: Path) -> Path:
-        made.append(root)
-        return real(task, root, fields=3, heights=3, image_size=32)
-
-    monkeypatch.setattr(samples, "write", small)
-    with caplog.at_level(logging.INFO, logger="visionlab"):
-        for _ in range(2):
-            data = make_data(compose(["task=focus", f"data.cache_dir={own_cache / 'announced'}"]))
-            root = data.locate()
-    assert len(made) == 1
-    assert data.name == "generated sample"
-    assert str(root) in caplog.text
-    assert "synthetic" in caplog.text
-
-
 @pytest.mark.parametrize("normalize", ["dataset", "image", "[0.5,0.5]"])
 def test_normalisation(focus_root: Path, normalize: str) -> None:
     import torch
@@ -91,12 +70,53 @@ def test_normalisation(focus_root: Path, normalize: str) -> None:
         assert abs(float(out.std()) - 1) < 1e-2
     else:
         assert torch.allclose(out, (images / 255 - 0.5) / 0.5)
+    assert torch.isfinite(Normalizer("image", [0.0], [1.0])(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))).all(), "black"
 
 
-def test_a_black_image_normalises_to_numbers() -> None:
-    import torch
+def pairs(root: Path, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+    """Write images of 8 bits, changed, and a table of them."""
+    lines = ["image,label"]
+    for number in range(6):
+        grey = (image((16, 16), number) // 10).astype(np.uint8)
+        png(root / "images" / f"{number}.png", change(grey))
+        png(root / "labels" / f"{number}.png", labels((16, 16)))
+        lines.append(f"images/{number}.png,labels/{number}.png")
+    (root / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return root
 
-    from visionlab.modules.task_model import Normalizer
 
-    out = Normalizer("image", [0.0], [1.0])(torch.zeros(2, 1, 8, 8, dtype=torch.uint8))
-    assert torch.isfinite(out).all()
+def test_alpha_is_no_intensity(tmp_path: Path) -> None:
+    plain = module(pairs(tmp_path / "grey", lambda grey: grey), table="pairs.csv")
+    alpha = module(
+        pairs(tmp_path / "rgba", lambda grey: np.dstack([grey] * 3 + [np.full_like(grey, 255)])), table="pairs.csv"
+    )
+    plain.setup()
+    alpha.setup()
+    assert plain.images[0].limits is not None
+    assert alpha.images[0].limits is not None
+    assert np.array_equal(alpha.images[0].limits, plain.images[0].limits)
+    assert np.array_equal(alpha.facts[["p50", "p99.8"]], plain.facts[["p50", "p99.8"]])
+
+
+SHOWN = np.zeros((20, 12), np.uint8)
+SHOWN[2:9, 1:5] = 255
+NATIVE = Preprocess(1, 8, 8, "native", "uint8")
+
+
+@pytest.mark.parametrize("image", ["a.png", "a.tif", "a.jpg"])
+@pytest.mark.parametrize("mask", ["m.png", "m.tif", "m.jpg"])
+def test_files_of_one_sample_are_compared_as_displayed(tmp_path: Path, image: str, mask: str) -> None:
+    stored = np.ascontiguousarray(np.rot90(SHOWN))  # turned back by tag 6
+    picture = oriented(tmp_path / image, stored, 6)
+    reader = ImageReader()
+    head = reader.header(picture)
+    assert (head.height, head.width) == SHOWN.shape
+    seen, _ = reader.read(picture, 0, NATIVE)
+    masks = MaskReader([(SHOWN.shape, seen.shape[:2])], 128)
+    for path in (oriented(tmp_path / mask, stored, 6), oriented(tmp_path / f"plain_{mask}", SHOWN, 1)):
+        kept, _ = masks.read(path, 0, NATIVE)
+        assert (masks.header(path).height, masks.header(path).width) == SHOWN.shape
+        np.testing.assert_array_equal(kept, seen >= 128)
+    # Its tag was lost: it would lie across the image.
+    with pytest.raises(DataError, match=r"12 x 20 pixels, but its image has 20 x 12"):
+        masks.read(oriented(tmp_path / f"lost_{mask}", stored, 1), 0, NATIVE)

@@ -12,7 +12,6 @@ import tifffile
 from visionlab.data.cache import CachedColumn, cache_column, fingerprint, limits_of
 from visionlab.data.preprocess import Preprocess
 from visionlab.data.readers import PlaneReader
-from visionlab.heads.instances.target import InstanceReader
 
 NATIVE = Preprocess(1, 8, 8, "native", "uint16", "percentile")
 
@@ -67,6 +66,13 @@ def test_a_constant_image_becomes_zeros() -> None:
     assert not NATIVE.unit(image, NATIVE.limits(image)).any()
 
 
+def test_limits_are_of_the_grey_that_is_seen() -> None:
+    rgb = np.zeros((8, 8, 3), np.uint8)
+    rgb[..., 0] = 200
+    assert Preprocess(1, 8, 8, "native", "uint8", "percentile").limits(rgb) == (60.0, 60.0)
+    assert Preprocess(3, 8, 8, "native", "uint8", "percentile").limits(rgb) == (0.0, 200.0)
+
+
 def test_the_scale_survives_the_checkpoint_and_is_the_type_s_range_in_older_ones() -> None:
     assert Preprocess.from_spec(NATIVE.spec()) == NATIVE
     old = {key: value for key, value in NATIVE.spec().items() if key != "scale"}
@@ -117,15 +123,3 @@ def test_limits_are_measured_once_and_again_when_a_file_changed(folder: Path, mo
     assert np.array_equal(limits_of(points, folder, NATIVE, folder / "c"), first)
     volume(folder / "t.tif", np.ones((4, 20, 25)))
     assert limits_of(points, folder, NATIVE, folder / "c").tolist() == [[0.0, 1.0]] * 3
-
-
-def test_instances_keep_their_numbers(folder: Path) -> None:
-    like = [((20, 24), (20, 24))] * 2
-    reader = InstanceReader(like)
-    kept, about = reader.read(folder / "s.tif#1", 0, NATIVE)
-    assert set(np.unique(kept)) == {0, 7, 900}
-    assert about["objects"] == 2
-    assert about["share"] == pytest.approx((24 + 12) / 480)
-    halved = InstanceReader([((20, 24), (10, 12))]).read(folder / "s.tif#1", 0, NATIVE)[0]
-    assert halved.shape == (10, 12, 1)
-    assert set(np.unique(halved)) <= {0, 7, 900}

@@ -68,11 +68,6 @@ def test_padding_reflects() -> None:
     assert (out == out[:, :1]).all()
 
 
-def test_spec_round_trip() -> None:
-    preprocess = make("pad", "float32", 3)
-    assert Preprocess.from_spec(preprocess.spec()) == preprocess
-
-
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
 def test_more_than_four_channels_shrink(fit: str) -> None:
     image = np.random.default_rng(0).integers(0, 256, (100, 107, 6), dtype=np.uint8)

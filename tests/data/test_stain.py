@@ -1,7 +1,9 @@
-"""A channel of microscope files is chosen once, for training, measuring and predicting alike."""
+"""What is done to images of microscopes in training is done in measuring and predicting: channel, percentiles."""
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import tifffile
 
 import visionlab
 from tests import shell
-from tests.conftest import train
+from tests.conftest import TINY, train
+from tests.datasets.test_lineage import Write, make
 from visionlab import samples
 from visionlab.errors import ConfigError
 from visionlab.io import read_image
+from visionlab.training.evaluation import evaluate_other
 
 
 def stained(source: Path, root: Path) -> Path:
@@ -83,18 +87,29 @@ def test_what_is_learnt_of_a_channel_is_what_is_learnt_of_it_alone(
     assert shell.run("predict", stained_run, path, "--out", tmp_path / "out") == 0
 
 
-def test_several_channels_are_seen_side_by_side(stained_root: Path, others: Path, tmp_path: Path) -> None:
-    run = train(tmp_path / "run", f"data.root={stained_root}", "data.channels=[1,noise]", "trainer.max_epochs=1")
-    predictor = visionlab.load(run)
-    path = next(stained_root.rglob("*.tif"))
-    array = np.concatenate([read_image(path, (1,)), read_image(path, (0,))], axis=2)
-    assert predictor.predict(path).values == predictor.predict(array).values
-    assert predictor.description["preprocess"]["channels"] == 2
-    assert shell.run("evaluate", run, "--data", others, "--out", tmp_path / "measured") == 0
-
-
 def test_samples_of_a_file_for_each_stain_have_none_to_choose() -> None:
     from visionlab.datasets.protein_atlas import ProteinAtlasDataModule
 
     with pytest.raises(ConfigError, match=r"data\.stain: expected null where each stain has a file"):
         ProteinAtlasDataModule(root="sample", stain=0)  # type: ignore[call-arg]
+
+
+def test_percentiles_are_those_of_training_on_another_folder(
+    tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = make(tmp_path / "embryos", write_png)
+    settings = [text for text in TINY if text != "task=focus"]
+    options = ["task=celegans_lineage", f"data.root={root}", "data.normalize=percentile", "data.batch_size=4"]
+    run = visionlab.train(*settings, *options, f"hydra.run.dir={tmp_path / 'run'}")  # type: ignore[operator]
+    own = json.loads((run / "metrics.json").read_text())
+    held = json.loads((run / "splits.json").read_text())["test"]
+    table = pd.read_csv(root / "lineage.csv", dtype=str)
+    other = tmp_path / "other"
+    for name in held:
+        shutil.copytree(root / name, other / name)
+    table[table["sequence"].isin(held)].to_csv(other / "lineage.csv", index=False)
+    again = json.loads((evaluate_other(run, other, None, "cpu") / "metrics.json").read_text())
+    for name, entry in again.items():
+        if entry["value"] is not None:
+            assert entry["value"] == pytest.approx(own[name]["value"], rel=1e-4), name

@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.celegans import SHAPE, challenge, image, module, png, tiff
+from tests.celegans import SHAPE, challenge, image, labels, module, png, tiff
+from visionlab.data.preprocess import Preprocess
+from visionlab.errors import DataError
+from visionlab.heads.instances.fit import FitFrame, fit
+from visionlab.heads.instances.head import InstanceHead
+from visionlab.heads.instances.target import InstanceReader
 
 
 def layers(*numbers: int) -> np.ndarray:
@@ -76,3 +81,28 @@ def test_they_are_counted_and_matched(tmp_path: Path) -> None:
     found = head.summarise(head.evaluate(split), split.groups)
     assert {name: found[name]["value"] for name in names} == dict.fromkeys(names, 1.0)
     assert found["count_error"]["value"] == 0
+
+
+def test_slices_with_gaps_between_them_are_no_volumes(tmp_path: Path) -> None:
+    for name in ("_0", "_2"):
+        for time in range(6):
+            png(tmp_path / "features" / f"F{time}{name}.png", image((16, 16), time + 10 * len(name)) + int(name[1]))
+            png(tmp_path / "segmentation_maps" / f"L{time}{name}.png", labels((16, 16)))
+    data = module(tmp_path, gap=0)
+    data.setup()
+    assert not next(data.frames("train")).volume
+    options = {"separate": "none", "cells": "filled", "metrics": ["seg"], "weight": 1.0, "activation": "sigmoid"}
+    assert InstanceHead.from_data("nuclei", data, **options).dimensions == 2
+
+
+def test_ids_may_be_large() -> None:
+    truth = np.zeros((1, 20, 20), np.int32)
+    truth[0, 3:8, 3:8], truth[0, 12:17, 12:17] = 2**31 - 1, 2**31 - 5
+    maps = (truth > 0)[:, None].astype(np.float32)
+    assert fit([FitFrame(maps, truth, False)], separate="none", threshold=0.5).min_area == 0
+
+
+def test_more_objects_than_are_kept_apart_are_refused(tmp_path: Path) -> None:
+    path = tiff(tmp_path / "many.tif", np.arange(1, 70001, dtype=np.uint32).reshape(100, 700))
+    with pytest.raises(DataError, match="70000 objects in a plane"):
+        InstanceReader([((100, 700), (100, 700))]).read(path, 0, Preprocess(1, 100, 700, "native", "uint16"))

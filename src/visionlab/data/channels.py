@@ -6,6 +6,7 @@ import hashlib
 import math
 import os
 import re
+import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,7 @@ STAINS = ("red", "green", "blue", "yellow")
 
 # The characters of a name can lead to no other folder, for it may come from a checkpoint.
 _TERM = re.compile(r"([A-Za-z][A-Za-z0-9-]*)(?:/([0-9]+\.?[0-9]*|\.[0-9]+))?")
+_RECENT = 2_000_000_000  # nanoseconds
 
 Terms = tuple[tuple[str, float], ...]
 
@@ -199,13 +201,15 @@ def unlike(plane: Image, first: Image) -> str:
 def _stems(folder: Path) -> dict[str, tuple[str, ...]]:
     """Return the names of the image files of a folder by what stands before their suffix."""
     try:
-        return _listed(str(folder), folder.stat().st_mtime_ns)
+        changed, now = folder.stat().st_mtime_ns, time.time_ns()
+        # A folder that changes right now may do so twice within one tick of its clock: it is listed each time.
+        return _listed(str(folder), changed, now if now - changed < _RECENT else 0)
     except OSError as error:
         raise DataError(f"{folder}: the folder cannot be read ({error.strerror or error})") from None
 
 
 @lru_cache(maxsize=1)
-def _listed(folder: str, changed: int) -> dict[str, tuple[str, ...]]:
+def _listed(folder: str, changed: int, when: int) -> dict[str, tuple[str, ...]]:
     stems: dict[str, tuple[str, ...]] = {}
     for name in sorted(entry.name for entry in Path(folder).iterdir()):
         if suffix(name) in LOSSLESS_SUFFIXES and not name.startswith("."):
