@@ -144,44 +144,15 @@ def test_objects_are_drawn_where_labels_tell_them_apart() -> None:
     assert len(draw("instances", "by_place", unknown).axes) == 2
 
 
-# Tables, caveats ----------------------------------------------------------------------------------------------------
-
-
-def test_the_table_of_classes_and_what_thresholds_gain() -> None:
-    entry = {"value": 0.6, "low": 0.5, "high": 0.7, "groups": 4, "classes": 2, "of": 3}
-    gain = {"value": 0.05, "low": 0.01, "high": 0.09}
-    metrics = {"f1_macro": entry, "f1_macro_half": {"value": 0.55}, "f1_macro_gain": gain}
-    t = dataclasses.replace(tables("multilabel"), metrics=metrics)
-    gains, classes = figures_of("multilabel").tables({"test": t})
-    assert gains.verdict == ("On test images the thresholds gain 0.0500 macro F1 over 0.5 for all classes.", "good")
-    where = "test images, thresholds fitted on validation images"
-    assert gains.rows == [[where, "0.60", "0.550", "0.050 [0.010, 0.090]", "2 of 3"]]
-    assert any("never predicted: Rods & rings" in note for note in gains.notes)
-    assert [row[0] for row in classes.rows] == t.columns
-    assert (classes.rows[2][3], classes.rows[0][7]) == ("undefined", "0.85 [0.70, 0.90]")
-    assert figures_of("multilabel").tables({}) == figures_of("regression").tables({"test": t}) == []
-
-
-@pytest.mark.parametrize(
-    ("ends", "key", "words"),
-    [((-0.01, 0.09), "unsure", "may be chance"), ((None, None), "unsure", "one group"), ((-0.2, -0.1), "bad", "lose")],
-)
-def test_a_gain_that_may_be_chance_is_none(ends: tuple[float, float], key: str, words: str) -> None:
-    gain = {"value": -0.15 if key == "bad" else 0.05, "low": ends[0], "high": ends[1]}
-    t = dataclasses.replace(tables("multilabel"), metrics={"f1_macro": {"value": 0.6}, "f1_macro_gain": gain})
-    verdict = figures_of("multilabel").tables({"test": t})[0].verdict
-    assert verdict is not None
-    assert verdict[1] == key and words in verdict[0]
-
-
 def test_caveats_of_kinds() -> None:
     t = tables("multilabel")
     assert t.classes is not None
     support = {"val": t.classes.assign(support=[30, 4, 4]), "test": t.classes}
     said = list(figures_of("multilabel").caveats("labels", t.spec, {}, support))
-    assert said[0] == "1 of 3 classes of labels have no training image and cannot be learnt: Rods & rings."
-    assert "thresholds of 2 of 3 classes of labels rest on fewer than 10 validation images" in said[1]
-    assert said[2].startswith("1 of 3 classes of labels have no test image")
+    assert said[0] == "No threshold, because no validation image has it, so never predicted: Rods & rings."
+    assert said[1] == "1 of 3 classes of labels have no training image and cannot be learnt: Rods & rings."
+    assert "thresholds of 2 of 3 classes of labels rest on fewer than 10 validation images" in said[2]
+    assert said[3].startswith("1 of 3 classes of labels have no test image")
     undefined: dict[str, dict[str, Any]] = {"test/f1": {"value": None}, "test/seg": {"value": None}}
     solid, fitted, apart = figures_of("instances").caveats("nuclei", tables("instances").spec, undefined, {})
     assert "different things" in solid

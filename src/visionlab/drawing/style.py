@@ -22,7 +22,7 @@ from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 # Okabe & Ito 2008, "Color Universal Design", without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -110,13 +110,10 @@ def whole(*axes: Axis, most: int = 6) -> None:
 
 def plain_log(axes: Axes, axis: str) -> None:
     """Make an axis logarithmic with plain numbers on it (``0.001``, not mathematical text)."""
-    getattr(axes, f"set_{axis}scale")("log")
-    chosen = getattr(axes, f"{axis}axis")
-    low, high = sorted(getattr(axes, f"get_{axis}lim")())
-    within = high / low < 20
-    chosen.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    minor = FuncFormatter(lambda value, _: f"{value:g}" if within and f"{value:e}"[0] in "25" else "")
-    chosen.set_minor_formatter(minor)
+    axes.set(**{f"{axis}scale": "log"})
+    chosen = axes.xaxis if axis == "x" else axes.yaxis
+    chosen.set_major_formatter("{x:g}")
+    chosen.set_minor_formatter(NullFormatter())
 
 
 def rgb(colour: str) -> npt.NDArray[np.float32]:

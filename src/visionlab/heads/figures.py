@@ -94,18 +94,6 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Table:
-    """A table of a report: title, headings, rows of texts, notes under it, a verdict in words and its key (``good``,
-    ``unsure`` or ``bad``)."""
-
-    title: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str] = ()
-    verdict: tuple[str, str] | None = None
-
-
-@dataclass(frozen=True)
 class Figures:
     """All that reports tell of a kind of head.
 
@@ -117,7 +105,6 @@ class Figures:
         words: (spec) -> names of metrics that mean something else here than usually, short and long.
         sample: (spec) -> what a row of its table is called.
         caveats: (head, spec, stage/metric -> entry, split -> table of classes) -> what to know before use.
-        tables: (split -> tables) -> further tables.
         shared: names of the pictures that show the same samples in every run on the same data.
     """
 
@@ -130,7 +117,6 @@ class Figures:
     caveats: Callable[[str, Spec, Mapping[str, Entry], Mapping[str, pd.DataFrame]], Iterator[str]] = (
         lambda head, spec, metrics, classes: iter(())
     )
-    tables: Callable[[Mapping[str, HeadTables]], list[Table]] = lambda splits: []
     shared: Sequence[str] = ()
 
     def key_metric(self, spec: Spec) -> str:

@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from visionlab.drawing import style
 from visionlab.drawing.style import PALETTE, styled
 from visionlab.drawing.text import axis_label, count, digits, listed, shorten, with_unit
-from visionlab.heads.figures import Table
-from visionlab.reports.page import Picture, draw, ready, render
+from visionlab.reports.page import Picture, Table, draw, ready, render
 from visionlab.reports.run import SPLITS, Run, read_prepared
 
 LISTED, PROBLEMS = 12, 100

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from visionlab.drawing.text import BETTER, SPLIT_WORDS, count, digits, measure, number, with_unit
-from visionlab.heads.figures import Figures, Table
+from visionlab.heads.figures import Figures
 from visionlab.metrics.bootstrap import FEW_GROUPS
+from visionlab.reports.page import Table
 from visionlab.reports.run import LEAKS, SPLITS, Run
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import yaml
 from matplotlib.figure import Figure
 
-from visionlab.heads.figures import Table
+from visionlab.drawing.text import digits
 from visionlab.reports import facts
 from visionlab.reports.curves import learning_rate_finder, training_curves
 from visionlab.reports.data import data_card, data_figures
-from visionlab.reports.page import Picture, draw, ready, render
+from visionlab.reports.page import Picture, Table, draw, ready, render
 from visionlab.reports.run import Run, read_run
 
 
@@ -65,11 +65,13 @@ def _drawing(run: Run, head: str, split: str, key: str) -> Figure | None:
 
 
 def _tables(run: Run) -> list[Table]:
-    return [
-        table
-        for head in run.heads
-        for table in run.figures(head).tables({split: run.of_head(head, split) for split in run.predicted})
-    ]
+    """Return the tables of classes that heads of labels leave."""
+    found = []
+    for name, table in run.tables.items():
+        if name.endswith("_classes"):
+            rows = [[digits(x) if isinstance(x, float) else str(x) for x in row] for row in table.to_numpy(object)]
+            found.append(Table(f"Classes: predictions/{name}.csv", [str(column) for column in table], rows))
+    return found
 
 
 def _training_figures(run: Run) -> list[Picture]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,16 @@ Picture = dict[str, Any]
 
 MAX_ANIMATION = 3_000_000
 """Bytes of an animation up to which a report holds it."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a page: title, headings, rows of texts, notes under it."""
+
+    title: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
 
 
 def render(path: Path, template: str, **content: Any) -> Path:

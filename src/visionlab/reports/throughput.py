@@ -10,10 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from visionlab.drawing import style
-from visionlab.drawing.style import GREY, MARKERS, PALETTE, styled
+from visionlab.drawing.style import GREY, styled
 from visionlab.drawing.text import digits
-from visionlab.heads.figures import Table
-from visionlab.reports.page import picture, render
+from visionlab.reports.page import Table, picture, render
 
 
 def write_throughput_report(folder: Path) -> Path:
@@ -21,7 +20,7 @@ def write_throughput_report(folder: Path) -> Path:
     table, facts = _read(folder)
     steps = table[(table["model"] != "") & table["ms"].notna()]
     plot = style.save(throughput_figure(table, str(facts["conditions"])), folder / "throughput.png")
-    words = "Images a second by batch size, and of each network by its weights."
+    words = "Images a second by batch size."
     names = ("ms", "forward_ms", "backward_ms", "optimizer_ms", "memory_mib", "repeats")
     parts = [
         [f"{row['model']}, {row['batch_size']}", *(digits(row[name]) for name in names)]
@@ -75,33 +74,16 @@ def rate(value: float) -> str:
 
 @styled
 def throughput_figure(table: pd.DataFrame, caption: str) -> Figure:
-    """Images a second by batch size; with several networks also of each at its best batch size, by its weights."""
+    """Images a second by batch size, of loading and of each network."""
     measured = table[table["ms"].notna()]
-    several = measured.loc[measured["model"] != "", "model"].nunique() > 1
-    figure = style.new(14 if several else 8.5, 5)
-    axes = figure.subplots(1, 1 + several, squeeze=False)[0]
-    for number, ((what, model), part) in enumerate(measured.groupby(["what", "model"], sort=False)):
-        look: dict[str, Any] = {"color": GREY, "linestyle": "--" if number else ":", "marker": "."}
-        if model:
-            look = {"color": PALETTE[number % len(PALETTE)], "marker": MARKERS[number % len(MARKERS)]}
+    figure = style.new(10, 5)
+    axes = figure.subplots()
+    for (what, model), part in measured.groupby(["what", "model"], sort=False):
+        look: dict[str, Any] = {"marker": "o"} if model else {"color": GREY, "linestyle": "--", "marker": "."}
         words = f"step, {model}" if model else str(what)
-        axes[0].plot(part["batch_size"], part["images_per_second"], label=words, **look)
-        if several and model:
-            best = part.sort_values("images_per_second").iloc[-1]
-            point = (best["weights"], best["images_per_second"])
-            axes[1].plot(*point, markersize=9, linestyle="", **look)
-            place: dict[str, Any] = {"xytext": (0, 8), "textcoords": "offset points", "ha": "center", "fontsize": 10}
-            axes[1].annotate(rate(point[1]), point, **place)
-    for each, label in zip(axes, ("batch size (images)", "weights of the network"), strict=False):
-        style.plain_log(each, "x")
-        style.plain_log(each, "y")
-        each.set(xlabel=label, ylabel="images a second")
-    sizes = sorted(table["batch_size"].unique())
-    axes[0].set_xticks(sizes, [f"{size:g}" for size in sizes])
-    axes[0].set_xticks([], minor=True)
+        axes.plot(part["batch_size"], part["images_per_second"], label=words, **look)
+    style.plain_log(axes, "x")
+    style.plain_log(axes, "y")
+    axes.set(xlabel="batch size (images)", ylabel="images a second")
     figure.legend(loc="outside right upper")
-    if several:
-        axes[1].margins(0.15)
-        axes[1].xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-        axes[1].set_title("the step at its best batch size, by network")
     return style.finish(figure, "Throughput by batch size", caption)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +12,8 @@ from matplotlib.figure import Figure
 
 from visionlab.drawing import style
 from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
-from visionlab.drawing.text import SPLIT_WORDS, count, digits, interval, listed, measure, number, shorten, value
-from visionlab.heads.figures import Array, Drawing, Entry, Figures, HeadTables, Spec, Table
+from visionlab.drawing.text import count, digits, listed, shorten
+from visionlab.heads.figures import Array, Drawing, Entry, Figures, HeadTables, Spec
 from visionlab.metrics import confusion, reliability, wilson
 from visionlab.metrics.multilabel import METRICS
 
@@ -151,12 +150,12 @@ def taken_for(t: HeadTables) -> Figure | None:
     return style.finish(figure, f"Where the images of each class of {t.head} went", t.caption(len(s.true)), note)
 
 
-# Tables and caveats -----------------------------------------------------------------------------------------------
-
-
 def caveats(head: str, spec: Spec, metrics: Mapping[str, Entry], classes: Mapping[str, pd.DataFrame]) -> Iterator[str]:
     """Yield classes of which a head could learn, decide or show nothing, or little."""
     of = f"of {len(spec['columns'])} classes of {head}"
+    thresholds = zip(spec["columns"], spec.get("thresholds") or (), strict=False)
+    if undefined := [name for name, value in thresholds if value is None]:
+        yield f"No threshold, because no validation image has it, so never predicted: {', '.join(undefined)}."
     train = zip(spec["columns"], spec.get("positives") or (), strict=False)
     if unseen := [name for name, n in train if n == 0]:
         yield f"{len(unseen)} {of} have no training image and cannot be learnt: {listed(unseen)}."
@@ -169,75 +168,6 @@ def caveats(head: str, spec: Spec, metrics: Mapping[str, Entry], classes: Mappin
         )
     if absent := [str(name) for name, n in images["test"].items() if n == 0] if "test" in images else []:
         yield f"{len(absent)} {of} have no test image; how well they are found is unknown: {listed(absent)}."
-
-
-def tables(splits: Mapping[str, HeadTables]) -> list[Table]:
-    """Return what the thresholds gain over 0.5, and the table of the classes of each split."""
-    found = [_gains(splits)] if any("f1_macro" in t.metrics for t in splits.values()) else []
-    for t in splits.values():
-        if t.classes is not None and t.classes["class"].tolist() == t.columns:
-            rows = [_class(row) for row in t.classes.to_dict("records")]
-            found.append(Table(f"Classes of {t.head}, {SPLIT_WORDS[t.split]} images", _HEADINGS, rows, _NOTES))
-    return found
-
-
-_HEADINGS = (
-    *("Class", "No.", "Trained on", "Threshold", "Images", "Precision", "Recall", "F1 [95% interval]"),
-    *("F1 at 0.5", "AP", "Expected F1"),
-)
-_NOTES = (
-    "No.: number of the class in the data set. Trained on: training images that have the class. Images: of this split "
-    "that have it; without any, nothing is known of it (–). AP: average precision. Expected F1: what the scores alone "
-    "promise at the threshold; far from F1 they are no probabilities.",
-)
-
-
-def _class(row: Mapping[Any, Any]) -> list[str]:
-    f1 = measure({"value": row["f1"], "low": row["f1_low"], "high": row["f1_high"]})
-    shown = [digits(row[name], 3) for name in ("precision", "recall", "f1_half", "ap", "expected_f1")]
-    threshold = "undefined" if number(row["threshold"]) is None else digits(row["threshold"], 3)
-    start = [str(row["class"]), str(row["id"]), digits(row["train"], 0), threshold, digits(row["support"], 0)]
-    return [*start, *shown[:2], f1.replace("undefined", "–"), *shown[2:]]
-
-
-def _gains(splits: Mapping[str, HeadTables]) -> Table:
-    """Return macro F1 at the thresholds and at 0.5, on images that the thresholds were not fitted on."""
-    rows, verdict, notes = [], None, []
-    for split, t in splits.items():
-        own, half, gain = (t.metrics.get(f"f1_macro{end}", {}) for end in ("", "_half", "_gain"))
-        verdict = verdict or _verdict(split, gain)
-        counted = f"{own.get('classes', '–')} of {own.get('of', '–')}"
-        rows.append([_where(split, t.spec, own.get("groups")), value(own), value(half), measure(gain), counted])
-        spec, head = t.spec, t.head
-    thresholds = spec.get("thresholds") or ()
-    absent = [name for name, x in zip(spec["columns"], thresholds, strict=False) if number(x) is None]
-    if absent:
-        notes.append(f"No threshold, because no validation image has it, so never predicted: {', '.join(absent)}.")
-    headings = ("Measured on", "Macro F1 at its thresholds", "at 0.5", "Gain [95% interval]", "Classes that count")
-    return Table(f"What the thresholds of {head} gain", headings, rows, notes, verdict)
-
-
-def _where(split: str, spec: Spec, groups: Any) -> str:
-    if not spec.get("fitted"):
-        return f"{SPLIT_WORDS[split]} images; the thresholds were given, not fitted"
-    if split == "val" and groups == 1:
-        return "validation images, all of one group, on which the thresholds were fitted themselves: they flatter"
-    if split == "val":
-        return "validation images, each fifth of the groups judged by thresholds from the others (nested folds)"
-    return f"{SPLIT_WORDS[split]} images, thresholds fitted on validation images"
-
-
-def _verdict(split: str, gain: Entry) -> tuple[str, str]:
-    amount, low, high = (number(gain.get(key)) for key in ("value", "low", "high"))
-    if amount is None:
-        return "What the thresholds gain over 0.5 was not measured.", "unsure"
-    size = f"{'gain' if amount >= 0 else 'lose'} {digits(abs(amount))}"
-    words = f"On {SPLIT_WORDS[split]} images the thresholds {size} macro F1 over 0.5 for all classes"
-    if low is None or high is None:
-        return f"{words}; with one group nothing says how certain that is.", "unsure"
-    if low <= 0 <= high:
-        return f"{words} {interval(gain)}, which may be chance: 0 lies inside the interval.", "unsure"
-    return f"{words}.", "good" if low > 0 else "bad"
 
 
 FIGURES = Figures(
@@ -264,5 +194,4 @@ FIGURES = Figures(
         "gradcam": "Where the network looked for a class that it found (Grad-CAM).",
     },
     caveats=caveats,
-    tables=tables,
 )
