@@ -25,8 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from visionlab.data.cache import Cache, CachedColumn, build
 from visionlab.data.loader import EpochBatches, ImageDataset, ResumableLoader
-from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import ImageReader
+from visionlab.data.preprocess import ImageReader, Preprocess
 from visionlab.modules.task_model import Normalizer
 
 HEIGHT, WIDTH, SIZE = 512, 640, 256  # of the files, and of the square that the network gets

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from visionlab.data import readers
+from visionlab.data import preprocess
 from visionlab.data.cache import Cache, build, fingerprint
-from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import ImageReader
+from visionlab.data.preprocess import ImageReader, Preprocess
 from visionlab.errors import DataError
 from visionlab.files import temporary
 from visionlab.io import read_image
@@ -84,7 +83,7 @@ def test_builders_at_the_same_time_decode_once(
         decoded.append(path)
         return read_image(path, *stains)
 
-    monkeypatch.setattr(readers, "read_image", count)
+    monkeypatch.setattr(preprocess, "read_image", count)
     results: list[Cache] = []
     threads = [
         threading.Thread(

@@ -10,8 +10,7 @@ import pytest
 import tifffile
 
 from visionlab.data.cache import CachedColumn, cache_column, fingerprint, limits_of
-from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import PlaneReader
+from visionlab.data.preprocess import PlaneReader, Preprocess
 
 NATIVE = Preprocess(1, 8, 8, "native", "uint16", "percentile")
 

@@ -14,9 +14,8 @@ import pytest
 
 from tests.celegans import SHAPE, challenge, image, labels, mat, module, png, tiff
 from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, name_blocks, split_sequences, split_times
-from visionlab.data.readers import read_planes, read_truth
 from visionlab.data.splits import Shares, Splits
-from visionlab.datasets.celegans import CElegansDataModule, CElegansMembraneDataModule
+from visionlab.datasets.celegans import CElegansDataModule, CElegansMembraneDataModule, read_planes, read_truth
 from visionlab.errors import ConfigError, DataError
 
 SHARES: dict[str, Any] = {"val_fraction": 0.2, "test_fraction": 0.2, "fraction": 1.0}

@@ -17,8 +17,7 @@ import pandas as pd
 from filelock import FileLock
 
 from visionlab.console import LOG, progress
-from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import Reader, Sizes
+from visionlab.data.preprocess import Preprocess, Reader, Sizes
 from visionlab.errors import DataError
 from visionlab.files import in_parallel, left_behind, listed, new_folder, write_json
 from visionlab.io import read_image, split_plane, stored_file

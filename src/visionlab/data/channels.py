@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from visionlab.data.readers import ImageReader
+from visionlab.data.preprocess import ImageReader
 from visionlab.errors import ConfigError, DataError, nearest
 from visionlab.files import Problem, list_files, suffix
 from visionlab.io import LOSSLESS_SUFFIXES, Image, Stains, read_image

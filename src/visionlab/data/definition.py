@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from visionlab.data.readers import ImageReader, Labels, Reader
+from visionlab.data.preprocess import ImageReader, Reader
 from visionlab.data.splits import Splits
 from visionlab.files import Problem, Scan
+
+Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from visionlab.console import progress
 from visionlab.data.cache import Cache, CachedColumn
-from visionlab.data.readers import ImageReader, image_facts
+from visionlab.data.preprocess import ImageReader, image_facts
 from visionlab.errors import DataError
 from visionlab.files import Problem, in_parallel, problem_of
 from visionlab.io import dtype_range, split_plane, stored_file, to_channels

@@ -24,8 +24,7 @@ from visionlab.data.cache import cache_column, limits_of
 from visionlab.data.definition import Definition, Target
 from visionlab.data.describe import MapScale, image_span, image_statistics, map_statistics
 from visionlab.data.loader import CENTRE, Augment, EpochBatches, ImageDataset, ResumableLoader
-from visionlab.data.preprocess import Preprocess, Scale
-from visionlab.data.readers import ImageReader, Reader, Sizes, common_depth
+from visionlab.data.preprocess import ImageReader, Preprocess, Reader, Scale, Sizes, common_depth
 from visionlab.data.splits import Shares, Splits, choose_groups, make_splits, read_splits, refuse_leaks
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.files import IMAGE, cache_dir, check_folder

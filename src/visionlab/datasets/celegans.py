@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
@@ -20,15 +21,15 @@ from visionlab.data.blocks import (
     split_sequences,
     split_times,
 )
-from visionlab.data.definition import Frame
+from visionlab.data.definition import Frame, Labels
 from visionlab.data.module import ImageDataModule
-from visionlab.data.readers import PlaneReader, Reader, read_planes, read_truth
+from visionlab.data.preprocess import PlaneReader, Reader
 from visionlab.data.splits import Splits, make_splits
 from visionlab.datasets.time_points import TimePoint, build, repeated, stack
 from visionlab.datasets.volume_layouts import read_layout
 from visionlab.errors import ConfigError, DataError
 from visionlab.files import Problem, Scan, check_folder, in_parallel, problem_of
-from visionlab.io import read_labels, split_plane
+from visionlab.io import Stains, read_image, read_labels, split_plane
 
 VoxelSize = Annotated[
     list[Annotated[float, Field(gt=0)]],
@@ -305,6 +306,49 @@ class CElegansDataModule(ImageDataModule):
 
 def _without(truth: Mapping[int, str], places: Collection[int]) -> dict[int, str]:
     return {place: path for place, path in truth.items() if place not in places}
+
+
+def read_planes(planes: Sequence[str], root: Path, stains: Stains = ()) -> npt.NDArray[Any]:
+    """Return the planes of a time point, Z x H x W x C; of files with an axis of channels the ``stains``.
+
+    Raises:
+        DataError: one cannot be read, or they are not of one size and type.
+    """
+    found: list[npt.NDArray[Any]] = []
+    for name in planes:
+        image = read_image(root / name, stains)
+        if found and (image.shape, image.dtype) != (found[0].shape, found[0].dtype):
+            one, other = (f"{array.shape[0]} x {array.shape[1]} pixels, {array.dtype}" for array in (image, found[0]))
+            raise DataError(
+                f"{root / name}: {one}, but {planes[0]}, of the same time point, is {other}; export all slices alike"
+            )
+        found.append(image)
+    return np.stack(found)
+
+
+def read_truth(places: Mapping[int, str], shape: tuple[int, int, int], root: Path) -> Labels:
+    """Return the labels of a time point, Z x H x W (``shape``), -1 in slices without labels.
+
+    Args:
+        places: place of a slice -> its labels, a file or a plane of one. Labels at another scale are brought to that of
+            the image: each pixel gets the object at its middle.
+        shape: of the image.
+        root: that the names are relative to.
+
+    Raises:
+        DataError: one cannot be read.
+    """
+    truth = np.full(shape, -1, np.int32)
+    for place, name in places.items():
+        labels = read_labels(*split_plane(root / name))
+        rows, columns = (_middles(mine, other) for mine, other in zip(shape[1:], labels.shape, strict=True))
+        truth[place] = labels[rows[:, None], columns]
+    return truth
+
+
+def _middles(wanted: int, found: int) -> npt.NDArray[np.int64]:
+    """Return in which of ``found`` equal parts of a side the middles of ``wanted`` parts lie."""
+    return (2 * np.arange(wanted) + 1) * found // (2 * wanted)
 
 
 class CElegansMembraneDataModule(CElegansDataModule):

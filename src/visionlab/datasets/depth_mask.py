@@ -19,7 +19,7 @@ from pydantic import Field
 
 from visionlab.console import LOG, progress
 from visionlab.data.module import ImageDataModule
-from visionlab.data.readers import refuse_other_view
+from visionlab.data.preprocess import refuse_other_view
 from visionlab.data.splits import Splits
 from visionlab.datasets.pairing import (
     Files,

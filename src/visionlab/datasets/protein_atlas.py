@@ -15,7 +15,7 @@ from pydantic import Field
 from visionlab.console import LOG
 from visionlab.data.channels import ChannelReader, Channels, StainFiles, parse
 from visionlab.data.module import ImageDataModule
-from visionlab.data.readers import Reader
+from visionlab.data.preprocess import Reader
 from visionlab.data.splits import Splits
 from visionlab.data.stratify import make_stratified_splits
 from visionlab.datasets import choose_classes

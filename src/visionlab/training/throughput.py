@@ -19,7 +19,7 @@ from visionlab.console import LOG
 from visionlab.data.cache import Cache, CachedColumn
 from visionlab.data.loader import ImageDataset
 from visionlab.data.module import ImageDataModule
-from visionlab.data.readers import ImageReader, Reader
+from visionlab.data.preprocess import ImageReader, Reader
 from visionlab.drawing.text import count
 from visionlab.errors import UsageError
 from visionlab.files import IMAGE, write_json, write_text

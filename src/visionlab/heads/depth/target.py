@@ -11,8 +11,7 @@ import numpy as np
 
 from visionlab.console import LOG
 from visionlab.data.definition import Target
-from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import MapReader, Result, common_depth, refuse_other_view
+from visionlab.data.preprocess import MapReader, Preprocess, Result, common_depth, refuse_other_view
 from visionlab.errors import DataError
 from visionlab.io import read_depth, resize_depth
 

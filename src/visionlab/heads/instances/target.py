@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 
 from visionlab.data.definition import Target
-from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import MapReader, Result, refuse_other_view
+from visionlab.data.preprocess import MapReader, Preprocess, Result, refuse_other_view
 from visionlab.errors import DataError
 from visionlab.io import read_labels, split_plane
 

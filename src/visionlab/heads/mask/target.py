@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 
 from visionlab.console import LOG
 from visionlab.data.definition import Target
-from visionlab.data.preprocess import Preprocess
-from visionlab.data.readers import MapReader, Result, refuse_other_view
+from visionlab.data.preprocess import MapReader, Preprocess, Result, refuse_other_view
 from visionlab.io import read_mask, resize_mask
 
 
