@@ -11,7 +11,8 @@ from visionlab.heads.kind import Kind, Option
 from visionlab.metrics.metric import Metric, mean, stack
 
 
-def _error(true: np.ndarray, pred: np.ndarray) -> np.ndarray:
+def _error(rows: np.ndarray) -> np.ndarray:
+    true, pred = rows.T
     return stack(np.abs((pred - true + 180) % 360 - 180), np.ones_like(true))
 
 
@@ -77,9 +78,6 @@ class DirectionHead(Head):
 
     def rows(self, decoded, target):
         return torch.cat([target.to(decoded.dtype), decoded], dim=1)
-
-    def arrays(self, rows):
-        return rows[:, 0], rows[:, 1]
 
     def table(self, rows):
         return {f"{self.angle}_true": rows[:, 0], f"{self.angle}_pred": rows[:, 1]}

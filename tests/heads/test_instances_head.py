@@ -114,5 +114,5 @@ def test_several_models_find_objects_with_the_mean_of_their_parameters() -> None
 
 
 def test_models_whose_maps_mean_other_things_are_not_merged() -> None:
-    with pytest.raises(UsageError, match="trained with separate=distance"):
+    with pytest.raises(UsageError, match="has the separate 'distance'"):
         merge([[head()], [head("distance")]], ["a", "b"])

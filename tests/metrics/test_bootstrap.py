@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from visionlab.metrics import group_interval
@@ -12,6 +13,11 @@ from visionlab.metrics.bootstrap import FEW_GROUPS
 from visionlab.metrics.regression import METRICS
 
 MAE = METRICS["mae"]
+
+
+def rows(error: npt.ArrayLike) -> np.ndarray:
+    """Return rows of true values of 0 and predictions with these errors."""
+    return np.stack([np.zeros_like(error), error], axis=1)
 
 
 def clustered(n_groups: int, size: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -22,7 +28,7 @@ def clustered(n_groups: int, size: int, rng: np.random.Generator) -> tuple[np.nd
 
 def test_two_groups_by_hand() -> None:
     # Resamples are AA (1/4), AB (1/2), BB (1/4): the interval goes from A's MAE to B's.
-    low, high = group_interval(MAE, (np.zeros(5), np.array([1.0, 1, 1, 5, 5])), list("aaabb"))
+    low, high = group_interval(MAE, rows([1.0, 1, 1, 5, 5]), list("aaabb"))
     assert (low, high) == (1.0, 5.0)
 
 
@@ -31,7 +37,7 @@ def test_three_groups_by_counting_all_resamples() -> None:
     values = np.sort(
         [np.concatenate([error[groups == g] for g in draw]).mean() for draw in itertools.product("abc", repeat=3)]
     )
-    low, high = group_interval(MAE, (np.zeros(6), error), groups, replicates=20000)
+    low, high = group_interval(MAE, rows(error), groups, replicates=20000)
     # 27 equally likely resamples, each 3.7% of them.
     assert low == pytest.approx(values[0])
     assert high == pytest.approx(values[26])
@@ -43,7 +49,7 @@ def test_covers_the_truth_95_times_of_100() -> None:
     inside = 0
     for _ in range(300):
         error, groups = clustered(60, 10, rng)
-        low, high = group_interval(MAE, (np.zeros_like(error), error), groups, replicates=400)
+        low, high = group_interval(MAE, rows(error), groups, replicates=400)
         assert low is not None and high is not None
         inside += low <= truth <= high
     assert 0.91 <= inside / 300 <= 0.98
@@ -55,21 +61,21 @@ def test_few_groups_are_too_few() -> None:
     inside = 0
     for _ in range(300):
         error, groups = clustered(FEW_GROUPS // 4, 10, rng)
-        low, high = group_interval(MAE, (np.zeros_like(error), error), groups, replicates=300)
+        low, high = group_interval(MAE, rows(error), groups, replicates=300)
         assert low is not None and high is not None
         inside += low <= 2 / np.sqrt(np.pi) <= high
     assert inside / 300 < 0.88
 
 
 def test_no_interval_without_groups_or_value() -> None:
-    assert group_interval(MAE, (np.zeros(3), np.ones(3)), ["a"] * 3) == (None, None)
-    assert group_interval(MAE, (np.zeros(3), np.array([1, np.nan, 1])), list("abc")) == (None, None)
-    assert group_interval(METRICS["sign_accuracy"], (np.zeros(3), np.ones(3)), list("abc")) == (None, None)
+    assert group_interval(MAE, rows([1.0, 1, 1]), ["a"] * 3) == (None, None)
+    assert group_interval(MAE, rows([1, np.nan, 1]), list("abc")) == (None, None)
+    assert group_interval(METRICS["sign_accuracy"], rows([1.0, 1, 1]), list("abc")) == (None, None)
 
 
 def test_resamples_without_a_counted_sample_are_left_out() -> None:
     # Only group a has a sign; a resample without a is undefined.
-    result = group_interval(METRICS["sign_accuracy"], ([1.0, 1.0, 0.0], [1.0, -1.0, 1.0]), list("aab"))
+    result = group_interval(METRICS["sign_accuracy"], np.array([[1.0, 1.0], [1.0, -1.0], [0.0, 1.0]]), list("aab"))
     assert result == (0.5, 0.5)
 
 
@@ -84,5 +90,5 @@ def test_draws_are_those_of_one_resample_after_the_other(n_groups: int, monkeypa
         for _ in range(50)
     ]
     expected = np.quantile(values, [0.025, 0.975])
-    found = group_interval(MAE, (np.zeros_like(error), error), groups, replicates=50)
+    found = group_interval(MAE, rows(error), groups, replicates=50)
     assert found == pytest.approx(tuple(expected), rel=1e-12)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from tests.entries import arrays
 from visionlab.heads import KINDS
 from visionlab.heads.depth.head import depth_rows
 from visionlab.heads.mask.head import mask_rows
@@ -69,11 +68,11 @@ def rows_of(kind: str, better: float = 0.3) -> Array:
 
 
 def value(kind: str, name: str, rows: Array, **options: Any) -> float:
-    return METRICS[kind][name](*arrays(kind, rows), **options)
+    return METRICS[kind][name](rows, **options)
 
 
 def interval(kind: str, name: str, rows: Array, groups: Any, **options: Any) -> Any:
-    return group_interval(METRICS[kind][name], arrays(kind, rows), groups, **options)
+    return group_interval(METRICS[kind][name], rows, groups, **options)
 
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
@@ -95,7 +94,7 @@ def test_a_weight_is_a_number_of_repeats_and_the_order_is_nothing(kind: str, nam
 def test_sums_over_batches_of_any_size_give_the_whole(kind: str, name: str) -> None:
     one, rows = METRICS[kind][name], rows_of(kind)
     assert isinstance(one, Metric)
-    batches = [one.sample_terms(*arrays(kind, part)).sum(axis=0) for part in np.split(rows, [3, 4, 50])]
+    batches = [one.terms(part).sum(axis=0) for part in np.split(rows, [3, 4, 50])]
     assert one.values(np.sum(batches, axis=0)[np.newaxis])[0] == pytest.approx(value(kind, name, rows), rel=1e-9)
 
 
@@ -138,7 +137,7 @@ def test_intervals_over_groups_are_those_of_weights_on_samples(
         assert interval(kind, name, rows, groups) == (None, None)
         return
     plain = dataclasses.replace(one, within=None)  # the resamples as they are
-    fast = group_interval(plain, arrays(kind, rows), groups, replicates=60)
+    fast = group_interval(plain, rows, groups, replicates=60)
     member = np.unique(groups, return_inverse=True)[1]
 
     def draw(counts: Array) -> Array:
@@ -153,22 +152,21 @@ def test_intervals_over_groups_are_those_of_weights_on_samples(
 
 @pytest.mark.parametrize(("kind", "name"), ALL)
 def test_all_samples_are_counted_that_say_something(kind: str, name: str) -> None:
-    counted = METRICS[kind][name].counted(*arrays(kind, rows_of(kind)))
+    counted = METRICS[kind][name].counted(rows_of(kind))
     assert counted.shape == (N,) and counted.dtype == bool and counted.sum() > N / 2
 
 
 def test_rows_of_another_shape_are_refused() -> None:
     for kind, name in ALL:
-        with pytest.raises(ValueError, match=r"expected|zip"):
-            METRICS[kind][name](*([np.zeros((4, 7)), np.zeros((4, 6))] if kind == "regression" else [np.zeros((4, 7))]))
+        with pytest.raises(ValueError, match=r"expected|zip|split"):
+            METRICS[kind][name](np.zeros((4, 7)))
         with pytest.raises(ValueError, match="expected 80 values, one a sample"):
             value(kind, name, rows_of(kind), weight=[1, 2])
 
 
 # Numbers by hand ----------------------------------------------------------------------------------------------------
 
-TRUE = np.array([-4.0, -1.0, 0.0, 2.0, 6.0])
-PRED = np.array([-3.0, 1.0, 0.0, 2.0, 2.0])  # errors 1, 2, 0, 0, -4
+ROWS = np.array([[-4.0, -3.0], [-1.0, 1.0], [0.0, 0.0], [2.0, 2.0], [6.0, 2.0]])  # errors 1, 2, 0, 0, -4
 
 
 @pytest.mark.parametrize(
@@ -182,15 +180,15 @@ PRED = np.array([-3.0, 1.0, 0.0, 2.0, 2.0])  # errors 1, 2, 0, 0, -4
     ],
 )
 def test_numbers_by_hand(name: str, expected: float) -> None:
-    assert METRICS["regression"][name](TRUE, PRED) == pytest.approx(expected, rel=1e-12)
+    assert METRICS["regression"][name](ROWS) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_sign_is_judged_beyond_the_margin() -> None:
-    assert sign_accuracy(1.0)(TRUE, PRED) == 1.0  # -1 lies on the margin, not beyond it
-    assert math.isnan(sign_accuracy(10.0)(TRUE, PRED))
-    assert sign_accuracy()([5.0, -5.0], [0.0, -1.0]) == 0.75, "a prediction of zero counts half"
+    assert sign_accuracy(1.0)(ROWS) == 1.0  # -1 lies on the margin, not beyond it
+    assert math.isnan(sign_accuracy(10.0)(ROWS))
+    assert sign_accuracy()(np.array([[5.0, 0.0], [-5.0, -1.0]])) == 0.75, "a prediction of zero counts half"
 
 
 @pytest.mark.parametrize("true", [[2.0, 2.0, 2.0], [0.1, 0.1, 0.1], [7.0]])
 def test_r2_of_equal_true_values_is_undefined(true: list[float]) -> None:
-    assert math.isnan(METRICS["regression"]["r2"](true, np.zeros(len(true))))
+    assert math.isnan(METRICS["regression"]["r2"](np.stack([true, np.zeros(len(true))], axis=1)))

@@ -175,7 +175,7 @@ def test_the_table_has_each_class_as_the_metrics_have_it_alone() -> None:
         for k in (0, 4):
             alone = of_class(rows, k)
             assert table[column][k] == pytest.approx(LABELS[name](alone), rel=1e-12)
-            interval = group_interval(as_resampled(name), (alone,), groups)
+            interval = group_interval(as_resampled(name), alone, groups)
             assert (table[f"{column}_low"][k], table[f"{column}_high"][k]) == pytest.approx(interval, rel=1e-9)
         assert table[[column, f"{column}_low", f"{column}_high"]].loc[5].isna().all()
     assert table["ece"][:5].mean() == pytest.approx(LABELS["ece"](rows))
@@ -203,9 +203,9 @@ def test_an_interval_of_a_mean_over_classes_holds_the_mean() -> None:
     groups = [str(number) for number in range(24)]
     value = LABELS["f1_macro"](rows)
     assert value == pytest.approx(2 / 25)
-    resampled, _ = group_interval(as_resampled("f1_macro"), (rows,), groups)
+    resampled, _ = group_interval(as_resampled("f1_macro"), rows, groups)
     assert resampled is not None and resampled > value, "what the resamples alone would say"
     for name in ("f1_macro", "f1_macro_gain", "precision_macro", "recall_macro", "map", "auroc"):
-        low, high = group_interval(LABELS[name], (rows,), groups)
+        low, high = group_interval(LABELS[name], rows, groups)
         assert low is not None and high is not None
         assert -1 <= low <= LABELS[name](rows) <= high <= 1, name

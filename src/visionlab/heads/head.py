@@ -87,6 +87,8 @@ class Head(nn.Module):
     by_time_point: ClassVar[bool] = False
     # What its description holds beside that of every head: key -> type.
     own_spec: ClassVar[dict[str, Types]] = {}
+    # What heads of several models that are merged must have in common, the kind first.
+    alike: ClassVar[tuple[str, ...]] = ("kind", "unit")
     # Of several heads of maps, that with the largest is drawn over the image; 0: it is never drawn.
     overlay_rank: ClassVar[int] = 0
 
@@ -197,7 +199,7 @@ class Head(nn.Module):
     def measure(self, rows: Array) -> dict[str, float]:
         """Return the metrics that are known while training of the :meth:`rows` of all samples, in the user's units."""
         known = {name: metric for name, metric in self.each_metric().items() if name in self.kind.while_training}
-        return {name: metric(*self.arrays(rows)) for name, metric in known.items()}
+        return {name: metric(rows) for name, metric in known.items()}
 
     # After training ---------------------------------------------------------------------------------------------
 
@@ -215,7 +217,7 @@ class Head(nn.Module):
             DataError: a true value is missing.
         """
         return {
-            name: entry(metric, self.arrays(found.model), self.arrays(found.baseline), groups, self.unit)
+            name: entry(metric, found.model, found.baseline, groups, self.unit)
             for name, metric in self.each_metric().items()
         }
 
@@ -230,10 +232,6 @@ class Head(nn.Module):
     def each_metric(self) -> Metrics:
         """Return {name: metric} of what it is measured by."""
         return {name: self.kind.metrics[name] for name in self.metrics}
-
-    def arrays(self, rows: Array) -> tuple[Array, ...]:
-        """Return what its metrics take, of evaluated rows."""
-        return (rows,)
 
     # Predictions ------------------------------------------------------------------------------------------------
 
@@ -319,7 +317,8 @@ class Head(nn.Module):
         Raises:
             UsageError: another kind, another unit, ...
         """
-        for what, one, two in (("kind", self.kind, other.kind), ("unit", self.unit, other.unit)):
+        for what in self.alike:
+            one, two = getattr(self, what), getattr(other, what, None)
             if one != two:
                 raise UsageError(
                     f"{other_name}: its head {self.name} has the {what} '{two}', that of {name} '{one}'; expected runs "

@@ -10,7 +10,7 @@ With few groups the interval is still too narrow: see ``FEW_GROUPS``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -27,13 +27,13 @@ _DRAWN_AT_ONCE = 2**20
 
 
 def group_interval(
-    metric: Metric | RankMetric, arrays: Sequence[npt.ArrayLike], groups: npt.ArrayLike, *, replicates: int = REPLICATES
+    metric: Metric | RankMetric, rows: Array, groups: npt.ArrayLike, *, replicates: int = REPLICATES
 ) -> tuple[float, float] | tuple[None, None]:
     """Return the interval ``(low, high)`` of a metric over resampled groups, ``(None, None)`` if it has none.
 
     Args:
         metric: with one sum a group, or its samples sorted once, so that all resamples together are fast.
-        arrays: what it takes, each with N rows, whose order doesn't matter.
+        rows: of N samples, whose order doesn't matter.
         groups: N group names.
         replicates: number of resamples.
 
@@ -43,7 +43,7 @@ def group_interval(
     if not metric.interval:
         return None, None
     names, member = np.unique(np.asarray(groups), return_inverse=True)
-    draw = metric.over_groups(arrays, member, len(names))
+    draw = metric.over_groups(rows, member, len(names))
     low, high = intervals(
         lambda counts: draw(counts)[:, np.newaxis], len(names), replicates=replicates, within=metric.within
     )

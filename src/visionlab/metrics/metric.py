@@ -19,18 +19,18 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of one or several arrays with one row a sample.
+    """A metric of rows, one a sample.
 
-    Metrics of numbers take ``true`` and ``pred``, N values or N x C for several target columns, whose mean over columns
-    is the value (:mod:`visionlab.metrics.regression`). Metrics of maps take ``rows``, the N x K sums of each image
-    (:mod:`visionlab.metrics.dense`), those of labels the N x 3K labels, scores and decisions
+    Rows of numbers are N x 2C, the true and then the predicted values of C target columns; the mean over these is the
+    value (:mod:`visionlab.metrics.regression`). Rows of maps are N x K, the sums of each image
+    (:mod:`visionlab.metrics.dense`), those of labels N x 3K labels, scores and decisions
     (:mod:`visionlab.metrics.multilabel`).
 
     Attributes:
         name: as in ``metrics.json``.
         better: ``min``, ``max``, or ``zero`` where the value nearest to zero is best.
         in_unit: whether the value carries the target's unit.
-        terms: the arrays, all of one shape, -> N x K or N x C x K; the last term is above 0 where a sample counts.
+        terms: the rows -> N x K or N x C x K; the last term is above 0 where a sample counts.
         finish: sums of the terms, (..., K), -> values (...).
         interval: whether the bootstrap shows how certain the value is; not where resampling alone makes it worse.
         within: lowest and highest value that the metric can have, where resampling shifts it (see
@@ -40,54 +40,43 @@ class Metric:
     name: str
     better: Literal["min", "max", "zero"]
     in_unit: bool
-    terms: Callable[..., Array]
+    terms: Callable[[Array], Array]
     finish: Callable[[Array], Array]
     interval: bool = True
     within: tuple[float, float] | None = None
 
-    def __call__(self, *arrays: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
+    def __call__(self, rows: Array, weight: npt.ArrayLike | None = None) -> float:
         """Return the value in the target's unit (or none), ``nan`` where it is undefined.
 
         Args:
-            arrays: as the class says.
+            rows: of N samples.
             weight: N multiplicities of the samples, one each by default.
 
         Raises:
             ValueError: the shapes don't fit.
         """
-        terms = self.sample_terms(*arrays)
+        terms = self.terms(rows)
         sums = np.tensordot(sample_weights(weight, len(terms)), terms, axes=1)
         return float(self.values(sums[np.newaxis])[0])
 
-    def each(self, *arrays: npt.ArrayLike) -> Array:
-        """Return the value of each of N samples by itself, ``nan`` where it is undefined; of arrays N x K."""
-        return self.values(self.sample_terms(*arrays))
+    def each(self, rows: Array) -> Array:
+        """Return the value of each of N samples by itself, ``nan`` where it is undefined."""
+        return self.values(self.terms(rows))
 
-    def sample_terms(self, *arrays: npt.ArrayLike) -> Array:
-        """Return the terms of each sample, N x K or N x C x K."""
-        given = [np.asarray(array, dtype=np.float64) for array in arrays]
-        shapes = [array.shape for array in given]
-        if len(set(shapes)) != 1 or given[0].ndim not in (1, 2):
-            found = " and ".join(map(str, shapes))
-            raise ValueError(f"{self.name}: expected arrays of one shape, N or N x C, found {found}")
-        return self.terms(*given)
-
-    def counted(self, *arrays: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def counted(self, rows: Array) -> npt.NDArray[np.bool_]:
         """Return which of the N samples count."""
-        terms = self.sample_terms(*arrays)
+        terms = self.terms(rows)
         return np.asarray((terms[..., -1].reshape(len(terms), -1) > 0).any(axis=1))
 
-    def over_groups(
-        self, arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any], n_groups: int
-    ) -> Callable[[Array], Array]:
+    def over_groups(self, rows: Array, member: npt.NDArray[Any], n_groups: int) -> Callable[[Array], Array]:
         """Return the function that gives R values for how often each group was drawn, R x groups.
 
         Args:
-            arrays: as the class says.
+            rows: of N samples.
             member: N group numbers of the samples, from 0.
             n_groups: how many groups there are.
         """
-        terms = self.sample_terms(*arrays)
+        terms = self.terms(rows)
         sums = group_sums(terms.reshape(len(terms), -1), member, n_groups)
         return lambda counts: self.values((counts @ sums).reshape(-1, *terms.shape[1:]))
 

@@ -7,7 +7,7 @@ bootstrap is one pass of sums over its samples, many resamples at a time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -139,49 +139,30 @@ class RankMetric:
     Classes for which the measure is undefined are left out, in each resample too.
 
     Attributes:
-        name, better, in_unit: see :class:`~visionlab.metrics.metric.Metric`.
-        parts: rows of N samples -> labels, 0 or 1, and scores, N x K each.
+        name, better, in_unit, within: see :class:`~visionlab.metrics.metric.Metric`.
         of_class: :func:`average_precision` or :func:`auroc`.
-        within: see :class:`~visionlab.metrics.metric.Metric`.
+        parts: rows of N samples -> labels, 0 or 1, and scores, N x K each.
     """
 
     name: str
-    better: Literal["min", "max"]
-    in_unit: bool
-    parts: Callable[[npt.ArrayLike], tuple[Array, Array]]
     of_class: Callable[[Ranked], Array]
-    within: tuple[float, float] | None = None
+    parts: Callable[[Array], tuple[Array, Array]]
+    better: Literal["max"] = "max"
+    in_unit: bool = False
+    within: tuple[float, float] | None = (0, 1)
     interval: ClassVar[bool] = True
 
-    def __call__(self, rows: npt.ArrayLike, weight: npt.ArrayLike | None = None) -> float:
-        """Return the value, ``nan`` where it is undefined or a score isn't finite.
+    def __call__(self, rows: Array, weight: npt.ArrayLike | None = None) -> float:
+        """Return the value, ``nan`` where it is undefined or a score isn't finite; see :class:`Metric`."""
+        values = self.over_groups(rows, np.arange(len(rows)), len(rows))
+        return float(values(sample_weights(weight, len(rows))[np.newaxis])[0])
 
-        Args:
-            rows: of N samples.
-            weight: N multiplicities of the samples, one each by default.
-
-        Raises:
-            ValueError: the shapes don't fit.
-        """
-        n_samples = len(self.counted(rows))
-        values = self.over_groups((rows,), np.arange(n_samples), n_samples)
-        return float(values(sample_weights(weight, n_samples)[np.newaxis])[0])
-
-    def counted(self, rows: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def counted(self, rows: Array) -> npt.NDArray[np.bool_]:
         """Return which of the N samples count: all."""
-        return np.ones(len(self.parts(rows)[0]), dtype=bool)
+        return np.ones(len(rows), dtype=bool)
 
-    def over_groups(
-        self, arrays: Sequence[npt.ArrayLike], member: npt.NDArray[Any], n_groups: int
-    ) -> Callable[[Array], Array]:
-        """Return the function that gives R values for how often each group was drawn, R x groups.
-
-        Args:
-            arrays: the rows alone.
-            member: N group numbers of the samples, from 0.
-            n_groups: how many groups there are.
-        """
-        (rows,) = arrays
+    def over_groups(self, rows: Array, member: npt.NDArray[Any], n_groups: int) -> Callable[[Array], Array]:
+        """Return the function that gives R values for how often each group was drawn; see :class:`Metric`."""
         labels, scores = self.parts(rows)
         if not np.isfinite(scores).all():
             return lambda counts: np.full(len(counts), np.nan)

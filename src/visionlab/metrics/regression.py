@@ -1,13 +1,26 @@
-"""Metrics of predicted numbers, functions of ``true`` and ``pred``: N values, or N x C for several target columns."""
+"""Metrics of predicted numbers, functions of ``rows``: N x 2C, the true and then the predicted values of C columns."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from visionlab.metrics.metric import Array, Metric, mean, root_mean, stack
 
 
-def _r2_terms(true: Array, pred: Array) -> Array:
+def _of_errors(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return the terms of a mean of a function of predicted - true values."""
+
+    def terms(rows: Array) -> Array:
+        true, pred = np.split(rows, 2, axis=1)
+        return stack(function(pred - true), np.ones_like(true))
+
+    return terms
+
+
+def _r2_terms(rows: Array) -> Array:
+    true, pred = np.split(rows, 2, axis=1)
     # R2 doesn't change when both are shifted; centred values keep the difference of squares below accurate.
     centred = true - true.mean(axis=0) if len(true) else true
     return stack((pred - true) ** 2, centred, centred**2, np.ones_like(true))
@@ -27,7 +40,8 @@ def sign_accuracy(margin: float = 0.0) -> Metric:
     lies beyond the margin. A prediction of exactly 0 says nothing and counts half, as guessing would.
     """
 
-    def terms(true: Array, pred: Array) -> Array:
+    def terms(rows: Array) -> Array:
+        true, pred = np.split(rows, 2, axis=1)
         counted = np.abs(true) > margin
         right = (1 + np.sign(true) * np.sign(pred)) / 2
         return stack(np.where(counted, right, 0.0), counted.astype(np.float64))
@@ -38,9 +52,9 @@ def sign_accuracy(margin: float = 0.0) -> Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("mae", "min", True, lambda t, p: stack(np.abs(p - t), np.ones_like(t)), mean),
-        Metric("rmse", "min", True, lambda t, p: stack((p - t) ** 2, np.ones_like(t)), root_mean),
-        Metric("bias", "zero", True, lambda t, p: stack(p - t, np.ones_like(t)), mean),
+        Metric("mae", "min", True, _of_errors(np.abs), mean),
+        Metric("rmse", "min", True, _of_errors(np.square), root_mean),
+        Metric("bias", "zero", True, _of_errors(np.positive), mean),
         Metric("r2", "max", False, _r2_terms, _r2),
         sign_accuracy(),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +16,12 @@ from visionlab.metrics.ranking import RankMetric
 AnyMetric = Metric | RankMetric
 
 
-def entry(
-    metric: AnyMetric, model: Sequence[Array], baseline: Sequence[Array], groups: npt.ArrayLike, unit: str
-) -> dict[str, Any]:
+def entry(metric: AnyMetric, model: Array, baseline: Array, groups: npt.ArrayLike, unit: str) -> dict[str, Any]:
     """Return what ``metrics.json`` says of a metric.
 
     Args:
         metric: of N samples.
-        model: what it takes, of the model's predictions.
+        model: rows of the model's predictions.
         baseline: the same of the baseline's.
         groups: N names, the group of each sample.
         unit: of the target.
@@ -35,12 +32,12 @@ def entry(
     """
     names = np.asarray(groups).astype(str)
     low, high = group_interval(metric, model, names)
-    counted = metric.counted(*model)
+    counted = metric.counted(model)
     return {
-        "value": _finite(metric(*model)),
+        "value": _finite(metric(model)),
         "low": low,
         "high": high,
-        "baseline": _finite(metric(*baseline)),
+        "baseline": _finite(metric(baseline)),
         "n": int(counted.sum()),
         "groups": len(np.unique(names[counted])),
         "better": metric.better,

@@ -49,7 +49,6 @@ class DepthHead(MapHead):
         super().__init__(name, (name,), unit=unit, **options)
         for key, value in (("low", low), ("high", high), ("mean", mean)):
             self.register_buffer(key, torch.tensor(value, dtype=torch.float32))
-        self._known: tuple[float, float, float] | None = None
         self._clipped = False
 
     @classmethod
@@ -69,19 +68,9 @@ class DepthHead(MapHead):
         return self.mean.to(target).expand_as(target)
 
     def rows(self, decoded: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        low, high, mean = self._numbers()
+        low, high, mean = (buffer.item() for buffer in (self.low, self.high, self.mean))
         # Ratios and logarithms need positive predictions: a thousandth of the usual depth is next to nothing.
         return depth_rows(decoded, target, data_range=high - low, low=low, floor=max(1e-3 * mean, 1e-12))
-
-    def _numbers(self) -> tuple[float, float, float]:
-        """Return low, high and mean without waiting for the device at each batch."""
-        if self._known is None:
-            self._known = (float(self.low), float(self.high), float(self.mean))
-        return self._known
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._known = None
-        super()._load_from_state_dict(*args, **kwargs)
 
     def values(self, decoded: Array) -> dict[str, tuple[float, str]]:
         return {f"{self.name}_median": (float(np.median(decoded)), self.unit)}
@@ -124,7 +113,7 @@ class DepthHead(MapHead):
         """Return what one count of a 16-bit PNG stands for: a millimetre, or a power of ten that suffices."""
         if self.unit == "m":
             return 0.001
-        return float(10.0 ** math.ceil(math.log10(max(1.5 * self._numbers()[1], 1e-30) / 65535)))
+        return float(10.0 ** math.ceil(math.log10(max(1.5 * self.high.item(), 1e-30) / 65535)))
 
     def overlay(self, image: Array, shown: Array) -> Array:
         """Return the image, faint, under the depth in colour."""

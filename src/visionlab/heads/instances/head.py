@@ -13,7 +13,6 @@ import torch
 from torch.nn import functional
 
 from visionlab.console import LOG
-from visionlab.errors import UsageError
 from visionlab.heads.head import Array, Evaluation, Head, Loss, Split, Types, expect
 from visionlab.heads.instances import KIND, Cells, Separate
 from visionlab.heads.instances.fit import FitFrame, fit
@@ -57,6 +56,7 @@ class InstanceHead(MapHead):
     kind: ClassVar[Kind] = KIND
     fits: ClassVar[bool] = True
     by_time_point: ClassVar[bool] = True
+    alike: ClassVar[tuple[str, ...]] = ("kind", "unit", "separate", "cells")
     own_spec: ClassVar[dict[str, Types]] = {"separate": str, "cells": str, "dimensions": int}
 
     share: torch.Tensor
@@ -259,16 +259,6 @@ class InstanceHead(MapHead):
         }
 
     # Several models ---------------------------------------------------------------------------------------------
-
-    def refuse_unlike(self, other: Head, name: str, other_name: str) -> None:
-        super().refuse_unlike(other, name, other_name)
-        for option in self.kind.options:
-            one, two = getattr(self, option), getattr(other, option)
-            if one != two:
-                raise UsageError(
-                    f"{other_name}: its head {self.name} was trained with {option}={two}, that of {name} with {one}; "
-                    "expected runs whose maps mean the same"
-                )
 
     @classmethod
     def merge(cls, heads: Sequence[Self]) -> Head:

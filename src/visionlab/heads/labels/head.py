@@ -212,7 +212,7 @@ class MultilabelHead(Head):
         others give (nested folds), so that the result doesn't flatter. Of the baseline each metric takes the constant
         decision that suits it best (NaN).
         """
-        rows = self.decided_rows(split.model, split.groups if split.fitted_on else None)
+        rows = self.decided_rows(split.model, split.groups if split.fitted_on and bool(self.fitted) else None)
         undecided = np.full((len(split.baseline), self.channels), np.nan)
         baseline = np.concatenate([split.baseline, undecided], axis=1)
         return Evaluation(rows, baseline, {"classes": class_table(rows, self.describe(), split.groups)})
@@ -220,30 +220,24 @@ class MultilabelHead(Head):
     def decided_rows(self, rows: Array, groups: Sequence[str] | None = None) -> Array:
         """Return labels, calibrated scores and decisions, N x 3K, of labels and scores, N x 2K; nested with groups."""
         labels, scores = np.split(rows, 2, axis=1)
-        if groups is None or not (bool(self.fitted) and self.chooses):
-            final = self.calibrated(scores)
-            return np.concatenate([labels, final, self.decide(final)], axis=1)
-        return self._nested(labels, scores, nested_folds(groups, labels))
-
-    def _nested(self, labels: Array, scores: Array, folds: Array) -> Array:
-        final, decided = np.zeros(scores.shape, np.float32), np.zeros(scores.shape, bool)
-        for fold in np.unique(folds):
-            held = folds == fold
-            # One group only: there is nothing else to fit on.
-            others = ~held if not held.all() else held
-            calibration, thresholds = self._fitted(labels[others], scores[others])
-            final[held] = calibrate(scores[held].astype(np.float32), calibration)
-            decided[held] = final[held] >= thresholds
+        final = self.calibrated(scores)
+        decided = self.decide(final)
+        if groups is not None and self.chooses:
+            folds = nested_folds(groups, labels)
+            for fold in np.unique(folds):
+                held = folds == fold
+                # One group only: there is nothing else to fit on.
+                others = ~held if not held.all() else held
+                calibration, thresholds = self._fitted(labels[others], scores[others])
+                final[held] = calibrate(scores[held].astype(np.float32), calibration)
+                decided[held] = final[held] >= thresholds
         return np.concatenate([labels, final, decided], axis=1)
 
     def measure(self, rows: Array) -> dict[str, float]:
         """Return each metric of the rows of :meth:`rows` while training, thresholds by nested folds of the samples."""
         if not np.isfinite(rows).all():
             return dict.fromkeys(self.metrics, float("nan"))
-        labels, scores = np.split(rows, 2, axis=1)
-        if self.chooses:
-            return super().measure(self._nested(labels, scores, nested_folds(np.arange(len(rows)).astype(str), labels)))
-        return super().measure(self.decided_rows(rows))
+        return super().measure(self.decided_rows(rows, [str(number) for number in range(len(rows))]))
 
     def summarise(self, found: Evaluation, groups: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return {metric: ...}, with ``classes``, how many the metric counts, and ``of``, how many there are."""

@@ -84,22 +84,15 @@ class RegressionHead(Head):
             found["sign_accuracy"] = sign_accuracy(self.step)
         return found
 
-    def arrays(self, rows: Array) -> tuple[Array, ...]:
-        """Return the true and the predicted values, N x K each."""
-        return rows[:, : self.channels], rows[:, self.channels :]
-
     def summarise(self, found: Evaluation, groups: Sequence[str]) -> dict[str, dict[str, Any]]:
         """Return {metric: ...}, and of several columns {column/metric: ...} as well."""
-        model, base = self.arrays(found.model), self.arrays(found.baseline)
-        check_true(self.name, model[0], groups)
+        check_true(self.name, found.model[:, : self.channels], groups)
         result = {}
-        for name, metric in self.each_metric().items():
-            parts = {name: slice(None)}
-            if self.channels > 1:
-                parts |= {f"{column}/{name}": slice(k, k + 1) for k, column in enumerate(self.columns)}
-            for key, part in parts.items():
-                own, of_baseline = ([array[:, part] for array in arrays] for arrays in (model, base))
-                result[key] = entry(metric, own, of_baseline, groups, self.unit)
+        for name, about in super().summarise(found, groups).items():
+            result[name] = about
+            for k, column in enumerate(self.columns if self.channels > 1 else ()):
+                model, baseline = (rows[:, [k, self.channels + k]] for rows in (found.model, found.baseline))
+                result[f"{column}/{name}"] = entry(self.each_metric()[name], model, baseline, groups, self.unit)
         return result
 
     def table(self, rows: Array) -> dict[str, Array]:
