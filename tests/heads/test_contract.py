@@ -135,19 +135,6 @@ def test_a_batch_of_which_nothing_is_known_changes_nothing(kind: str, loss: str)
 
 
 @every_kind
-def test_a_weighted_sum_of_losses_is_the_sum_of_each(kind: str) -> None:
-    one, target = examples.head(kind), examples.target(kind)
-    first, second = [loss for found, loss in PAIRS if found == kind][:2]
-    raw = examples.raw(one)
-    parts = [{"weight": weight, "loss": LOSS[name]} for weight, name in ((3.0, first), (0.5, second))]
-    alone = [one.loss(raw, target, make_loss(LOSS[name])).item() for name in (first, second)]
-    both = one.loss(raw, target, make_loss(parts)).item()
-    if one.channels == 1 or not one.by_time_point:
-        assert both == pytest.approx(3 * alone[0] + 0.5 * alone[1], rel=1e-5)
-    assert both != pytest.approx(sum(alone), rel=1e-3)
-
-
-@every_kind
 def test_decoded_values_have_the_shape_of_raw_ones_and_a_range(kind: str) -> None:
     for activation in KINDS[kind].activations:
         one = examples.head(kind, activation=activation)

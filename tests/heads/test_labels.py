@@ -11,7 +11,6 @@ import torch
 from visionlab.errors import UserError
 from visionlab.heads.head import Split
 from visionlab.heads.labels.head import MultilabelHead
-from visionlab.losses import BCELoss
 
 NAMES = ("Nucleoplasm", "Cytosol", "Rods & rings")
 
@@ -31,19 +30,6 @@ def some_rows(count: int = 300, seed: int = 0) -> np.ndarray:
 
 def fit(one: MultilabelHead, rows: np.ndarray) -> None:
     one.fit(Split([], rows, rows))
-
-
-def test_losses_learn_the_counts_of_training() -> None:
-    loss = BCELoss(class_weights="log")
-    one = head()
-    one.prepare(loss)
-    raw, target = torch.zeros(1, 3), torch.tensor([[0.0, 0.0, 1.0]])
-    even = head(positives=[10.0, 10.0, 10.0])
-    other = BCELoss(class_weights="log")
-    even.prepare(other)
-    wrong = torch.tensor([[0.0, 0.0, -4.0]])
-    assert one.loss(wrong, target, loss) > even.loss(wrong, target, other), "a rare class costs more"
-    assert one.loss(raw, target, loss).isfinite()
 
 
 @pytest.mark.parametrize("method", ["f1", "ratio", "shrunken"])
@@ -99,15 +85,6 @@ def test_calibration_brings_scores_to_frequencies() -> None:
     assert found.calibration[:, 0].tolist() == pytest.approx([1 / 3] * 3, rel=0.15)
     assert np.abs(found.calibrated(confident) - 1 / (1 + np.exp(-logits))).max() < 0.06
     assert np.array_equal(head().calibrated(confident), confident.astype(np.float32)), "none: as they are"
-
-
-def test_the_baseline_knows_frequencies_and_decides_nothing() -> None:
-    found = head()
-    target = torch.zeros(2, 3)
-    assert found.baseline(target)[0].tolist() == pytest.approx([0.5, 0.3, 0.02])
-    rows = found.rows(found.baseline(target), target).double().numpy()
-    rows = found.evaluate(Split(["a", "b"], rows, rows)).baseline
-    assert rows.shape == (2, 9) and np.isnan(rows[:, 6:]).all()
 
 
 def test_scores_that_are_no_numbers_end_in_a_sentence() -> None:

@@ -1,4 +1,4 @@
-"""Objects of a plane: told apart, holes filled, and the degenerate planes."""
+"""Objects of a time point: told apart in a plane, linked through the slices of a volume, measured."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tracemalloc
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import ndimage
 from skimage.measure import label
@@ -13,7 +14,8 @@ from skimage.morphology import h_maxima
 
 from visionlab.heads.instances import Separate
 from visionlab.heads.instances import segment as module
-from visionlab.heads.instances.segment import DISTANCE_UNIT, Parameters, basins, segment_plane
+from visionlab.heads.instances.objects import link_planes, measure
+from visionlab.heads.instances.segment import DISTANCE_UNIT, Parameters, basins, otsu_maps, segment_plane
 
 Array = np.ndarray[Any, Any]
 SEPARATES: list[Separate] = ["none", "boundary", "distance"]
@@ -66,12 +68,6 @@ def test_touching_discs_are_told_apart(separate: Separate) -> None:
         assert (found & inside).sum() / (found | inside).sum() > 0.9
 
 
-@pytest.mark.parametrize("separate", SEPARATES)
-def test_discs_apart_come_back_exactly_at_the_edge_too(separate: Separate) -> None:
-    ids = discs((50, 50), (0, 0, 9), (25, 25, 8), (49, 30, 7), (2, 40, 1), (12, 48, 0))
-    assert same_objects(plane(perfect(ids, separate), separate), ids)
-
-
 def test_prominence_is_the_inner_radius_above_half_the_neck() -> None:
     ids = discs((50, 90), (25, 22, 15), (25, 66, 15))
     ids[19:32, 22:66] = 1  # 13 wide: half of it 7 pixels, the discs 15
@@ -100,14 +96,6 @@ def test_a_basin_never_crosses_the_corner_where_two_parts_touch() -> None:
     assert plane(np.eye(5, dtype=np.float32)[None]).max() == 5
 
 
-@pytest.mark.parametrize("hole", [1, 3, 6])
-def test_a_hole_within_an_object_is_filled(hole: int) -> None:
-    ids = discs((40, 40), (20, 20, 12))
-    maps = perfect(ids, "none")
-    maps[0, 20 - hole // 2 : 20 + hole - hole // 2, 18 : 18 + hole] = 0
-    assert same_objects(plane(maps), ids)
-
-
 def test_gaps_between_touching_objects_are_not_filled() -> None:
     angles = np.arange(8) * np.pi / 4
     ring = discs((100, 100), *((50 + 29 * np.sin(a), 50 + 29 * np.cos(a), 11.5) for a in angles))
@@ -117,14 +105,6 @@ def test_gaps_between_touching_objects_are_not_filled() -> None:
         labels = plane(perfect(ids, "none"))
         assert labels.max() == n
         assert not labels[ids == 0].any()
-
-
-def test_a_hole_that_holds_another_object_stays_one() -> None:
-    ids = discs((60, 60), (30, 30, 5))
-    y, x = np.indices(ids.shape)
-    radius = np.hypot(y - 30, x - 30)
-    ids[(radius > 12) & (radius <= 22)] = 2
-    assert same_objects(plane(perfect(ids, "none"), prominence=5), ids)
 
 
 @pytest.mark.parametrize("separate", SEPARATES)
@@ -141,14 +121,6 @@ def test_degenerate_planes(separate: Separate) -> None:
     assert labels[7, 9] == 1
     assert labels.sum() == 1
     assert not plane(one, separate, threshold=0.51).any()
-
-
-def test_small_objects_are_dropped_and_the_others_renumbered() -> None:
-    ids = discs((40, 40), (5, 5, 1), (20, 20, 6), (35, 35, 2))
-    areas = np.bincount(ids.ravel())[1:]
-    assert plane(perfect(ids, "none"), min_area=float(areas[2])).max() == 2
-    assert plane(perfect(ids, "none"), min_area=float(areas[2] + 1)).max() == 1
-    assert plane(perfect(ids, "none"), min_area=1000).max() == 0
 
 
 @pytest.mark.parametrize("separate", SEPARATES)
@@ -199,17 +171,150 @@ def test_a_small_gap_in_a_wall_joins_no_cells_and_a_wide_one_does() -> None:
     assert enclosed(wall).max() == 24
 
 
-def test_what_is_open_is_outside_and_flaws_of_walls_are_no_cells() -> None:
-    wall = walls()
-    wall[20, 30] = wall[60, 70] = 0  # pinholes within a wall
-    assert enclosed(wall).max() == 25
-    assert enclosed(wall[:90]).max() == 15  # the row of cells that the edge cuts is open
-    wall[54:68, 54:68] = 1
-    wall[60:63, 60:63] = 0  # a larger one, in a lump
-    assert enclosed(wall).max() == 26
-    assert enclosed(wall, min_area=20).max() == 25
-    assert enclosed(wall, min_area=150).max() == 25
-    assert enclosed(wall, min_area=500).max() == 0
-    assert not enclosed(np.zeros((30, 30), np.float32)).any()
-    assert not enclosed(np.ones((30, 30), np.float32)).any()
-    assert not enclosed(np.full((30, 30), np.nan, np.float32)).any()
+# Linked through slices ------------------------------------------------------------------------------------------------
+
+
+def ellipsoids(shape: tuple[int, int, int], *bodies: tuple[float, float, float, float, float]) -> Array:
+    """Return ids 1, 2 ... of ellipsoids (z, y, x, radius in z, radius in y and x)."""
+    ids = np.zeros(shape, np.int32)
+    z, y, x = np.indices(shape)
+    for number, (cz, cy, cx, rz, r) in enumerate(bodies, start=1):
+        inside = ((z - cz) / rz) ** 2 + ((y - cy) ** 2 + (x - cx) ** 2) / r**2 <= 1
+        ids[inside & (ids == 0)] = number
+    return ids
+
+
+def in_slices(ids: Array, seed: int = 0, most: int | None = None) -> Array:
+    """Return the ids renumbered in each slice, in no order, with gaps if ``most`` is larger than needed."""
+    rng = np.random.default_rng(seed)
+    out = np.zeros(ids.shape, np.int64)
+    for z, plane in enumerate(ids):
+        there = np.unique(plane[plane > 0])
+        for number, new in zip(there, rng.permutation(most or len(there))[: len(there)] + 1, strict=True):
+            out[z][plane == number] = new
+    return out
+
+
+def linked(labels: Array, link: float = 0.5, min_planes: int = 1) -> Array:
+    result = link_planes(labels, link=link, min_planes=min_planes)
+    assert result.dtype == np.int32
+    assert np.unique(result[result > 0]).tolist() == list(range(1, result.max() + 1))
+    return result
+
+
+CROWD = ellipsoids(
+    (16, 60, 60),
+    *((4, 12, 12, 3.6, 9), (5, 14, 32, 4.3, 10), (11, 12, 14, 3.4, 9), (12, 32, 30, 3.1, 11), (6, 40, 14, 5.2, 8)),
+    *((3, 45, 45, 2.3, 8), (9, 47, 47, 3.6, 9), (14, 46, 45, 1.4, 7)),
+)
+"""Some of them touch the next one from above."""
+
+
+@pytest.mark.parametrize("most", [None, 66_000])
+def test_ellipsoids_come_back_whole_also_stacked_ones(most: int | None) -> None:
+    result = linked(in_slices(CROWD, most=most))
+    assert same_objects(result, CROWD)
+    first = [int(np.flatnonzero((result == n).any(axis=(1, 2)))[0]) for n in range(1, result.max() + 1)]
+    assert first == sorted(first)
+
+
+def test_a_waist_divides_and_link_says_how_thin() -> None:
+    ids = ellipsoids((13, 30, 30), (3, 15, 15, 4, 10), (9, 15, 15, 4, 10))
+    ids[ids > 0] = 1
+    areas = [int(plane.sum()) for plane in ids]
+    waist = areas[6] / max(areas)
+    assert 0.1 < waist < 0.9
+    assert linked(ids, link=waist - 0.02).max() == 1
+    assert linked(ids, link=waist + 0.02).max() == 2
+    assert linked(ids, link=0).max() == 1
+
+
+def test_the_best_assignment_as_a_whole_is_taken() -> None:
+    # The one in the middle overlaps best with the lower left, which leaves nothing to the first one.
+    ids = np.zeros((2, 10, 50), np.int32)
+    ids[0, :, 0:20], ids[0, :, 20:40] = 1, 2
+    ids[1, :, 14:30], ids[1, :, 30:48] = 1, 2  # 1-1: 6 of 30, 2-1: 10 of 26, 2-2: 10 of 28
+    result = linked(ids, link=0)
+    assert result[0, 0, 0] == result[1, 0, 15]
+    assert result[0, 0, 25] == result[1, 0, 40]
+
+
+def test_objects_of_few_slices_are_dropped() -> None:
+    planes = [sum(n in plane for plane in CROWD) for n in range(1, CROWD.max() + 1)]
+    result = linked(in_slices(CROWD), min_planes=6)
+    assert result.max() == sum(count >= 6 for count in planes) < len(planes)
+    one_slice = in_slices(CROWD[4:5])
+    assert linked(one_slice, min_planes=5).max() == one_slice.max()  # never more than there are
+
+
+# Measured ------------------------------------------------------------------------------------------------------------
+
+VOXEL = (1.75, 0.8, 0.5)
+NO_VOXEL = (None, None, None)
+
+
+def box() -> np.ndarray:
+    ids = np.zeros((6, 20, 30), np.int32)
+    ids[1:5, 3:9, 10:21] = 4
+    return ids
+
+
+def test_a_box_is_measured_exactly() -> None:
+    image = np.full((6, 20, 30, 1), 7, np.uint16)
+    image[1:5, 3:9, 10:21] = 100
+    image[2, 4, 12] = 60_000
+    (row,) = measure(box(), image, VOXEL, volume=True).to_dict("records")
+    assert row == {
+        "object": 4,
+        **dict(zip(("z", "y", "x", "z_um", "y_um", "x_um"), (2.5, 5.5, 15.0, 2.5 * 1.75, 5.5 * 0.8, 7.5), strict=True)),
+        "volume_px": 264,
+        "volume_um3": pytest.approx(264 * 0.7),
+        "planes": 4,
+        "intensity_mean": (263 * 100 + 60_000) / 264,
+        "intensity_max": 60_000,
+        "intensity_sum": 263 * 100 + 60_000,
+        **dict(zip(("z0", "y0", "x0", "z1", "y1", "x1"), (1, 3, 10, 5, 9, 21), strict=True)),
+    }
+
+
+def test_it_agrees_with_plain_numpy_on_random_labels() -> None:
+    rng = np.random.default_rng(0)
+    ids = np.kron(rng.integers(0, 5, (3, 6, 7)), np.ones((2, 3, 4), int)) * 300
+    image = rng.integers(0, 65_536, (*ids.shape, 2)).astype(np.uint16)
+    table = measure(ids, image, NO_VOXEL, volume=True)
+    assert table["object"].tolist() == [300, 600, 900, 1200]
+    for row in table.to_dict("records"):
+        at = np.argwhere(ids == row["object"])
+        values = image[ids == row["object"]].astype(np.int64)
+        np.testing.assert_allclose([row[axis] for axis in "zyx"], at.mean(axis=0), rtol=1e-12)
+        assert [row[f"{axis}0"] for axis in "zyx"] == at.min(axis=0).tolist()
+        assert [row[f"{axis}1"] for axis in "zyx"] == (at.max(axis=0) + 1).tolist()
+        assert (row["volume_px"], row["planes"]) == (len(at), len(np.unique(at[:, 0])))
+        assert [row[f"intensity_sum_{c}"] for c in (1, 2)] == values.sum(axis=0).tolist()
+        assert [row[f"intensity_max_{c}"] for c in (1, 2)] == values.max(axis=0).tolist()
+        np.testing.assert_allclose([row[f"intensity_mean_{c}"] for c in (1, 2)], values.mean(axis=0), rtol=1e-12)
+    assert table["intensity_max_1"].dtype == np.uint16
+
+
+def test_without_objects_the_table_is_empty_with_its_columns() -> None:
+    labels = np.zeros((3, 4, 5), np.int32)
+    table = measure(labels, np.zeros((3, 4, 5, 1), np.uint8), VOXEL, volume=True)
+    full = measure(labels + 1, np.zeros((3, 4, 5, 1), np.uint8), VOXEL, volume=True)
+    assert len(table) == 0
+    assert list(table) == list(full)
+    assert pd.concat([table, full]).shape == full.shape
+
+
+def test_otsu_takes_one_threshold_for_the_whole_frame() -> None:
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 5, (3, 20, 20, 1))
+    image[1, 5:12, 6:13] += 300
+    maps = otsu_maps(image.astype(np.uint16))
+    assert maps.shape == (3, 1, 20, 20)
+    assert maps.dtype == np.float32
+    # A threshold of its own would divide the noise of the others.
+    assert not maps[[0, 2]].any()
+    # Smoothing moves the edge by less than a pixel.
+    assert maps[1, 0, 5:12, 6:13].sum() >= 45
+    assert maps[1].sum() <= 1.7 * 49
+    np.testing.assert_array_equal(otsu_maps(np.repeat(image, 3, axis=-1)) > 0, otsu_maps(image) > 0)

@@ -1,19 +1,24 @@
-"""Metrics of masks and depth maps, from maps to values: by hand, by other implementations, and what must not matter."""
+"""Heads of numbers, masks and depth: scales, losses, and metrics by hand and by other implementations."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import pytorch_msssim
 import torch
 
-from visionlab.heads.depth.head import depth_rows
-from visionlab.heads.mask.head import mask_rows
+from visionlab.config.compose import choice
+from visionlab.heads import KINDS
+from visionlab.heads.depth.head import DepthHead, depth_rows
+from visionlab.heads.mask.head import MaskHead, mask_rows
+from visionlab.heads.regression.head import RegressionHead
 from visionlab.losses import SSIMLoss
 from visionlab.metrics.dense import DEPTH, DEPTH_COLUMNS, MASK, MASK_COLUMNS, shares
+from visionlab.modules.task_module import make_loss
 
 NAN, INF = math.nan, math.inf
 Rows = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
@@ -52,9 +57,6 @@ def example(kind: str, count: int = 6, size: tuple[int, int] = (30, 41)) -> tupl
     return (pred if kind == "mask" else 5 * pred), target
 
 
-# By hand ------------------------------------------------------------------------------------------------------------
-
-
 def test_masks_by_hand() -> None:
     target = image([1.0, 1, 0, 0], [1, 1, 0, 0], [1, 1, NAN, 0])
     pred = image([0.9, 0.2, 0.8, 0], [0.5, 0.7, 0, 0], [1, 1, 1, 0.4])
@@ -72,63 +74,6 @@ def test_masks_by_hand() -> None:
     assert found == pytest.approx({"iou": 5 / 7, "dice": 10 / 12, "mae": 2.9 / 11, "boundary_f1": 1.0})
     true, predicted = shares(rows.numpy())
     assert (true.tolist(), predicted.tolist()) == ([6 / 11], [6 / 11])
-
-
-def test_depth_by_hand() -> None:
-    target, pred = image([1.0, 2.0], [4.0, NAN]), image([2.0, 2.0], [3.0, 9.0])
-    found = values("depth", pred, target)
-    assert found["mae"] == pytest.approx(2 / 3)
-    assert found["rmse"] == pytest.approx(math.sqrt(2 / 3))
-    assert found["abs_rel"] == pytest.approx((1 + 0 + 1 / 4) / 3)
-    assert found["log10"] == pytest.approx((math.log10(2) + math.log10(4 / 3)) / 3)
-    # Ratios 2, 1, 4/3.
-    assert [found[f"delta{k}"] for k in (1, 2, 3)] == pytest.approx([1 / 3, 2 / 3, 2 / 3])
-    # Both medians are 2: aligning changes nothing.
-    for name in ("mae", "rmse", "abs_rel", "delta1"):
-        assert found[f"aligned_{name}"] == pytest.approx(found[name])
-
-
-def test_depth_ratios_are_strictly_below_the_power() -> None:
-    target = torch.ones(1, 1, 1, 7)
-    pred = image([1.0, 1.2499, 1.25, 0.8, 1.5625, 1.953125, 1.9531])
-    found = values("depth", pred, target)
-    assert [round(7 * found[f"delta{k}"]) for k in (1, 2, 3)] == [2, 4, 6]
-
-
-def test_pixels_without_positive_true_depth_have_an_error_but_no_ratio() -> None:
-    found = values("depth", image([1.0, 5.0, 5.0]), image([1.0, 0.0, -2.0]))
-    assert found["mae"] == pytest.approx((0 + 5 + 7) / 3)
-    for name in ("abs_rel", "log10", "aligned_mae", "aligned_rmse", "aligned_abs_rel"):
-        assert found[name] == 0
-    assert (found["delta1"], found["aligned_delta1"]) == (1, 1)
-    nothing = values("depth", image([1.0, 5.0]), image([0.0, -2.0]))
-    assert nothing["mae"] == 4
-    assert all(math.isnan(nothing[name]) for name in nothing if name not in ("mae", "rmse", "ssim"))
-
-
-def test_predictions_below_the_floor_are_raised_for_ratios() -> None:
-    rows = depth_rows(image([0.0, -3.0, 2.0]), image([1.0, 1.0, 2.0]), data_range=4.0, floor=0.1)
-    found = measured("depth", rows.numpy())
-    assert found["mae"] == pytest.approx((1 + 4 + 0) / 3)  # errors aren't hidden
-    assert found["abs_rel"] == pytest.approx((1 + 4 + 0) / 3)
-    assert found["log10"] == pytest.approx(2 / 3)
-    assert found["delta3"] == pytest.approx(1 / 3)
-    # Median 0.1 of the raised ones, true 1: scaled by 10 to 1, 1, 20.
-    assert found["aligned_mae"] == pytest.approx(18 / 3)
-
-
-def test_similarity_is_on_the_scale_that_is_learnt() -> None:
-    pred, target = example("depth", 2)
-    target = target.nan_to_num(nan=1.0)
-    plain = depth_rows(pred, target, data_range=4.0, floor=1e-3)
-    moved = depth_rows(10 * pred + 70, 10 * target + 70, data_range=40.0, floor=1e-3, low=70.0)
-    other = depth_rows(10 * pred + 70, 10 * target + 70, data_range=40.0, floor=1e-3)
-    column = DEPTH_COLUMNS.index("ssim")
-    assert moved[:, column].numpy() == pytest.approx(plain[:, column].numpy(), abs=1e-4)
-    assert (other - plain)[:, column].abs().min() > 1e-2
-
-
-# Other implementations ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(11, 11), (12, 40), (80, 80), (161, 161), (175, 301)])
@@ -206,16 +151,10 @@ def test_depth_is_that_of_plain_numpy() -> None:
             assert DEPTH[name].each(rows)[i] == pytest.approx(value, rel=1e-5), name
 
 
-# Boundaries ---------------------------------------------------------------------------------------------------------
-
-
 def dot(size: tuple[int, int], row: int, column: int) -> torch.Tensor:
     mask = torch.zeros(1, 1, *size)
     mask[..., row, column] = 1
     return mask
-
-
-# Sets of images -----------------------------------------------------------------------------------------------------
 
 
 def test_the_whole_set_is_not_the_mean_of_images() -> None:
@@ -238,9 +177,6 @@ def test_the_whole_set_is_not_the_mean_of_images() -> None:
     assert DEPTH["ssim"](rows) == pytest.approx(DEPTH["ssim"].each(rows).mean())
 
 
-# What must not matter -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("kind", ["mask", "depth"])
 @pytest.mark.parametrize("anything", [NAN, INF, -INF, 1e30, -7.0])
 def test_predictions_where_nothing_is_known_have_no_influence(kind: str, anything: float) -> None:
@@ -248,27 +184,6 @@ def test_predictions_where_nothing_is_known_have_no_influence(kind: str, anythin
     expected = rows_of(kind)(pred, target)
     changed = torch.where(target.isnan(), anything, pred)
     assert torch.equal(rows_of(kind)(changed, target), expected)
-
-
-@pytest.mark.parametrize("kind", ["mask", "depth"])
-def test_mixed_precision_around_it_changes_nothing(kind: str) -> None:
-    pred, target = example(kind)
-    expected = rows_of(kind)(pred, target)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(rows_of(kind)(pred, target), expected)
-
-
-def test_aligning_takes_out_the_scale_of_each_image() -> None:
-    _, target = example("depth")
-    factor = torch.tensor([0.25, 1.0, 4.0, 3.0, 0.7, 5.0])[:, None, None, None]
-    found = values("depth", factor * target.nan_to_num(nan=1.0), target)
-    assert found["aligned_mae"] == pytest.approx(0, abs=1e-6)
-    assert found["aligned_rmse"] == pytest.approx(0, abs=1e-6)
-    assert found["aligned_delta1"] == 1
-    assert found["mae"] > 1
-    assert found["delta1"] < 0.5
-    exact = rows_of("depth")(4 * target[2:3].nan_to_num(nan=1.0), target[2:3])
-    assert DEPTH["aligned_mae"].each(exact.numpy()).tolist() == [0]
 
 
 # Extremes -----------------------------------------------------------------------------------------------------------
@@ -323,3 +238,79 @@ def test_a_gpu_gives_the_same(kind: str) -> None:
     pred, target = example(kind)
     rows = rows_of(kind)(pred.cuda(), target.cuda())
     assert rows.cpu().numpy() == pytest.approx(rows_of(kind)(pred, target).numpy(), rel=1e-5, abs=1e-5)
+
+
+# Scales and losses --------------------------------------------------------------------------------------------------
+
+
+def mask_head(**changes: Any) -> MaskHead:
+    given = {"share": 0.2, "metrics": list(KINDS["mask"].metrics), "weight": 1.0, "activation": "sigmoid"}
+    return MaskHead("mask", **{**given, **changes})
+
+
+def depth_head(**changes: Any) -> DepthHead:
+    given = {"low": 2.0, "high": 6.0, "mean": 3.0, "unit": "m", "weight": 1.0, "activation": "none"}
+    return DepthHead("depth", **{**given, "metrics": list(KINDS["depth"].metrics), **changes})
+
+
+def test_depth_is_learnt_from_0_to_1_and_given_back_in_its_unit() -> None:
+    head = depth_head()
+    target = torch.tensor([[[[2.0, 4.0, 6.0, 8.0]]]])
+    assert torch.equal(head.normalized(target), torch.tensor([[[[0.0, 0.5, 1.0, 1.5]]]]))
+    assert torch.equal(head.decode(head.normalized(target)), target)
+    assert head.loss(head.normalized(target), target, make_loss(choice("loss", "loss", "l1"))) == 0
+    # One too far by a quarter of the range costs a quarter on that scale, and a metre in metrics.
+    raw = head.normalized(target + 1)
+    assert head.loss(raw, target, make_loss(choice("loss", "loss", "l1"))) == pytest.approx(0.25)
+    assert depth_head(metrics=["mae"]).measure(head.rows(head.decode(raw), target).numpy())["mae"] == pytest.approx(1)
+
+
+def test_each_loss_is_given_what_it_takes() -> None:
+    raw, target = torch.tensor([[[[-2.0, 3.0]]]]), torch.tensor([[[[0.0, 1.0]]]])
+    probability = torch.sigmoid(raw)
+    entropy = torch.nn.functional.binary_cross_entropy(probability, target)
+    dice = 1 - (2 * probability[..., 1].sum() + 1) / (probability.sum() + 1 + 1)
+    absolute = (probability - target).abs().mean()
+    parts = {"bce": entropy, "dice": dice, "l1": absolute}
+    for name, expected in parts.items():
+        assert mask_head().loss(raw, target, make_loss(choice("l", "loss", name))).item() == pytest.approx(
+            expected.item(), rel=1e-5
+        )
+    weighted = make_loss(
+        [{"weight": weight, "loss": choice("l", "loss", n)} for n, weight in (("bce", 1), ("dice", 0.5))]
+    )
+    assert mask_head().loss(raw, target, weighted).item() == pytest.approx((entropy + 0.5 * dice).item(), rel=1e-5)
+
+
+def test_one_depth_everywhere_does_not_divide_by_zero() -> None:
+    class Flat:
+        def map_scale(self, name: str) -> Any:
+            from visionlab.data.describe import MapScale
+
+            return MapScale(3.0, 3.0, 3.0)
+
+    options = {"unit": "m", "metrics": ["mae"], "weight": 1.0, "activation": "none"}
+    head = DepthHead.from_data("depth", Flat(), **options)  # type: ignore[arg-type]
+    assert torch.isfinite(head.normalized(torch.tensor([3.0, 4.0]))).all()
+
+
+def number_head(**changes: Any) -> RegressionHead:
+    return RegressionHead(
+        "distance", ["distance"], **{"mean": [3.0], "std": [2.0], "unit": "um", "step": 2.0, **changes}
+    )
+
+
+def test_head_learns_standardised_and_answers_in_units() -> None:
+    target = torch.tensor([[5.0], [1.0]])
+    raw = torch.tensor([[1.0], [0.0]])
+    assert number_head().loss(raw, target, torch.nn.functional.l1_loss) == pytest.approx((0 + 1) / 2)
+    assert torch.equal(number_head().decode(raw), torch.tensor([[5.0], [3.0]]))
+
+
+def test_counts_are_never_below_zero_and_still_find_back() -> None:
+    raw, target = torch.tensor([[-5.0], [1.0]], requires_grad=True), torch.tensor([[0.0], [5.0]])
+    counts = number_head(activation="nonnegative")
+    assert counts.decode(raw).tolist() == [[0.0], [5.0]]
+    counts.loss(raw, target, torch.nn.functional.l1_loss).backward()
+    assert raw.grad is not None
+    assert raw.grad[0] < 0
