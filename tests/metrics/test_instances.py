@@ -195,51 +195,7 @@ def test_by_hand() -> None:
     )
 
 
-def test_an_object_of_many_slices_counts_once() -> None:
-    true = np.zeros((3, 4, 4), np.int32)
-    true[:, :2] = 1
-    pred = true.copy()
-    pred[2] = 0
-    _, sums = frame_sums(true, pred, objects=True)
-    assert [sums[name] for name in ("objects_true", "objects_hit", "seg_sum")] == pytest.approx([1, 1, 2 / 3])
-    # Not linked through the slices: three objects of a third each.
-    apart = true * np.array([1, 2, 3])[:, np.newaxis, np.newaxis]
-    _, sums = frame_sums(true, apart, objects=True)
-    assert (sums["objects_pred"], sums["objects_hit"], sums["seg_sum"], sums["det_cost"]) == (3, 0, 0, 13)
-    assert frame_sums(true, apart, objects=False)[0].tolist() == [[16, 8, 0, 0]] * 3
-
-
-def test_frames_without_objects_have_no_value_but_count_against_the_others() -> None:
-    empty, one = line(0, 0, 0), line(0, 1, 0)
-    undefined = dict.fromkeys(METRICS, NAN) | {"count_error": 0}
-    assert values(frame_rows(empty, empty)) == pytest.approx(undefined, nan_ok=True)
-    both = values(np.concatenate([frame_rows(empty, one), frame_rows(one, one)]))
-    assert both == pytest.approx(
-        {
-            "iou": 0.5,
-            "dice": 2 / 3,
-            "precision": 0.5,
-            "recall": 1,
-            "f1": 2 / 3,
-            "seg": 1,
-            "det": 0.9,
-            "count_error": 0.5,
-        }
-    )
-
-
 # Unknown ------------------------------------------------------------------------------------------------------------
-
-
-def test_what_is_unknown_counts_for_nothing() -> None:
-    for true, pred in random_frames(40, seed=1):
-        hole = np.random.default_rng(2).random(true.shape) < 0.3
-        hole[:, 0, 0] = False  # some of each slice is known
-        partly = np.where(hole, -1, np.maximum(true, 0))
-        found = frame_sums(partly, pred, objects=True)
-        for other in (0, 1009, 77):
-            changed = frame_sums(partly, np.where(hole, other, pred), objects=True)
-            assert (changed[0] == found[0]).all() and changed[1] == found[1]
 
 
 def test_single_slices_of_a_volume_are_compared_in_their_slice() -> None:
@@ -289,17 +245,6 @@ def test_every_threshold_is_that_of_the_maps() -> None:
     none = at_threshold(histograms.numpy(), 1.0)
     assert not none[:, 1:3].any()
     assert (at_threshold(histograms.numpy(), 0.304) == at_threshold(histograms.numpy(), 0.30)).all()
-
-
-def test_unknown_pixels_are_in_no_bin() -> None:
-    probability, ids = maps()
-    histograms = histogram_rows(probability, ids)
-    assert histograms.sum(dim=1).tolist() == (~ids.isnan()).sum(dim=(1, 2, 3)).tolist()
-    for wrong in (0.0, 1.0, NAN, math.inf):
-        assert torch.equal(histogram_rows(torch.where(ids.isnan(), wrong, probability), ids), histograms)
-    probability[2, 0, 3, 3], ids[2, 0, 3, 3] = NAN, 1.0
-    spoilt = histogram_rows(probability, ids)
-    assert spoilt[2].isnan().all() and torch.equal(spoilt[[0, 1, 3]], histograms[[0, 1, 3]])
 
 
 @pytest.mark.gpu

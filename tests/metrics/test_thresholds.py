@@ -97,14 +97,6 @@ def test_ratio_predicts_as_often_as_given() -> None:
     assert thresholds[2] == scores[:, 2].min() and np.isnan(thresholds[3])
 
 
-@pytest.mark.parametrize(("ratio", "predicted"), [(0.1, 0), (0.25, 0), (0.3, 2), (0.6, 2), (0.8, 4)])
-def test_ratio_as_nearly_as_ties_allow(ratio: float, predicted: int) -> None:
-    scores = np.array([[0.2], [0.2], [0.7], [0.7]], np.float32)
-    threshold = ratio_thresholds(scores, [ratio])
-    assert (scores >= threshold).sum() == predicted
-    assert np.isfinite(threshold).all()
-
-
 # Shrinking -----------------------------------------------------------------------------------------------------------
 
 
