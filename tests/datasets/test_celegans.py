@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 
 from tests.celegans import SHAPE, challenge, image, labels, mat, module, png, tiff
-from visionlab.data.blocks import LEAKS, in_blocks, leave_gap, name_blocks, split_sequences, split_times
+from visionlab.data.blocks import LEAKS, leave_gap, name_blocks, split_sequences, split_times
 from visionlab.data.splits import Shares, Splits
-from visionlab.datasets.celegans import CElegansDataModule, CElegansMembraneDataModule, read_planes, read_truth
+from visionlab.datasets.celegans import CElegansDataModule, CElegansMembraneDataModule
 from visionlab.errors import ConfigError, DataError
 
 SHARES: dict[str, Any] = {"val_fraction": 0.2, "test_fraction": 0.2, "fraction": 1.0}
@@ -44,13 +44,6 @@ def test_blocks_cut_each_sequence_in_parts_as_equal_as_can_be() -> None:
     assert name_blocks(["a", "b"], [-1, -1], 10) == ["a", "b"]
 
 
-@pytest.mark.parametrize(("groups", "blocked"), [("ppqq", True), ("pqpq", False), ("pqrp", False)])
-def test_groups_of_the_users_own_may_be_blocks(groups: str, blocked: bool) -> None:
-    index = pd.DataFrame({"group": list(groups), "sequence": list("aaaa"), "time": [0, 1, 2, 3]})
-    assert in_blocks(index) is blocked
-    assert not in_blocks(index.assign(sequence=""))
-
-
 def test_whole_sequences_are_dealt_out() -> None:
     index = table({f"{number:02d}": 4 for number in range(1, 7)})
     parts = sequences_of(split_sequences(index, DRAWN))
@@ -65,24 +58,6 @@ def test_of_two_sequences_one_is_the_test_and_the_end_of_the_other_validation() 
     assert splits.test == tuple(f"01/t{4 * block:03d}-t{4 * block + 3:03d}" for block in range(5))
     assert (splits.val, len(splits.train)) == (("02/t008-t009",), 4)
     assert sequences_of(split_sequences(index, replace(DRAWN, folds=2, fold=1)))["test"] == {"02"}
-
-
-@pytest.mark.parametrize(
-    ("split", "sequences", "changes", "message"),
-    [
-        (split_sequences, {"01": 9}, {}, "too few groups to split: 1 found"),
-        (partial(split_times, gap=0), {"01": 2}, {}, "too few groups to split: 2 found"),
-        (
-            partial(split_times, gap=0),
-            {"01": 3},
-            {"folds": 4, "fold": 0},
-            r"data.folds=4 needs as many groups, found 3",
-        ),
-    ],
-)
-def test_too_few_to_split(split: Any, sequences: dict[str, int], changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        split(table(sequences), replace(DRAWN, **changes))
 
 
 def test_time_is_cut_into_runs_that_folds_turn() -> None:
@@ -263,31 +238,6 @@ def test_prepared_slices_are_a_volume_again(tmp_path: Path) -> None:
     assert np.array_equal(frame.image[2, :, :, 0], image(SHAPE[1:], 10 * frame.time + 5))
     assert (frame.truth[0] == -1).all() and (frame.truth[1:].max(axis=(1, 2)) == 2).all()
     assert {place: data.table["z"].iloc[row] for place, row in frame.rows.items()} == {1: 4, 2: 5}
-
-
-def test_images_have_one_slice(tmp_path: Path) -> None:
-    rows = ["image,label"]
-    for number in range(5):
-        png(tmp_path / f"i{number}.png", image((9 + number, 11), number))
-        png(tmp_path / f"l{number}.png", np.eye(9 + number, 11, dtype=np.uint8) * 255)
-        rows.append(f"i{number}.png,l{number}.png")
-    (tmp_path / "metadata_pil.csv").write_text("\n".join(rows))
-    data = module(tmp_path, voxel_size=[1.0, 0.5, 0.25])
-    data.setup()
-    for frame in data.frames("train"):
-        assert frame.image.shape == (1, 9 + int(frame.id[1:]), 11, 1)
-        assert (frame.volume, frame.instances, frame.sequence, frame.time) == (False, False, "", -1)
-        assert frame.voxel == (1.0, 0.5, 0.25) and data.table["id"].iloc[frame.rows[0]] == frame.id
-
-
-def test_slices_of_several_sizes_are_refused_but_labels_may_be_at_another_scale(tmp_path: Path) -> None:
-    png(tmp_path / "a.png", image((8, 9)))
-    png(tmp_path / "b.png", image((9, 8)))
-    with pytest.raises(DataError, match=r"b.png: 9 x 8 pixels, uint16, but a.png, of the same time"):
-        read_planes(["a.png", "b.png"], tmp_path)
-    png(tmp_path / "l.png", np.array([[1, 2], [3, 4]], np.uint8))
-    truth = read_truth({1: "l.png"}, (2, 4, 3), tmp_path)
-    assert (truth[0] == -1).all() and truth[1].tolist() == [[1, 2, 2], [1, 2, 2], [3, 4, 4], [3, 4, 4]]
 
 
 # Slices without signal ----------------------------------------------------------------------------------------------

@@ -127,16 +127,6 @@ def test_at_the_original_size_pixels_and_masks_are_exact(threshold: int, tmp_pat
     assert (read_image(root / "bg/bg_001.png") == background).all()
 
 
-def test_image_size_cuts_the_middle(tmp_path: Path) -> None:
-    background = np.zeros((64, 128, 3))
-    background[:, 32:96] = 255
-    write(tmp_path / "bg" / "b.png", background)
-    write(tmp_path / "cut" / "a.png", disk(20, 20, (0, 0, 255)))
-    root = make(tmp_path / "set", tmp_path, image_size=32).run()
-    assert (read_image(root / "bg/bg_001.jpg") == 255).all() and read_image(root / "bg/bg_001.jpg").shape == (32, 32, 3)
-    assert read_image(root / "fgbg/bg_001/001/001.jpg").shape == (32, 32, 3)
-
-
 # Blending -------------------------------------------------------------------------------------------------------------
 
 

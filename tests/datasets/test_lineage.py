@@ -107,13 +107,6 @@ def test_one_sequence_is_cut_in_time(tmp_path: Path, write_png: Write) -> None:
     assert any("time points near another split are left out" in remark for remark in data.remarks())
 
 
-def test_one_of_two_sequences_is_the_test(root: Path) -> None:
-    table = assigned(module(root, "data.include=[01,02]", "data.folds=2", "data.fold=1", "data.gap=0"))
-    assert set(table.loc[table["sequence"] == "02", "split"]) == {"test"}
-    other = table[table["sequence"] == "01"].sort_values("time")
-    assert other["split"].tolist() == ["train"] * 4 + ["val"]
-
-
 def test_counts_are_never_negative_but_too_low_ones_are_learnt_from() -> None:
     options = {"mean": [10.0, 1.0], "std": [5.0, 2.0], "unit": "cells", "activation": "nonnegative"}
     head = RegressionHead("counts", ["A", "E"], **options)

@@ -198,13 +198,6 @@ def test_some_classes_are_learnt_on_the_same_splits(atlas: Path) -> None:
     assert other.targets["labels"] == tuple(names[20:]) and other.table["class 27"].sum() == 3
 
 
-def test_labels_are_spread_evenly_and_groups_kept_whole(atlas: Path) -> None:
-    data = module(atlas, group_column="plate")
-    assert data.table.groupby("group")["split"].nunique().max() == 1
-    for split in ("train", "val", "test"):
-        assert data.values("labels", split)[:, 27].sum() == 1, "three images of that class, one in each split"
-
-
 def test_further_sets_are_trained_on_only(atlas: Path, tmp_path: Path) -> None:
     """s30 to s34 are of plates 15 to 17; the main table's last samples are made to be of these plates, too."""
     alone, joined = module(atlas), module(atlas, extra=["external.csv"])

@@ -159,15 +159,6 @@ def test_the_list_chooses_the_slices(tmp_path: Path) -> None:
     assert "lists 2_0, but there is no features/F2_0.png" in found["file_ids.csv"]
 
 
-def test_slices_with_a_gap_stand_for_themselves(tmp_path: Path) -> None:
-    slices(tmp_path, (0, 0), (0, 2), (1, 0))
-    assert rows(tmp_path, "frame", "group", "path+1", neighbours=1) == [
-        ["01_t000_z000", "01/t000", "features/F0_0.png"],
-        ["01_t000_z002", "01/t000", "features/F0_2.png"],
-        ["01_t001_z000", "01/t001", "features/F1_0.png"],
-    ]
-
-
 def test_prepared_slices_that_do_not_fit(tmp_path: Path) -> None:
     slices(tmp_path, (0, 0), (0, 1))
     png(tmp_path / "segmentation_maps/L9_0.png", labels(PLANE))
@@ -264,16 +255,6 @@ def test_matlab_volumes_are_matched_by_position(tmp_path: Path) -> None:
         ["1_z000", "1", "embryo_1.mat#0", "embryo_1.mat#0", "1", -1, 0],
         ["b_t004_z000", "b/t004", "images/b_t004.mat#0", "labels/b_t004.mat#0", "b", 4, 0],
     ]
-
-
-def test_matlab_files_of_other_names_and_variables(tmp_path: Path) -> None:
-    mat(tmp_path / "one" / "raw.mat", embryo=image())
-    mat(tmp_path / "one" / "walls.mat", membSeg=labels())
-    assert rows(tmp_path / "one", "nuclei_path") == [[f"walls.mat#{z}"] for z in range(4)], "the only two are a pair"
-    mat(tmp_path / "a.mat", stain=image())
-    mat(tmp_path / "b.mat", cells=labels())
-    listed(tmp_path, "image,label", "a.mat,b.mat")
-    assert rows(tmp_path, "nuclei_path", table="list.csv") == [[f"b.mat#{z}"] for z in range(4)]
 
 
 def test_matlab_files_that_cannot_be_used(tmp_path: Path) -> None:
