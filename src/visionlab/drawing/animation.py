@@ -55,6 +55,10 @@ class Animation:
         font = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
         self._font = ImageFont.truetype(str(font), 12)
 
+    def __len__(self) -> int:
+        """Return how many frames the file will have."""
+        return len(self._frames)
+
     def add(self, image: Array, labels: Mapping[str, Array], caption: str = "") -> None:
         """Add a frame.
 
