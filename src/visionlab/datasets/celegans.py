@@ -79,8 +79,8 @@ class CElegansDataModule(ImageDataModule):
         self.split_by, self.blocks, self.gap = split_by, blocks, gap
         self.neighbours, self.empty, self.voxel_size = neighbours, empty, voxel_size
         self._points: dict[str, TimePoint] | None = None
-        self._gap_left_out = ""
-        self._without_signal = 0
+        # What is left out for being near another split, and for having no signal, in words.
+        self._near, self._dark = "", ""
 
     # Index and splits -------------------------------------------------------------------------------------------
 
@@ -104,11 +104,7 @@ class CElegansDataModule(ImageDataModule):
         )
         self._points = {point.name: point for point in points}
         table = self._index(points, digits)
-        volumes = any(point.volume for point in points)
-        if self.neighbours and not volumes:
-            text = "data.neighbours=%d: %s has no volumes, so each image is its own neighbour"
-            LOG.warning(text, self.neighbours, root)
-        what = f"slices of {len(points)} volumes" if volumes else "images"
+        what = f"slices of {len(points)} volumes" if any(point.volume for point in points) else "images"
         groups = table["group"].nunique()
         LOG.info("%s: %s layout, %d labelled %s in %d groups", root, layout, len(table), what, groups)
         return Scan(table, [*problems, *wrong, *again, *apart])
@@ -187,9 +183,9 @@ class CElegansDataModule(ImageDataModule):
         found = super().assign(table, splits)
         if self.chosen_splits or self.split_by == "random_slices" or not in_blocks(table):
             return found
-        found, self._gap_left_out = leave_gap(table, found, self.gap)
-        if self._gap_left_out and self.announced:
-            LOG.info("%s", self._gap_left_out)
+        found, self._near = leave_gap(table, found, self.gap)
+        if self._near and self.announced:
+            LOG.info("%s", self._near)
         return found
 
     def left_out(self) -> np.ndarray[Any, Any]:
@@ -207,16 +203,12 @@ class CElegansDataModule(ImageDataModule):
         contrast = self.facts["p99.8"] - self.facts["p50"]
         largest = contrast.groupby(self.table["frame"].to_numpy()).transform("max")
         found = unlabelled & (contrast < self.empty * largest).to_numpy()
-        self._without_signal = int((found & (self.table["split"] != "").to_numpy()).sum())
-        if self._without_signal and self.announced:
-            LOG.info("%s", self._signal())
+        if count := int((found & (self.table["split"] != "").to_numpy()).sum()):
+            less = f"less than {self.empty:g} of their time point's contrast"
+            self._dark = f"{count} slices without labels and with {less} are left out (data.empty)"
+            if self.announced:
+                LOG.info("%s", self._dark)
         return np.asarray(found)
-
-    def _signal(self) -> str:
-        return (
-            f"{self._without_signal} slices without labels and with less than {self.empty:g} of their time point's "
-            "contrast are left out (data.empty)"
-        )
 
     def remarks(self) -> list[str]:
         found = []
@@ -225,11 +217,7 @@ class CElegansDataModule(ImageDataModule):
                 f"{LEAKS}slices were dealt out at random (data.split_by=random_slices), so the test is on slices whose "
                 "neighbours in z and time were trained on; figures on new embryos will be lower"
             )
-        if self._gap_left_out:
-            found.append(self._gap_left_out)
-        if self._without_signal:
-            found.append(self._signal())
-        return found
+        return found + [text for text in (self._near, self._dark) if text]
 
     # Files ------------------------------------------------------------------------------------------------------
 

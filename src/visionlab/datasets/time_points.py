@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from visionlab.console import LOG, progress
@@ -202,33 +202,36 @@ def stack(points: Sequence[TimePoint]) -> tuple[list[TimePoint], list[Problem]]:
     for point in sorted(points, key=lambda point: point.zs[0]):
         times.setdefault((point.sequence, point.time), []).append(point)
     stacks = list(times.values())
-    problems = [
-        Problem(
-            point.where,
-            f"is of group '{point.group}', but {first.where}, of the same time, of '{first.group}'",
-            "give all slices of a time point one group",
-        )
-        for first, *others in stacks
-        for point in others
-        if point.group != first.group
-    ]
-    if reason := next(filter(None, map(_apart, stacks)), ""):
-        LOG.info("the images are not taken as slices of volumes: %s", reason)
-    if reason or all(len(slices) == 1 for slices in stacks):
+    problems = []
+    for first, *others in stacks:
+        for point in others:
+            if point.group != first.group:
+                what = f"is of group '{point.group}', but {first.where}, of the same time, of '{first.group}'"
+                problems.append(Problem(point.where, what, "give all slices of a time point one group"))
+    if len(stacks) == len(points):
         return list(points), problems
-    digits = max(3, *(len(str(point.time)) for point in points))
-    return [_joined(slices, digits) for slices in stacks], problems
+    digits = max([3, *(len(str(point.time)) for point in points)])
+    joined = [_joined(slices, digits) for slices in stacks]
+    whole = [one.zs == list(range(one.zs[0], one.zs[0] + len(one.zs))) for one in joined]
+    if not all(whole) or any(len({point.size for point in slices}) > 1 for slices in stacks):
+        LOG.info("the images are not taken as slices of volumes: some are missing, or they have several sizes")
+        return list(points), problems
+    return joined, problems
 
 
-def _apart(slices: Sequence[TimePoint]) -> str:
-    """Return why slices, sorted by number, are no volume; empty if they are."""
-    numbers = [point.zs[0] for point in slices]
-    where = f"of time {slices[0].time} in sequence {slices[0].sequence}"
-    if len({point.size for point in slices}) > 1:
-        return f"those {where} have several sizes"
-    if numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return f"{numbers[-1] - numbers[0] + 1 - len(numbers)} between the first and last {where} are missing"
-    return ""
+def _joined(slices: Sequence[TimePoint], digits: int) -> TimePoint:
+    """Return the volume of slices that are sorted by their number."""
+    first = slices[0]
+    return replace(
+        first,
+        name=f"{first.sequence}_t{first.time:0{digits}d}",
+        planes=[point.planes[0] for point in slices],
+        zs=[point.zs[0] for point in slices],
+        ids=[point.ids[0] for point in slices],
+        volume=True,
+        truth={place: point.truth[0] for place, point in enumerate(slices) if point.truth},
+        gold={place: point.gold[0] for place, point in enumerate(slices) if point.gold},
+    )
 
 
 def repeated(points: Sequence[TimePoint]) -> Iterator[Problem]:
@@ -245,23 +248,3 @@ def repeated(points: Sequence[TimePoint]) -> Iterator[Problem]:
         elif (first := names.setdefault(point.ids[0], point)) is not point:
             what = f"has the same name as {first.planes[0]}: {point.ids[0]}"
             yield Problem(point.where or point.planes[0], what, "rename one of the two")
-
-
-def _joined(slices: Sequence[TimePoint], digits: int) -> TimePoint:
-    """Return the volume of slices that are sorted by their number."""
-    first = slices[0]
-    return TimePoint(
-        f"{first.sequence}_t{first.time:0{digits}d}",
-        first.sequence,
-        first.time,
-        first.group,
-        [point.planes[0] for point in slices],
-        [point.zs[0] for point in slices],
-        [point.ids[0] for point in slices],
-        first.size,
-        True,
-        first.voxel,
-        {place: point.truth[0] for place, point in enumerate(slices) if point.truth},
-        {place: point.gold[0] for place, point in enumerate(slices) if point.gold},
-        first.where,
-    )
