@@ -109,7 +109,7 @@ def errors(t):
 
 FIGURES = Figures(
     key="turn",
-    baseline=("always predicting the mean direction", "always the same direction"),
+    baseline="always predicting the mean direction",
     drawings={"errors": Drawing(errors, "How far directions are off.")},
 )
 '''

@@ -59,23 +59,18 @@ def tables(kind: str, n: int = N, groups: int = 4, **other: Any) -> HeadTables:
     rng, about = np.random.default_rng(3), spec(kind, **other)
     group = np.array([f"_group {i % groups} with a long name $x$" for i in range(n)])
     table = pd.DataFrame({"id": [f"{i:03}" for i in range(n)], "group": group, "split": "test", "path": "a.png"})
-    classes = frames = None
+    frames = None
     if kind == "regression":
         for column in about["columns"]:
             table[f"{column}_true"] = rng.uniform(-9, 9, n)
             table[f"{column}_pred"] = table[f"{column}_true"] + rng.normal(1, 0.5, n)
         table["sequence"], table["time"] = group, np.arange(n) // groups
     elif kind == "multilabel":
-        rows = []
         for k, name in enumerate(about["columns"]):
             true = rng.random(n) < (0.6, 0.2, 0.0)[k]
             score = np.clip(0.6 * true + rng.uniform(0, 0.4, n), 0, 1)
             made = score >= (about["thresholds"][k] or 2)
             table[f"{name}_true"], table[f"{name}_score"], table[f"{name}_pred"] = true * 1, score, made * 1
-            numbers = {"precision": 0.9, "recall": 0.8, "f1_half": 0.7, "ap": 0.95, "expected_f1": 0.8, "f1": 0.85}
-            rows.append({"class": name, "id": k, "train": 30 - 10 * k, "support": int(true.sum()), **numbers})
-            rows[-1] |= {"threshold": about["thresholds"][k], "f1_low": 0.7, "f1_high": 0.9}
-        classes = pd.DataFrame(rows)
     else:
         table[f"head_{about['metrics'][0]}"] = rng.uniform(0.2, 0.9, n)
     if kind == "instances":
@@ -84,7 +79,7 @@ def tables(kind: str, n: int = N, groups: int = 4, **other: Any) -> HeadTables:
         frames = pd.DataFrame({"frame": [f"t{i}" for i in range(10)], "group": "a", "sequence": "01"})
         frames = frames.assign(time=np.arange(10), objects_true=counts, objects_pred=counts + 1)
         frames = frames.assign(f1=0.9, seg=0.8, det=0.7)
-    return HeadTables("head", about, "test", table, {}, "generated sample", classes, frames)
+    return HeadTables("head", about, "test", table, {}, "generated sample", frames)
 
 
 def check_readable(figure: Figure, path: Path) -> None:
@@ -181,7 +176,8 @@ def make_run(path: Path, kind: str = "regression", *, better: float = 0.0, **set
         write_json(path / f"{name}.json", content)
     index.to_csv(path / "data_index.csv", index=False)
     (path / "predictions").mkdir()
-    for ending, rows in (("", table), ("_classes", t.classes), ("_frames", t.frames)):
+    classes = pd.DataFrame({"class": t.columns, "threshold": 0.5}) if kind == "multilabel" else None
+    for ending, rows in (("", table), ("_classes", classes), ("_frames", t.frames)):
         if rows is not None:
             rows.to_csv(path / "predictions" / f"test{ending}.csv", index=False)
             rows.to_csv(path / "predictions" / f"val{ending}.csv", index=False)

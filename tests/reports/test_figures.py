@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +54,7 @@ def test_every_figure_can_be_read_of_one_sample_and_of_many(kind: str, key: str,
 def test_figures_while_training_need_no_groups(kind: str, key: str) -> None:
     given = tables(kind)
     few = [name for name in given.table if name not in ("id", "group", "split", "path", "sequence", "time", "z")]
-    given = dataclasses.replace(given, split="val", table=given.table[few], classes=None, frames=None)
+    given = dataclasses.replace(given, split="val", table=given.table[few], frames=None)
     figure = figures_of(kind).drawings[key].draw(given)
     assert figure is None or "val: 60" in figure.get_supxlabel()
 
@@ -145,16 +144,14 @@ def test_objects_are_drawn_where_labels_tell_them_apart() -> None:
 
 
 def test_caveats_of_kinds() -> None:
-    t = tables("multilabel")
-    assert t.classes is not None
-    support = {"val": t.classes.assign(support=[30, 4, 4]), "test": t.classes}
-    said = list(figures_of("multilabel").caveats("labels", t.spec, {}, support))
+    t = tables("multilabel", 20)
+    said = list(figures_of("multilabel").caveats({"val": t, "test": t}))
     assert said[0] == "No threshold, because no validation image has it, so never predicted: Rods & rings."
-    assert said[1] == "1 of 3 classes of labels have no training image and cannot be learnt: Rods & rings."
-    assert "thresholds of 2 of 3 classes of labels rest on fewer than 10 validation images" in said[2]
-    assert said[3].startswith("1 of 3 classes of labels have no test image")
-    undefined: dict[str, dict[str, Any]] = {"test/f1": {"value": None}, "test/seg": {"value": None}}
-    solid, fitted, apart = figures_of("instances").caveats("nuclei", tables("instances").spec, undefined, {})
+    assert said[1] == "1 of 3 classes of head have no training image and cannot be learnt: Rods & rings."
+    assert "thresholds of 1 of 3 classes of head rest on fewer than 10 validation images" in said[2]
+    assert said[3].startswith("1 of 3 classes of head have no test image")
+    given = dataclasses.replace(tables("instances"), metrics={"f1": {"value": None}})
+    solid, fitted, apart = figures_of("instances").caveats({"test": given})
     assert "different things" in solid
     assert "(threshold 0.41, min_planes 2) was fitted on the validation split" in fitted
     assert "don't tell objects apart" in apart

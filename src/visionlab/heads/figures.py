@@ -44,7 +44,6 @@ class HeadTables:
         table: predictions/<split>.csv; without ``group`` while training.
         metrics: metric, or column/metric -> its entry of metrics.json; may lack any.
         data: name of the data; ``generated sample`` where it is one.
-        classes: predictions/<split>_classes.csv, of a head of labels.
         frames: predictions/<split>_frames.csv, of a head of instances.
     """
 
@@ -54,7 +53,6 @@ class HeadTables:
     table: pd.DataFrame
     metrics: Mapping[str, Entry]
     data: str
-    classes: pd.DataFrame | None = None
     frames: pd.DataFrame | None = None
 
     @property
@@ -84,12 +82,11 @@ class HeadTables:
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure: what draws it (None where the tables hold nothing of it), what it shows in words, whether it is as wide
-    as a page, and whether it is drawn while training, too."""
+    """A figure: what draws it (None where the tables hold nothing of it), what it shows in words, and whether it is
+    drawn while training, too."""
 
     draw: Callable[[HeadTables], Figure | None]
     words: str
-    wide: bool = False
     live: bool = True
 
 
@@ -99,24 +96,22 @@ class Figures:
 
     Attributes:
         key: the metric that says most.
-        baseline: what its metrics are compared with, and the same in a few words.
+        baseline: what its metrics are compared with.
         drawings: end of the file's name -> figure, in the order of a report.
         pictures: name of a picture of single samples that training leaves in ``plots/`` -> what it shows in words.
         words: (spec) -> names of metrics that mean something else here than usually, short and long.
         sample: (spec) -> what a row of its table is called.
-        caveats: (head, spec, stage/metric -> entry, split -> table of classes) -> what to know before use.
+        caveats: (split -> tables) -> what to know before use.
         shared: names of the pictures that show the same samples in every run on the same data.
     """
 
     key: str
-    baseline: tuple[str, str]
+    baseline: str
     drawings: Mapping[str, Drawing]
     pictures: Mapping[str, str] = field(default_factory=lambda: {"best_worst": "Images predicted best and worst."})
     words: Callable[[Spec], Mapping[str, tuple[str, str]]] = lambda spec: {}
     sample: Callable[[Spec], str] = lambda spec: "image"
-    caveats: Callable[[str, Spec, Mapping[str, Entry], Mapping[str, pd.DataFrame]], Iterator[str]] = (
-        lambda head, spec, metrics, classes: iter(())
-    )
+    caveats: Callable[[Mapping[str, HeadTables]], Iterator[str]] = lambda splits: iter(())
     shared: Sequence[str] = ()
 
     def key_metric(self, spec: Spec) -> str:

@@ -55,7 +55,7 @@ def verdict(entry: dict[str, Any], kind: Figures, metric: str) -> tuple[str, str
     if value is None or baseline is None:
         return "There is no baseline to compare with.", "unsure"
     rising = entry.get("better") == "max"
-    words = kind.baseline[0]
+    words = kind.baseline
     always = f"{words[0].upper()}{words[1:]} would give {with_unit(digits(baseline), entry.get('unit'))}"
     if (value <= baseline) if rising else (value >= baseline):
         return f"{always}: the model is no better than that.", "bad"
@@ -71,18 +71,18 @@ def verdict(entry: dict[str, Any], kind: Figures, metric: str) -> tuple[str, str
 def metric_tables(run: Run) -> list[Table]:
     """Return the metrics of each head, with interval and baseline for each split."""
     stages = [split for split in SPLITS if any(key.startswith(f"{split}/") for key in run.metrics)]
-    columns = [(f"{SPLIT_WORDS[stage].capitalize()} [95% interval]", "Baseline") for stage in stages]
+    columns = [text for stage in stages for text in (f"{SPLIT_WORDS[stage].capitalize()} [95% interval]", "Baseline")]
     found = []
-    for head in run.heads:
-        keys = [key.partition("/")[2] for key in run.metrics if key.split("/")[1] == head]
-        rows = []
-        for name in dict.fromkeys(keys):
+    for head, spec in run.heads.items():
+        figures, rows = run.figures(head), []
+        for name in dict.fromkeys(key.partition("/")[2] for key in run.metrics if key.split("/")[1] == head):
             entries = [run.metrics.get(f"{stage}/{name}", {}) for stage in stages]
-            cells = [(measure(e), with_unit(digits(e.get("baseline")), e.get("unit"))) for e in entries]
+            cells = [[measure(e), with_unit(digits(e.get("baseline")), e.get("unit"))] for e in entries]
             better = next(BETTER.get(str(entry["better"]), "") for entry in entries if "better" in entry)
-            rows.append([run.label(name).removeprefix(f"{head}: "), *(text for pair in cells for text in pair), better])
-        headings = ["Metric", *(text for pair in columns for text in pair), "Reading"]
-        found.append(Table(head, headings, rows, [f"Baseline: the same for {run.figures(head).baseline[0]}."]))
+            rows.append([figures.label(name.removeprefix(f"{head}/"), spec), *sum(cells, []), better])
+        found.append(
+            Table(head, ["Metric", *columns, "Reading"], rows, [f"Baseline: the same for {figures.baseline}."])
+        )
     return [table for table in found if table.rows]
 
 
@@ -135,10 +135,8 @@ def caveats(run: Run) -> list[str]:
     if run.status.get("state") != "finished":
         found.append(f"The run is not finished ({state(run)}): the numbers are of the best checkpoint so far, if any.")
     found += few_groups(run)
-    classes = {split: run.tables[f"{split}_classes"] for split in run.predicted if f"{split}_classes" in run.tables}
-    for head, spec in run.heads.items():
-        of_head = {key.replace(f"/{head}", ""): entry for key, entry in run.metrics.items() if f"/{head}/" in key}
-        found += run.figures(head).caveats(head, spec, of_head, classes)
+    for head in run.heads if run.predicted else ():
+        found += run.figures(head).caveats({split: run.of_head(head, split) for split in run.predicted})
     return found
 
 

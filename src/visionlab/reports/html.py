@@ -56,7 +56,7 @@ def _result_figures(run: Run) -> list[Picture]:
             name = spec["columns"][0] if len(spec["columns"]) == 1 else head
             for key, drawing in run.figures(head).drawings.items():
                 make = partial(_drawing, run, head, split, key)
-                shown += draw(run, f"{split}_{name}_{key}", drawing.words, make, wide=drawing.wide)
+                shown += draw(run, f"{split}_{name}_{key}", drawing.words, make)
     return shown + [image for name, words in pictures.items() for image in ready(run, name, words)]
 
 

@@ -71,14 +71,14 @@ def drawn(figure: Figure, words: str, *, wide: bool = False) -> Picture:
     return picture(content.getvalue(), words, wide=wide)
 
 
-def draw(run: Run, name: str, words: str, make: Callable[[], Figure | None], *, wide: bool = False) -> list[Picture]:
+def draw(run: Run, name: str, words: str, make: Callable[[], Figure | None]) -> list[Picture]:
     """Draw ``plots/<name>.png``; an empty list if there is nothing to draw, or else the reason in ``run.missing``."""
     safe = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
     figure = run.attempt(f"figure {name}", make)
     if figure is None:
         return []
     path = save(figure, run.path / "plots" / f"{safe}.png")
-    return [picture(path.read_bytes(), words, wide=wide or figure.get_figwidth() > 9)]
+    return [picture(path.read_bytes(), words, wide=figure.get_figwidth() > 9)]
 
 
 def ready(run: Run, name: str, words: str) -> list[Picture]:

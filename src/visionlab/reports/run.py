@@ -89,11 +89,6 @@ class Run:
         """Return what reports tell of a head's kind."""
         return figures_of(self.heads[head]["kind"])
 
-    def label(self, name: str, *, short: bool = False) -> str:
-        """Return the words for ``head/metric`` or ``head/column/metric``; the name itself for an unknown head."""
-        head = name.partition("/")[0]
-        return self.figures(head).label(name, self.heads[head], short=short) if head in self.heads else name
-
     def unit(self, tag: str) -> str:
         """Return the unit of a logged metric such as ``val/distance/mae``; empty for a loss."""
         _, head, *_, name = tag.split("/") if tag.count("/") > 1 else ("", "", tag)
@@ -108,8 +103,8 @@ class Run:
         """Return what there is of a head on a split that has predictions."""
         where = f"{split}/{head}/"
         metrics = {key.removeprefix(where): entry for key, entry in self.metrics.items() if key.startswith(where)}
-        details = (self.tables.get(f"{split}_{name}") for name in ("classes", "frames"))
-        return HeadTables(head, self.heads[head], split, self.tables[split], metrics, self.data, *details)
+        frames = self.tables.get(f"{split}_frames")
+        return HeadTables(head, self.heads[head], split, self.tables[split], metrics, self.data, frames)
 
     def attempt(self, name: str, make: Callable[[], T]) -> T | None:
         """Return ``make()``, or None where a file has another form than expected: then ``missing`` says so."""

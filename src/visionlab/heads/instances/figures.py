@@ -14,7 +14,6 @@ from visionlab.drawing.style import styled
 from visionlab.drawing.text import count, measure, number
 from visionlab.heads.figures import (
     Drawing,
-    Entry,
     Figures,
     HeadTables,
     Scores,
@@ -134,33 +133,31 @@ def population(t: HeadTables) -> Figure | None:
     )
 
 
-def caveats(head: str, spec: Spec, metrics: Mapping[str, Entry], classes: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+def caveats(splits: Mapping[str, HeadTables]) -> Iterator[str]:
     """Yield what the numbers are, and how the objects came about."""
-    if spec.get("dimensions") == 3:
+    t = next(iter(splits.values()))
+    if t.spec.get("dimensions") == 3:
         yield (
-            f"2D IoU of {head} counts pixels slice by slice, SEG and DET judge whole 3D objects: they are "
+            f"2D IoU of {t.head} counts pixels slice by slice, SEG and DET judge whole 3D objects: they are "
             "different things, and a value of one cannot be set beside a value of the other."
         )
-    if spec.get("fitted"):
-        text = ", ".join(f"{name} {value:g}" for name, value in spec["parameters"].items() if number(value) is not None)
+    if t.spec.get("fitted"):
+        text = ", ".join(f"{name} {x:g}" for name, x in t.spec["parameters"].items() if number(x) is not None)
         yield (
-            f"What turns maps into objects of {head} ({text}) was fitted on the validation split: "
+            f"What turns maps into objects of {t.head} ({text}) was fitted on the validation split: "
             "validation figures of objects are optimistic, those of the test split are not."
         )
-    found = [entry.get("value") for key, entry in metrics.items() if key.endswith(("/f1", "/seg"))]
-    if found and all(value is None for value in found):
-        yield f"The labels of {head} don't tell objects apart: only pixels are compared, no objects."
+    if "f1" in t.metrics and all(part.metrics["f1"]["value"] is None for part in splits.values()):
+        yield f"The labels of {t.head} don't tell objects apart: only pixels are compared, no objects."
 
 
 FIGURES = Figures(
     key="iou",
-    baseline=("Otsu's threshold of each time point (which learns nothing)", "Otsu's threshold"),
+    baseline="Otsu's threshold of each time point (which learns nothing)",
     drawings={
         "scores": Drawing(score_histogram, "How well the foreground of single slices overlaps with the truth."),
         "by_group": Drawing(scores_by_group, "Each group's slices; the interval comes from these differences."),
-        "by_place": Drawing(
-            by_place, "Where in the volume and in time slices are segmented well, and objects found.", wide=True
-        ),
+        "by_place": Drawing(by_place, "Where in the volume and in time slices are segmented well, and objects found."),
         "counts": Drawing(counts, "Predicted against true number of objects; a perfect model is on the line."),
         "population": Drawing(population, "How many objects there are over time: true (points), predicted (lines)."),
     },

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from matplotlib.figure import Figure
 
 from visionlab.drawing import style
 from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
 from visionlab.drawing.text import count, digits, listed, shorten
-from visionlab.heads.figures import Array, Drawing, Entry, Figures, HeadTables, Spec
+from visionlab.heads.figures import Array, Drawing, Figures, HeadTables
 from visionlab.metrics import confusion, reliability, wilson
 from visionlab.metrics.multilabel import METRICS
 
@@ -150,23 +149,27 @@ def taken_for(t: HeadTables) -> Figure | None:
     return style.finish(figure, f"Where the images of each class of {t.head} went", t.caption(len(s.true)), note)
 
 
-def caveats(head: str, spec: Spec, metrics: Mapping[str, Entry], classes: Mapping[str, pd.DataFrame]) -> Iterator[str]:
+def caveats(splits: Mapping[str, HeadTables]) -> Iterator[str]:
     """Yield classes of which a head could learn, decide or show nothing, or little."""
-    of = f"of {len(spec['columns'])} classes of {head}"
-    thresholds = zip(spec["columns"], spec.get("thresholds") or (), strict=False)
-    if undefined := [name for name, value in thresholds if value is None]:
+    t = next(iter(splits.values()))
+    of = f"of {len(t.columns)} classes of {t.head}"
+    images = {
+        split: dict(zip(part.columns, part.values("_true")[0].sum(axis=0), strict=True))
+        for split, part in splits.items()
+    }
+    thresholds = dict(zip(t.columns, t.spec.get("thresholds") or (), strict=False))
+    if undefined := [name for name, value in thresholds.items() if value is None]:
         yield f"No threshold, because no validation image has it, so never predicted: {', '.join(undefined)}."
-    train = zip(spec["columns"], spec.get("positives") or (), strict=False)
-    if unseen := [name for name, n in train if n == 0]:
+    train = dict(zip(t.columns, t.spec.get("positives") or (), strict=False))
+    if unseen := [name for name, n in train.items() if n == 0]:
         yield f"{len(unseen)} {of} have no training image and cannot be learnt: {listed(unseen)}."
-    images = {split: table.set_index("class")["support"] for split, table in classes.items()}
-    few = [str(name) for name, n in images["val"].items() if 0 < n < FEW_IMAGES] if "val" in images else []
-    if few and spec.get("fitted"):
+    few = [name for name, n in images.get("val", {}).items() if 0 < n < FEW_IMAGES]
+    if few and t.spec.get("fitted"):
         yield (
             f"The thresholds of {len(few)} {of} rest on fewer than {FEW_IMAGES} validation images each: "
             f"{listed(few)}. They may lie far from the best."
         )
-    if absent := [str(name) for name, n in images["test"].items() if n == 0] if "test" in images else []:
+    if absent := [name for name, n in images.get("test", {}).items() if n == 0]:
         yield f"{len(absent)} {of} have no test image; how well they are found is unknown: {listed(absent)}."
 
 
@@ -174,8 +177,7 @@ FIGURES = Figures(
     key="f1_macro",
     baseline=(
         "always predicting every label (scored by its share of the training images; for micro F1 only those frequent "
-        "enough to raise it, for Hamming loss and exact match only labels of at least half of the images)",
-        "the same for every image",
+        "enough to raise it, for Hamming loss and exact match only labels of at least half of the images)"
     ),
     drawings={
         "calibration": Drawing(
@@ -184,9 +186,8 @@ FIGURES = Figures(
         "precision_recall": Drawing(
             precision_recall_curves,
             "What each class costs: the share of predictions that are right against the share of images found.",
-            wide=True,
         ),
-        "confusion": Drawing(taken_for, "Which classes are taken for which.", wide=True, live=False),
+        "confusion": Drawing(taken_for, "Which classes are taken for which.", live=False),
     },
     pictures={
         "most_wrong": "The images whose scores are most wrong, over all classes.",

@@ -122,9 +122,9 @@ def over_time(t: HeadTables) -> Figure | None:
 
 FIGURES = Figures(
     key="mae",
-    baseline=("always predicting the mean of the training images", "the same for every image"),
+    baseline="always predicting the mean of the training images",
     drawings={
-        "over_time": Drawing(over_time, "True and predicted values of sequences over time.", wide=True, live=False),
+        "over_time": Drawing(over_time, "True and predicted values of sequences over time.", live=False),
         "scatter": Drawing(scatter, "Predicted against true values; a perfect model is on the line."),
         "errors": Drawing(errors, "Distribution of the errors; the mean is the bias."),
         "by_group": Drawing(
