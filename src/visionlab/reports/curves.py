@@ -31,7 +31,7 @@ def monitored(run: Run) -> tuple[str, str]:
 
 @styled
 def training_curves(run: Run) -> Figure:
-    """Losses, those of the heads, metrics (the best epoch marked) and the learning rate.
+    """Losses, metrics (the best epoch marked) and the learning rate.
 
     Raises:
         ValueError: there is nothing to draw.
@@ -39,12 +39,6 @@ def training_curves(run: Run) -> Figure:
     curves, (monitor, mode) = run.curves, monitored(run)
     tags = dict.fromkeys([monitor, *(f"val/{name}" for name in run.key_metrics())])
     panels: dict[str, dict[str, Any]] = {"loss": _LOSSES}
-    if len(run.heads) > 1:
-        panels["loss of each head"] = {
-            f"{stage}/{head}/{name}": {"color": PALETTE[i % len(PALETTE)], "linestyle": line, "label": label}
-            for i, head in enumerate(run.heads)
-            for stage, name, line, label in (("train", "loss_epoch", "--", "_"), ("val", "loss", "-", shorten(head)))
-        }
     panels |= {axis_label(tag, run.unit(tag)): {tag: {"color": GREEN, "marker": "."}} for tag in tags}
     panels["learning rate"] = {tag: {"color": GREY} for tag in curves if tag == "lr" or tag.startswith("lr-")}
     panels = {name: {tag: look for tag, look in of.items() if tag in curves} for name, of in panels.items()}
@@ -53,30 +47,24 @@ def training_curves(run: Run) -> Figure:
         raise ValueError("no loss, no monitored metric and no learning rate among the logged values")
     figure, rows = style.grid(len(panels), 1, 7, 1.9, sharex=True)
     best = best_point(curves, monitor, mode)
-    stages = curves.get("stage")
-    starts = [] if stages is None else stages["step"][stages["value"].diff().fillna(0) != 0].tolist()
     for axes, (name, lines) in zip(rows, panels.items(), strict=True):
         for tag, look in lines.items():
             axes.plot(curves[tag]["step"], curves[tag]["value"], **look)
         axes.set_ylabel(name)
         values = pd.concat([curves[tag]["value"] for tag in lines]).dropna()
         # A linear axis would hide the end of losses that fall by a power of ten.
-        if name.startswith("loss") and values.min() > 0 and values.max() / values.min() > 10:
+        if name == "loss" and values.min() > 0 and values.max() / values.min() > 10:
             style.plain_log(axes, "y")
         if best is not None:
             axes.axvline(best[0], color=ORANGE, linestyle="--")
             if monitor in lines:
                 axes.plot(*best[:2], marker="*", markersize=17, color=ORANGE, markeredgecolor=INK, zorder=4)
-        for step in starts:
-            axes.axvline(step, color=INK, linewidth=0.8, zorder=0.5)
-        if len(lines) > 1:
-            axes.legend(loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=3, borderaxespad=0.2)
     rows[-1].set_xlabel("training step")
     words = "no monitored metric logged"
     if best is not None:
         words = f"best {monitor} {with_unit(digits(best[1]), run.unit(monitor))} in epoch {best[2]}"
-    notes = ["dashed: training" if len(run.heads) > 1 else "", "thin lines: the next stage begins" if starts else ""]
-    return style.finish(figure, f"Training: {words}", run.data, *notes)
+    legend = rows[0] if "loss" in panels else None
+    return style.finish(figure, f"Training: {words}", run.data, legend=legend)
 
 
 def best_point(curves: Curves, monitor: str, mode: str) -> tuple[int, float, int] | None:

@@ -77,12 +77,13 @@ def metric_tables(run: Run) -> list[Table]:
         figures, rows = run.figures(head), []
         for name in dict.fromkeys(key.partition("/")[2] for key in run.metrics if key.split("/")[1] == head):
             entries = [run.metrics.get(f"{stage}/{name}", {}) for stage in stages]
-            cells = [[measure(e), with_unit(digits(e.get("baseline")), e.get("unit"))] for e in entries]
+            cells = [
+                text for e in entries for text in (measure(e), with_unit(digits(e.get("baseline")), e.get("unit")))
+            ]
             better = next(BETTER.get(str(entry["better"]), "") for entry in entries if "better" in entry)
-            rows.append([figures.label(name.removeprefix(f"{head}/"), spec), *sum(cells, []), better])
-        found.append(
-            Table(head, ["Metric", *columns, "Reading"], rows, [f"Baseline: the same for {figures.baseline}."])
-        )
+            rows.append([figures.label(name.removeprefix(f"{head}/"), spec), *cells, better])
+        note = f"Baseline: the same for {figures.baseline}."
+        found.append(Table(head, ["Metric", *columns, "Reading"], rows, [note]))
     return [table for table in found if table.rows]
 
 
