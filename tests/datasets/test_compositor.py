@@ -192,22 +192,17 @@ def test_goes_on_where_it_was(sources: Path, tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("change", "named"),
-    [
-        ({"seed": 5}, "seed is 0 there, 5 here"),
-        ({"per_pair": 3}, "make.per_pair is 2 there, 3 here"),
-        ({"scale": [0.3, 0.9]}, r"make.scale is \[0.3, 0.8\] there, \[0.3, 0.9\] here"),
-        ({"flips": False, "image_format": "png"}, "make.flips is true there, false here; make.image_format"),
-        ({"image_size": 32, "mask_threshold": 128}, "make.image_size is null there, 32 here; make.mask_threshold"),
-    ],
-)
-def test_other_settings_and_sources_are_refused(change: dict, named: str, sources: Path, tmp_path: Path) -> None:
-    root = make(tmp_path / "set", sources, per_pair=2).run()
+    "change",
+    [{"seed": 5}, {"per_pair": 3}, {"scale": [0.3, 0.9]}, {"flips": False}, {"image_format": "png"},
+     {"image_size": 32}, {"mask_threshold": 128}],
+)  # fmt: skip
+def test_other_settings_and_sources_are_refused(change: dict[str, Any], sources: Path, tmp_path: Path) -> None:
+    root = make(tmp_path / "set", sources).run()
     before = digest(root)
-    with pytest.raises(UsageError, match=named):
+    with pytest.raises(UsageError, match=f"was made with another (make.)?{next(iter(change))}[,;]?"):
         make(root, sources, **change).run()
     write(sources / "cut" / "wide.png", disk(12, 30, (10, 90, 221)))
-    with pytest.raises(UsageError, match=r"make\.cutouts: wide\.png"):
+    with pytest.raises(UsageError, match=r"was made with another make\.cutouts, "):
         make(root, sources).run()
     assert digest(root) == before
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,6 +27,8 @@ from visionlab.seeds import derive
 
 MANIFEST = "composite.json"
 IMAGES, MASKS, BACKGROUNDS = "fgbg", "fgbgmask", "bg"
+FOLDERS = ("backgrounds", "cutouts")
+"""Settings that name folders of sources."""
 
 _LOCK = ".composite.lock"
 _MEMORY = 2**29  # bytes of cut-outs that are kept in memory
@@ -330,7 +332,7 @@ def _check_root(root: Path, manifest: dict[str, Any]) -> None:
 
     Raises:
         DataError: it is a file, holds something else, or its manifest is damaged.
-        UsageError: it holds a composite with other settings or of other files; the differences are named.
+        UsageError: it holds a composite with other settings or of other files.
     """
     if not root.exists():
         return
@@ -342,22 +344,12 @@ def _check_root(root: Path, manifest: dict[str, Any]) -> None:
         )
     try:
         there = json.loads((root / MANIFEST).read_text(encoding="utf-8")) if held else manifest
-        differences = list(_differences(there, manifest))
+        old, new = ({**about["settings"], **{kind: about[kind] for kind in FOLDERS}} for about in (there, manifest))
+        changed = [key if key == "seed" else f"make.{key}" for key in new if old[key] != new[key]]
     except (ValueError, LookupError, TypeError) as error:
         raise DataError(f"{root / MANIFEST}: is damaged ({error}); remove {root} and begin again") from error
-    if differences:
+    if changed:
         raise UsageError(
-            f"data.root={root}: was made with other settings: {'; '.join(differences[:5])}. Use the same ones to go on "
-            "with it, or another data.root for a new set"
+            f"data.root={root}: was made with another {', '.join(changed)}, see {MANIFEST}; use the same to go on with "
+            "it, or another data.root for a new set"
         )
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> Iterator[str]:
-    for key, value in here["settings"].items():
-        if there["settings"][key] != value:
-            name = key if key == "seed" else f"make.{key}"
-            yield f"{name} is {json.dumps(there['settings'][key])} there, {json.dumps(value)} here"
-    for kind in ("backgrounds", "cutouts"):
-        old, new = ({(source["path"], source["digest"]) for source in m[kind].values()} for m in (there, here))
-        for path in sorted({path for path, _ in old ^ new}):
-            yield f"make.{kind}: {path} is new, missing or has changed"
