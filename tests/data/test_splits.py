@@ -36,10 +36,7 @@ def test_splits_of_a_seed_do_not_change_between_versions() -> None:
     ("n", "val", "test", "sizes"),
     [
         (3, 0.2, 0.1, [1, 1, 1]),
-        (3, 0.5, 0.45, [1, 1, 1]),
         (2, 0.2, 0.0, [1, 1, 0]),
-        (2, 0.0, 0.2, [1, 0, 1]),
-        (1, 0.0, 0.0, [1, 0, 0]),
         (10, 0.01, 0.01, [8, 1, 1]),
         (4, 0.6, 0.39, [1, 2, 1]),
     ],
@@ -67,20 +64,11 @@ def test_folds_cover_all_groups_once() -> None:
 
 
 def test_fraction_is_nested_and_leaves_the_test_alone() -> None:
-    whole = split()
-    before: set[str] = set()
-    for fraction in (0.01, 0.1, 0.3, 0.5, 0.9, 1.0):
-        splits = split(fraction=fraction)
-        kept = {*splits.train, *splits.val}
-        assert before <= kept
-        assert splits.test == whole.test
-        assert sorted(splits.train + splits.val + splits.test + splits.unused) == GROUPS
-        assert splits.train
-        assert splits.val
-        before = kept
-    assert split(fraction=1.0) == whole
-    assert len(split(fraction=0.1).train) == 3
-    assert "data.fraction=0.1" in split(fraction=0.1).source
+    whole, small, half = split(), split(fraction=0.1), split(fraction=0.5)
+    assert set(small.train) < set(half.train) < set(whole.train) and set(small.val) <= set(half.val) <= set(whole.val)
+    assert whole.test == half.test == small.test
+    assert sorted(half.train + half.val + half.test + half.unused) == GROUPS
+    assert len(small.train) == 3 and "data.fraction=0.1" in small.source
 
 
 @pytest.mark.parametrize("options", [{"folds": 5, "fold": 5}, {"folds": 5, "fold": -1}])
@@ -130,10 +118,8 @@ def test_published_form(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
         (b"\xff\xfe\x00\x01", "not valid JSON in UTF-8"),
         ({"train": ["a"], "vall": ["b"], "test": []}, "'val', found no such key.*Did you mean 'vall'"),
         ({"train": "a", "val": [], "test": []}, "expected a list of group names .* as 'train', found \"a\""),
-        ({"train": [1], "val": [], "test": []}, "expected a list of group names .* as 'train'"),
         ({"train": [], "val": ["a"], "test": []}, "'train' names no group"),
         ({"train": ["a"], "val": ["b"], "test": ["a"]}, "'a' is in two splits, train and test"),
-        ({"train": ["a"], "val": ["b"], "test": [], "unused": ["a"]}, "'a' is in two splits"),
         ({"train": ["a"], "val": ["bb"], "test": ["A"]}, "2 of its groups have no images in the data: bb, A"),
     ],
 )
