@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from tests.acceptance.test_library import reference as by_definition
 from visionlab.heads.instances.head import histogram_rows
 from visionlab.heads.mask.head import mask_rows
 from visionlab.metrics.instances import BINS, METRICS, at_threshold, best_threshold
@@ -46,58 +47,18 @@ def values(rows: Rows) -> dict[str, float]:
 # The definitions, voxel by voxel ------------------------------------------------------------------------------------
 
 
-def objects_of(labels: Labels, known: set[tuple[int, ...]]) -> dict[int, set[tuple[int, ...]]]:
-    found: dict[int, set[tuple[int, ...]]] = {}
-    for place in known:
-        if labels[place] > 0:
-            found.setdefault(int(labels[place]), set()).add(place)
-    return found
-
-
-def most_pairs(pairs: dict[int, list[int]]) -> int:
-    """Return the most pairs of which no two share a member: augmenting paths."""
-    partner: dict[int, int] = {}
-
-    def place(left: int, seen: set[int]) -> bool:
-        for right in pairs[left]:
-            if right not in seen:
-                seen.add(right)
-                if right not in partner or place(partner[right], seen):
-                    partner[right] = left
-                    return True
-        return False
-
-    return sum(place(left, set()) for left in pairs)
-
-
 def reference(true: Labels, pred: Labels) -> dict[str, float]:
-    """Return SEG, DET and the objects of one frame as the Cell Tracking Challenge's texts say, with loops over sets."""
-    known = {place for place in np.ndindex(true.shape) if true[place] >= 0}
-    references, computed = objects_of(true, known), objects_of(pred, known)
-    matches: dict[int, list[int]] = {s: [] for s in computed}
-    seg, missed = 0.0, 0
-    for r, region in references.items():
-        matched = [s for s, other in computed.items() if len(region & other) > 0.5 * len(region)]
-        assert len(matched) <= 1, "as the challenge says"
-        missed += not matched
-        for s in matched:
-            matches[s].append(r)
-            seg += len(region & computed[s]) / len(region | computed[s])
-    splits = sum(len(found) - 1 for found in matches.values() if len(found) > 1)
-    false = sum(not found for found in matches.values())
-    half = {
-        r: [s for s, other in computed.items() if len(region & other) / len(region | other) >= 0.5]
-        for r, region in references.items()
-    }
+    """Return the sums of one frame by the texts of the Cell Tracking Challenge, in loops over sets of known voxels."""
+    found = by_definition(*(np.where(true >= 0, ids, 0) for ids in (true, pred)))
     return {
-        "objects_true": len(references),
-        "objects_pred": len(computed),
-        "objects_hit": most_pairs(half),
-        "seg_sum": seg,
-        "seg_n": len(references),
-        "det_cost": 5 * splits + 10 * missed + 1 * false,
-        "det_worst": 10 * len(references),
-        "count_error": abs(len(references) - len(computed)),
+        "objects_true": found["true"],
+        "objects_pred": found["pred"],
+        "objects_hit": found["hits"],
+        "seg_sum": found["seg"],
+        "seg_n": found["true"],
+        "det_cost": found["cost"],
+        "det_worst": 10 * found["true"],
+        "count_error": found["off"],
         "frames": 1,
     }
 

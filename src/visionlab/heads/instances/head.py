@@ -200,12 +200,10 @@ class InstanceHead(MapHead):
             for frame in split.frames(chosen):
                 maps = split.maps(frame)
                 histograms.append(_histogram(maps[:, 0], frame.truth))
-                stored = np.lib.format.open_memmap(
-                    Path(folder) / f"{len(kept)}.npy", mode="w+", dtype=np.float32, shape=maps.shape
-                )
-                stored[:] = maps
                 if frame.instances and self.cells == "filled":
-                    kept.append(FitFrame(stored, frame.truth, frame.volume))
+                    path = Path(folder) / f"{len(kept)}.npy"
+                    np.save(path, maps)
+                    kept.append(FitFrame(np.load(path, mmap_mode="r"), frame.truth, frame.volume))
             threshold = best_threshold(np.stack(histograms))
             found = fit(kept, separate=self.separate, threshold=threshold) if kept else Parameters(threshold=threshold)
             kept.clear()
@@ -278,13 +276,9 @@ def _add(rows: Array, place: Mapping[int, int], frame: Frame, mask: Array, label
         return {}
     _, objects = frame_sums(frame.truth, labels, objects=True)
     first = place[min(frame.rows.values())]
-    for column, value in objects.items():
-        rows[first, INSTANCE_COLUMNS.index(column)] = value
-    own = np.zeros((1, len(INSTANCE_COLUMNS)))
-    own[0, -len(objects) :] = list(objects.values())
-    named = {"objects_true": "objects_true", "objects_hit": "hits", "seg_n": "seg_n"}
-    about = {name: objects[column] for column, name in named.items()}
-    return {**about, **{name: METRICS[name](own) for name in ("f1", "seg", "det")}}
+    rows[first, -len(objects) :] = list(objects.values())
+    about = {"objects_true": objects["objects_true"], "hits": objects["objects_hit"], "seg_n": objects["seg_n"]}
+    return {**about, **{name: METRICS[name](rows[[first]]) for name in ("f1", "seg", "det")}}
 
 
 def _in_words(parameters: Parameters) -> str:

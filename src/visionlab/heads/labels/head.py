@@ -323,6 +323,8 @@ class MultilabelHead(Head):
     @classmethod
     def merge(cls, heads: Sequence[Self]) -> Head:
         """Return the head that decides each class by the mean of its thresholds; its scores come calibrated."""
+        import pandas as pd
+
         number = {column: identity for head in heads for column, identity in head.class_numbers.items()}
         columns = list(heads[0].columns)
         if any(head.columns != heads[0].columns for head in heads):
@@ -330,14 +332,8 @@ class MultilabelHead(Head):
         lacking = [head for head in heads if head.chooses and not bool(head.fitted)]
         spec = {**(lacking or heads)[0].spec(), "columns": columns, "ids": [number[column] for column in columns]}
         joined = cls.from_spec(heads[0].name, spec)
-        thresholds = np.full((len(heads), len(columns)), np.nan)
-        for row, head in zip(thresholds, heads, strict=True):
-            row[[columns.index(column) for column in head.columns]] = head.thresholds.cpu().double().numpy()
-        defined = ~np.isnan(thresholds)
-        count = defined.sum(axis=0)
-        total = np.where(defined, thresholds, 0.0).sum(axis=0)
-        means = np.divide(total, count, out=np.full(len(columns), np.nan), where=count > 0)
-        joined.thresholds.copy_(torch.from_numpy(means))
+        each = [pd.Series(cls._numbers(head.thresholds.double()), head.columns) for head in heads]
+        joined.thresholds.copy_(torch.from_numpy(pd.concat(each, axis=1).mean(axis=1)[columns].to_numpy(copy=True)))
         joined.fitted.fill_(not lacking)
         return joined
 
