@@ -10,12 +10,9 @@ import pytest
 
 from visionlab.errors import DataError
 from visionlab.heads import KINDS
-from visionlab.heads.depth.head import DepthHead
 from visionlab.heads.head import Evaluation
 from visionlab.heads.labels.head import MultilabelHead
-from visionlab.heads.mask.head import MaskHead
 from visionlab.heads.regression.head import RegressionHead
-from visionlab.metrics.dense import DEPTH_COLUMNS, MASK_COLUMNS
 
 TRUE = np.array([-4.0, -1.0, 0.0, 2.0, 6.0])
 PRED = np.array([-3.0, 1.0, 0.0, 2.0, 2.0])  # errors 1, 2, 0, 0, -4
@@ -26,14 +23,6 @@ GROUPS = list("xxyyz")
 def distance(**changes: Any) -> RegressionHead:
     options: dict[str, Any] = {"mean": [0.0], "std": [1.0], "unit": "um", "metrics": list(KINDS["regression"].metrics)}
     return RegressionHead("distance", ["distance"], **{**options, **changes})
-
-
-def sums(columns: tuple[str, ...], **given: Any) -> np.ndarray:
-    """Rows of three images, 0 where not given."""
-    rows = np.zeros((3, len(columns)))
-    for name, values in given.items():
-        rows[:, columns.index(name)] = values
-    return rows
 
 
 def test_one_column_of_numbers() -> None:
@@ -62,30 +51,6 @@ def test_several_columns_have_each_and_the_mean() -> None:
     assert result["width/mae"]["baseline"] == 0
     assert result["mae"]["value"] == pytest.approx((1.4 + 0.5) / 2)
     assert result["width/r2"]["value"] is None  # constant: undefined, not NaN
-
-
-def test_masks_and_depth_are_of_the_whole_set() -> None:
-    mask = sums(MASK_COLUMNS, known=100, tp=[20, 0, 0], fp=[0, 5, 0], fn=[5, 0, 0], absolute=[10, 20, 0])
-    none = sums(MASK_COLUMNS, known=100, fn=[25, 0, 0], absolute=[25, 0, 0])
-    of_mask = MaskHead("mask", share=0.1, metrics=list(KINDS["mask"].metrics), weight=1.0, activation="sigmoid")
-    result = of_mask.summarise(Evaluation(mask, none), list("aab"))
-    # An image without any foreground isn't counted, a false one is.
-    iou = result["iou"]
-    assert (iou["value"], iou["baseline"], iou["n"], iou["groups"], iou["unit"]) == (20 / 30, 0, 2, 1, "")
-    assert (result["mae"]["value"], result["mae"]["n"]) == (30 / 300, 3)
-    assert result["boundary_f1"]["value"] is None
-    json.dumps(result, allow_nan=False)
-    depth = sums(DEPTH_COLUMNS, known=[10, 30, 0], absolute=[10, 60, 0], squared=[40, 120, 0], positive=[0, 20, 0])
-    options: dict[str, Any] = {"low": 0.0, "high": 9.0, "mean": 1.0, "unit": "m", "weight": 1.0, "activation": "none"}
-    of_depth = DepthHead("depth", metrics=list(KINDS["depth"].metrics), **options)
-    result = of_depth.summarise(Evaluation(depth, 2 * depth), list("aab"))
-    mae, rmse, relative = (result[name] for name in ("mae", "rmse", "abs_rel"))
-    assert (mae["value"], mae["unit"], mae["n"]) == (70 / 40, "m", 2)
-    assert (rmse["value"], rmse["unit"], relative["n"], relative["unit"]) == (2, "m", 1, "")
-    # Group a has an error of 1, group b of 3: resamples lie between, whatever single images say.
-    two = sums(DEPTH_COLUMNS, known=1, absolute=[0, 2, 3])
-    mae = of_depth.summarise(Evaluation(two, two), list("aab"))["mae"]
-    assert (mae["low"], mae["high"]) == (1, 3)
 
 
 def test_labels_say_how_many_classes_they_count() -> None:

@@ -239,14 +239,6 @@ def test_the_best_assignment_as_a_whole_is_taken() -> None:
     assert result[0, 0, 25] == result[1, 0, 40]
 
 
-def test_objects_of_few_slices_are_dropped() -> None:
-    planes = [sum(n in plane for plane in CROWD) for n in range(1, CROWD.max() + 1)]
-    result = linked(in_slices(CROWD), min_planes=6)
-    assert result.max() == sum(count >= 6 for count in planes) < len(planes)
-    one_slice = in_slices(CROWD[4:5])
-    assert linked(one_slice, min_planes=5).max() == one_slice.max()  # never more than there are
-
-
 # Measured ------------------------------------------------------------------------------------------------------------
 
 VOXEL = (1.75, 0.8, 0.5)

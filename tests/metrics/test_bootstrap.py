@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pytest
 
 from visionlab.metrics import group_interval
-from visionlab.metrics.bootstrap import FEW_GROUPS
 from visionlab.metrics.regression import METRICS
 
 MAE = METRICS["mae"]
@@ -53,18 +52,6 @@ def test_covers_the_truth_95_times_of_100() -> None:
         assert low is not None and high is not None
         inside += low <= truth <= high
     assert 0.91 <= inside / 300 <= 0.98
-
-
-def test_few_groups_are_too_few() -> None:
-    """What FEW_GROUPS says: intervals from half as many miss far more often than 5% of the time."""
-    rng = np.random.default_rng(2)
-    inside = 0
-    for _ in range(300):
-        error, groups = clustered(FEW_GROUPS // 4, 10, rng)
-        low, high = group_interval(MAE, rows(error), groups, replicates=300)
-        assert low is not None and high is not None
-        inside += low <= 2 / np.sqrt(np.pi) <= high
-    assert inside / 300 < 0.88
 
 
 def test_no_interval_without_groups_or_value() -> None:

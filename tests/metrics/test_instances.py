@@ -119,43 +119,6 @@ def test_many_half_overlaps() -> None:
         assert frame_sums(true, pred, objects=True)[1] == reference(true, pred)
 
 
-# By hand ------------------------------------------------------------------------------------------------------------
-
-
-def test_by_hand() -> None:
-    #           met by 6 of 8       two merged     missed   cut in halves    false
-    true = line(1, 1, 1, 1, 0, 0, 2, 2, 3, 3, 3, 0, 4, 4, 0, 5, 5, 5, 5, 0, 0, 0)
-    pred = line(0, 1, 1, 1, 1, 0, 7, 7, 7, 7, 7, 0, 0, 4, 0, 5, 5, 6, 6, 0, 8, 8)
-    pixels, sums = frame_sums(true, pred, objects=True)
-    assert pixels.tolist() == [[22, 13, 3, 2]]
-    # A half is no match in SEG and DET; it is one at IoU >= 0.5, but 5 and 6 can't both be the fifth object.
-    assert sums == pytest.approx(
-        {
-            "objects_true": 5,
-            "objects_pred": 6,
-            "objects_hit": 4,  # 1: 3 / 5; 3: 3 / 5; 4: 1 / 2; 5: 2 / 4
-            "seg_sum": 3 / 5 + 2 / 5 + 3 / 5,
-            "seg_n": 5,
-            "det_cost": 5 + 2 * 10 + 4,
-            "det_worst": 50,
-            "count_error": 1,
-            "frames": 1,
-        }
-    )
-    assert values(frame_rows(true, pred)) == pytest.approx(
-        {
-            "iou": 13 / 18,
-            "dice": 26 / 31,
-            "precision": 4 / 6,
-            "recall": 4 / 5,
-            "f1": 8 / 11,
-            "seg": 1.6 / 5,
-            "det": 1 - 29 / 50,
-            "count_error": 1,
-        }
-    )
-
-
 # Unknown ------------------------------------------------------------------------------------------------------------
 
 
