@@ -187,12 +187,8 @@ def _width(times: npt.NDArray[Any], gap: Gap) -> int:
 
 
 def _near(times: npt.NDArray[Any], others: npt.NDArray[Any], width: int) -> npt.NDArray[np.bool_]:
-    if not len(others):
-        return np.zeros(len(times), bool)
-    # Of sorted numbers, the nearest are beside the place where one would stand.
-    place = np.searchsorted(others, times)
-    above, below = others[np.minimum(place, len(others) - 1)], others[np.maximum(place - 1, 0)]
-    return np.asarray(np.minimum(abs(above - times), abs(below - times)) <= width)
+    """Return which of the times are at most ``width`` from one of the others."""
+    return np.asarray((np.abs(times[:, None] - others) <= width).any(axis=1))
 
 
 def _blocks(table: pd.DataFrame) -> dict[str, list[str]]:
