@@ -14,6 +14,7 @@ import pytest
 
 from tests.celegans import SHAPE, challenge, image, labels, mat, module, png, tiff
 from visionlab.data.blocks import LEAKS, leave_gap, name_blocks, split_sequences, split_times
+from visionlab.data.describe import check_files
 from visionlab.data.splits import Shares, Splits
 from visionlab.datasets.celegans import CElegansDataModule, CElegansMembraneDataModule
 from visionlab.errors import ConfigError, DataError
@@ -268,7 +269,7 @@ def test_slices_without_labels_and_signal_are_in_no_split(tmp_path: Path) -> Non
 def test_labels_that_cannot_be_used_are_refused(tmp_path: Path) -> None:
     data = module(challenge(tmp_path, {"01": 5}), gap=0)
     tiff(tmp_path / "01_ST/SEG/man_seg001.tif", np.full(SHAPE, -1, np.int16))
-    found = data.check_more(data.scan(tmp_path).table, tmp_path)
+    found = check_files(data)[0]
     assert [problem.path for problem in found] == [f"01_ST/SEG/man_seg001.tif#{z}" for z in range(4)]
     for path in (tmp_path / "01_ST/SEG").iterdir():
         tiff(path, np.zeros(SHAPE, np.uint16))

@@ -14,6 +14,7 @@ import torch
 
 from tests.dense import Array, data_module, png, scene, task_module, write_nested
 from visionlab.config.compose import compose
+from visionlab.data.describe import check_files
 from visionlab.data.splits import Splits
 from visionlab.datasets import depth_mask
 from visionlab.errors import ConfigError, DataError, UsageError
@@ -211,8 +212,8 @@ def test_files_of_another_view_than_their_image_are_named(tmp_path: Path) -> Non
     png(root / "fgbgmask/bg1/fg1/0.png", scene(1, (24, 32))[1])
     png(root / "dense/bg2/fg2/0.png", scene(2, (32, 16))[2])
     png(root / "dense/bg3/fg3/0.png", scene(2, (64, 64))[2])  # the same picture at another scale
-    data = make_data(compose(["task=depth_mask", f"data.root={root}"]))
-    found = {problem.path: problem.what for problem in data.check_more(data.scan(root).table, root)}
+    data = make_data(compose(["task=depth_mask", f"data.root={root}", "data.inputs=[image,background]"]))
+    found = {problem.path: problem.what for problem in check_files(data)[0]}
     assert {path: what.split(";")[0] for path, what in found.items()} == {
         "bg/bg0.png": "30 x 32 pixels, but its image has 32 x 32",
         "fgbgmask/bg1/fg1/0.png": "24 x 32 pixels, but its image has 32 x 32",

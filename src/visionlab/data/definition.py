@@ -13,7 +13,7 @@ import pandas as pd
 
 from visionlab.data.preprocess import ImageReader, Reader
 from visionlab.data.splits import Splits
-from visionlab.files import Problem, Scan
+from visionlab.files import Scan
 
 Labels = npt.NDArray[np.int32]
 
@@ -104,10 +104,6 @@ class Definition:
         A data set defines this, or :meth:`index` alone where it cannot tell the ones from the others.
         """
         return Scan(self.index(root), [])
-
-    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
-        """Return what is wrong with the files of an index beside its images."""
-        return []
 
     def image_reader(self, table: pd.DataFrame) -> Reader:
         """Return how the images of an index are read, whose files the column ``path`` names."""

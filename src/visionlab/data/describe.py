@@ -12,7 +12,7 @@ import pandas as pd
 
 from visionlab.console import progress
 from visionlab.data.cache import Cache, CachedColumn
-from visionlab.data.preprocess import ImageReader, image_facts
+from visionlab.data.preprocess import ImageReader, Preprocess, Reader, image_facts
 from visionlab.errors import DataError
 from visionlab.files import Problem, in_parallel, problem_of
 from visionlab.io import dtype_range, split_plane, stored_file, to_channels
@@ -85,11 +85,15 @@ def map_statistics(stored: CachedColumn, rows: Sequence[int] | np.ndarray[Any, A
 
 
 def check_files(data: ImageDataModule) -> tuple[list[Problem], int]:
-    """Read every file of the chosen groups on all cores; return what is wrong, by path, and the number of files.
+    """Read every file of the chosen groups on all cores; return what is wrong, by path, and the number of samples.
 
-    Errors: names that cannot be used; files that cannot be read (truncated, damaged, NaN, several pages, ...) or become
-    what the network takes; float beside integer images, which have no common scale; and the same pixels in two groups:
-    a leak, wherever the groups end up. Warnings: constant images, and the same pixels twice in a group.
+    Files are read as for training; inputs that the network doesn't see and maps that no head learns are left out, and
+    so is what belongs to images that cannot be read.
+
+    Errors: names that cannot be used; files that cannot be read (truncated, damaged, NaN, several pages, ...), don't
+    fit their image, or cannot become what the network takes; float beside integer images, which have no common scale;
+    and the same pixels in two groups: a leak, wherever the groups end up. Warnings: constant images, and the same
+    pixels twice in a group.
     """
     root = data.locate()
     found = data.scan(root)
@@ -98,28 +102,44 @@ def check_files(data: ImageDataModule) -> tuple[list[Problem], int]:
         data.indexed = table.copy()  # set-up needs not read and announce all of it again
     if len(table):
         table = data.choose(table, root)
-    reader = data.image_reader(table)
-    assert isinstance(reader, ImageReader)
     columns = ["path", *(f"{stain}_path" for stain in data.stains if f"{stain}_path" in table)]
-
-    def check(item: tuple[int, tuple[str, ...]]) -> dict[str, Any] | Problem:
-        number, files = item
-        try:
-            image = reader.pixels(root / files[0], number, data.file_stains)
-            to_channels(image, data.channels, root / files[0])
-        except DataError as error:
-            guilty = next((file for file in files if str(error).startswith(f"{root / file}: ")), files[0])
-            return problem_of(error, guilty, root / guilty)
-        return image_facts(image)
-
-    samples = enumerate(table[columns].itertuples(index=False, name=None))
-    results = list(progress(in_parallel(check, samples), len(table), "checking images"))
+    samples = list(table[columns].itertuples(index=False, name=None))
+    results = list(_read_all(data, data.image_reader(table), samples, "images"))
     good = [row for row, result in enumerate(results) if isinstance(result, dict)]
-    facts = pd.DataFrame([result for result in results if isinstance(result, dict)], columns=list(ImageReader.facts))
+    facts = pd.DataFrame([results[row] for row in good], columns=list(ImageReader.facts))
     checked = pd.concat([table.iloc[good][["group", "path"]].reset_index(drop=True), facts], axis=1)
-    problems = [*found.problems, *(result for result in results if isinstance(result, Problem))]
-    problems += [*_constant(checked), *_other_kind(checked), *_duplicates(checked), *data.check_more(table, root)]
+    problems = [*found.problems, *_constant(checked), *_other_kind(checked), *_duplicates(checked)]
+    sizes = list(zip(facts["height"].tolist(), facts["width"].tolist(), strict=True))
+    for name in (*data.inputs[1:], *data.learnt):
+        if f"{name}_path" in table:
+            pairs = list(dict.fromkeys(zip(table[f"{name}_path"].iloc[good], sizes, strict=True)))
+            like = [(size, size) for _, size in pairs]
+            reader = data.reader(name, like) if name in data.maps else ImageReader(like)
+            results += _read_all(data, reader, [(path,) for path, _ in pairs], f"files of {name}")
+    problems += dict.fromkeys(result for result in results if isinstance(result, Problem))
     return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
+
+
+def _read_all(
+    data: ImageDataModule, reader: Reader, samples: Sequence[tuple[str, ...]], what: str
+) -> Iterator[dict[str, Any] | Problem]:
+    """Yield the facts of each sample, or the problem of the one of its files that cannot be used."""
+    preprocess = Preprocess(1, data.height, data.width, data.fit, "float32")
+
+    def attempt(item: tuple[int, tuple[str, ...]]) -> dict[str, Any] | Problem:
+        number, files = item
+        path = data.root / files[0]
+        try:
+            if not isinstance(reader, ImageReader):
+                return reader.read(path, number, preprocess)[1]
+            image = reader.pixels(path, number, data.file_stains)
+            to_channels(image, data.channels, path)
+            return image_facts(image)
+        except DataError as error:
+            guilty = next((file for file in files if str(error).startswith(f"{data.root / file}: ")), files[0])
+            return problem_of(error, guilty, data.root / guilty)
+
+    return progress(in_parallel(attempt, enumerate(samples)), len(samples), f"checking {what}")
 
 
 def _constant(checked: pd.DataFrame) -> Iterator[Problem]:

@@ -283,14 +283,14 @@ class ImageReader(Reader):
 
     def pixels(self, path: Path, number: int, stains: Stains) -> Image:
         """Return file ``number`` as decoded, H x W x C; of one with an axis of channels the ``stains``."""
-        return read_image(path, stains)
+        image = read_image(path, stains)
+        if self.like is not None:
+            refuse_other_view(path, image.shape[:2], self.like[number][0])
+        return image
 
     def read(self, path: Path, number: int, preprocess: Preprocess) -> Result:
         image = self.pixels(path, number, preprocess.stains)
-        size = None
-        if self.like is not None:
-            original, size = self.like[number]
-            refuse_other_view(path, image.shape[:2], original)
+        size = None if self.like is None else self.like[number][1]
         return preprocess.resize(image, str(path), size), image_facts(image)
 
 

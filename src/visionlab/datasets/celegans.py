@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
-from visionlab.console import LOG, progress
+from visionlab.console import LOG
 from visionlab.data.blocks import (
     LEAKS,
     in_blocks,
@@ -28,7 +28,7 @@ from visionlab.data.splits import Splits, make_splits
 from visionlab.datasets.time_points import TimePoint, build, repeated, stack
 from visionlab.datasets.volume_layouts import read_layout
 from visionlab.errors import ConfigError, DataError
-from visionlab.files import Problem, Scan, check_folder, in_parallel, problem_of
+from visionlab.files import Scan, check_folder
 from visionlab.io import Stains, read_image, read_labels, split_plane
 
 VoxelSize = Annotated[
@@ -137,20 +137,6 @@ class CElegansDataModule(ImageDataModule):
             times = [point.time for point in points]
             return name_blocks([point.sequence for point in points], times, self.blocks, digits)
         return [point.sequence or point.name for point in points]
-
-    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
-        """Read all labels of an index, on all cores, and return what is wrong with them."""
-
-        def read(path: str) -> Problem | None:
-            try:
-                read_labels(*split_plane(root / path))
-            except DataError as error:
-                return problem_of(error, path, root / path)
-            return None
-
-        paths = table[f"{self.target}_path"].unique().tolist()
-        found = progress(in_parallel(read, paths), len(paths), "checking labels")
-        return [problem for problem in found if problem]
 
     def make_splits(self, table: pd.DataFrame) -> Splits:
         """Return the splits of an index: blocks of time, see ``split_by``; or those wanted or read."""

@@ -8,8 +8,7 @@ holds the backgrounds, once each. ``table``: one row an image, with the files th
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -17,9 +16,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from visionlab.console import LOG, progress
+from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
-from visionlab.data.preprocess import refuse_other_view
 from visionlab.data.splits import Splits
 from visionlab.datasets.pairing import (
     Files,
@@ -31,8 +29,8 @@ from visionlab.datasets.pairing import (
 )
 from visionlab.datasets.tables import FileCells, Table, filled, once
 from visionlab.errors import ConfigError, DataError, UsageError
-from visionlab.files import Problem, Scan, check_folder, in_parallel, problem_of
-from visionlab.io import IMAGE_SUFFIXES, open_volume, read_depth, read_image, read_mask
+from visionlab.files import Problem, Scan, check_folder
+from visionlab.io import IMAGE_SUFFIXES
 from visionlab.seeds import derive
 
 FOLDERS = {
@@ -100,37 +98,6 @@ class DepthMaskDataModule(ImageDataModule):
     def scan(self, root: Path) -> Scan:
         """See :func:`scan`."""
         return scan(root, *self._layout)
-
-    def check_more(self, table: pd.DataFrame, root: Path) -> list[Problem]:
-        """Read every background, and every mask and depth map that a head learns; return what is wrong with them.
-
-        Of the images the header is read, and one that cannot be read is passed over, for it is named elsewhere.
-        """
-        shapes: dict[str, Callable[[Path], tuple[int, ...]]] = {
-            "background": lru_cache(maxsize=256)(lambda path: read_image(path).shape),
-            "mask": lambda path: read_mask(path, self.mask_threshold)[0].shape,
-            "depth": lambda path: read_depth(path, self.depth_invalid)[0].shape,
-        }
-        wanted = [name for name in shapes if name in ("background", *self.learnt) and f"{name}_path" in table]
-
-        def check(row: Mapping[str, str]) -> list[Problem]:
-            try:
-                image = open_volume(root / row["path"])
-            except DataError:
-                return []
-            problems = []
-            for name in wanted:
-                path = row[f"{name}_path"]
-                try:
-                    refuse_other_view(root / path, shapes[name](root / path), (image.height, image.width))
-                except DataError as error:
-                    problems.append(problem_of(error, path, root / path))
-            return problems
-
-        rows = table[["path", *(f"{name}_path" for name in wanted)]]
-        found = in_parallel(check, [{str(key): path for key, path in row.items()} for row in rows.to_dict("records")])
-        each = progress(found, len(table), f"checking {', '.join(wanted)}")
-        return list(dict.fromkeys(problem for problems in each for problem in problems))
 
     def reading(self, name: str) -> dict[str, Any]:
         return {"threshold": self.mask_threshold} if name == "mask" else {"invalid": self.depth_invalid}
