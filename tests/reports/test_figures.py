@@ -127,9 +127,6 @@ def test_recall_and_precision_are_those_of_every_threshold() -> None:
     assert recall.tolist() == pytest.approx([1 / 3, 2 / 3, 1])
     assert precision.tolist() == pytest.approx([1, 2 / 3, 3 / 4])
     assert area == pytest.approx(1 / 3 + 2 / 9 + 1 / 4)
-    assert len(draw("multilabel", "precision_recall").axes) == 2, "one class has no image"
-    one = tables("multilabel", columns=["Nucleoplasm"], thresholds=[0.5])
-    assert figures_of("multilabel").drawings["confusion"].draw(one) is None
 
 
 def test_objects_are_drawn_where_labels_tell_them_apart() -> None:

@@ -92,13 +92,11 @@ def example_figure(data: ImageDataModule, specs: Mapping[str, Spec]) -> Figure:
         specs: head -> its entry of run.json, or what is known of it before there is a head.
     """
     wanted = EXAMPLES // 2 if data.stored_maps else EXAMPLES
-    sections = {}
-    for split, rows in data.rows.items():
-        for stored in data.stored_maps.values():  # maps in which there is nothing show nothing
-            share = stored.facts.get("share", pd.Series(1.0, stored.facts.index)).to_numpy()[rows]
-            rows = rows[share > 0] if (share > 0).any() else rows  # noqa: PLW2901
-        sections[split] = [sample(data, int(rows[k]), specs) for k in spread(len(rows), wanted)]
-    sections = {split: shown for split, shown in sections.items() if shown}
+    sections = {
+        split: [sample(data, int(rows[k]), specs) for k in spread(len(rows), wanted)]
+        for split, rows in data.rows.items()
+        if len(rows)
+    }
     return grid(sections, specs, "Examples of each split", data.name)
 
 
