@@ -12,9 +12,8 @@ import torch
 from pytorch_lightning import Trainer
 
 from tests.conftest import ROOT, TINY, chosen
-from visionlab.config import build
 from visionlab.config.compose import compose
-from visionlab.config.stages import each_stage
+from visionlab.config.schema import each_stage
 from visionlab.training import assembly
 
 CHOICES = [
@@ -59,11 +58,3 @@ def test_choice_trains_for_a_step(group: str, choice: str, roots: Callable[[str]
     assert trainer.global_step == 1
     assert torch.isfinite(trainer.callback_metrics[cfg.monitor])
     assert any(not torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
-
-
-def test_only_visionlab_can_be_built() -> None:
-    from visionlab.errors import ConfigError
-
-    for target in ("os.system", "subprocess.run", "visionlab.config._locate", "visionlab.console.os.system"):
-        with pytest.raises(ConfigError, match="_target_"):
-            build({"_target_": target})

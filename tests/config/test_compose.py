@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -76,6 +78,43 @@ def test_a_search_path_adds_choices(tmp_path: Path) -> None:
     (tmp_path / "model" / "mine.yaml").write_text("name: resnet26\n")
     cfg = config.compose([f"hydra.searchpath=[file://{tmp_path}]", "model=mine"])
     assert cfg.model.name == "resnet26"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Return a function that writes an experiment and returns what to type for it."""
+
+    def write(text: str) -> list[str]:
+        (tmp_path / "experiment").mkdir(exist_ok=True)
+        (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+        return [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"]
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("data: {exclude: [101, null, yes, 007, 1e3]}", {"exclude": ["101", "null", "yes", "007", "1e3"]}),
+        ("task: protein_atlas\ndata: {class_names: [1, 2, 3], classes: [1]}", {"class_names": ["1", "2", "3"]}),
+        ("data: {root: 2024, image_size: [64, 64]}", {"root": "2024", "image_size": [64, 64]}),
+    ],
+)
+def test_numbers_and_words_in_files_are_names_where_names_are_expected(
+    text: str, found: dict[str, Any], own: Callable[[str], list[str]]
+) -> None:
+    typed = own(f"defaults: [{{override /task: {'protein_atlas' if 'atlas' in text else 'focus'}}}]\n{text}")
+    cfg = config.compose(typed)
+    assert {key: cfg.data[key] for key in found} == found
+    assert config.compose([*typed, "data.include=[7]"]).data.include == ["7"]
+
+
+@pytest.mark.parametrize("key", ["trainer.max_epoch", "data.exclud", "heads.distance.wieght", "optimizer.lrr"])
+def test_a_misspelt_key_in_a_file_is_refused_with_the_files_name(key: str, own: Callable[[str], list[str]]) -> None:
+    node = OmegaConf.create()
+    OmegaConf.update(node, key, 3)
+    with pytest.raises(ConfigError, match=rf"^In .*experiment/mine\.yaml: unknown key '{key}'\. Did you mean"):
+        config.compose_run(own(OmegaConf.to_yaml(node)), REGISTRY)
 
 
 def test_a_run_folders_configuration_is_checked_as_well() -> None:

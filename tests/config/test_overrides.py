@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from visionlab.config.compose import compose, compose_run, jobs
+from visionlab.config.compose import compose, compose_run
 from visionlab.config.overrides import parse, quoted, trusted
 from visionlab.errors import ConfigError
 from visionlab.training.registry import REGISTRY
@@ -95,15 +95,6 @@ def test_a_folder_may_be_called_by_a_number() -> None:
     assert compose(["data.root=2024"]).data.root == "2024"
     assert compose(["heads.distance.unit=1"]).heads.distance.unit == "1"
     assert compose(["data.split_file=null"]).data.split_file is None
-
-
-def test_jobs_of_a_sweep() -> None:
-    assert jobs(["seed=1,2", "model=resnet18,resnet34", "trainer=debug"]) == [
-        [f"seed={seed}", f"model={model}", "trainer=debug"] for seed in (1, 2) for model in ("resnet18", "resnet34")
-    ]
-    assert jobs(["seed=range(0,3)"]) == [["seed=0"], ["seed=1"], ["seed=2"]]
-    with pytest.raises(ConfigError, match=r"optimizer\.lr=1,2,3; intervals"):
-        jobs(["optimizer.lr=interval(0,1)"])
 
 
 def test_what_is_trusted_stands_among_the_words_of_a_command() -> None:

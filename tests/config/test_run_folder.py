@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests import shell
 from visionlab import files as store
 from visionlab.config.run_folder import load_config, read_json, run_folder
 from visionlab.errors import ConfigError, DataError, UsageError
@@ -66,18 +64,12 @@ def test_yaml_cannot_make_objects(edit: Any, tmp_path: Path) -> None:
     [
         ("seed: 0", "seed: 0\nsede: 1", "unknown key 'sede'. Did you mean 'seed'?"),
         ("max_epochs: 2", "max_epoch: 2", "unknown key 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
-        ("seed: 0", "seed: zero", "seed: expected int from 0"),
         ("model:\n", "model: null\nmore:\n", "unknown key 'more'"),
-        ("batch_size: 8", "batch_size: many", "data.batch_size: expected int of at least 1, found 'many'"),
-        ("batch_size: 8", "batchsize: 8", "data.batchsize: unknown key. Did you mean 'batch_size'?"),
-        ("test_resnet", "resnet43", "model.name: expected a network"),
         ("module: regressor", "module: os.system", "module: expected one of regressor"),
         ("visionlab.datasets.focus.FocusDataModule", "os.system", "data._target_: expected a name that begins with"),
         ("visionlab.datasets.focus.FocusDataModule", "visionlab.files.write_text", "data._target_: expected a name"),
         ("visionlab.datasets.focus.FocusDataModule", "visionlab.datasets.focus._printable", "private"),
         ("visionlab.losses.elementwise.l1", "visionlab.files.write_text", "loss._target_: expected a name"),
-        ("visionlab.losses.elementwise.l1", "builtins.eval", "loss._target_: expected a name"),
-        ("visionlab.modules.optimizers.adam", "os.system", "optimizer._target_: expected a name"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_refused_and_never_called(
@@ -95,52 +87,16 @@ def test_what_is_wrong_in_the_file_is_refused_and_never_called(
     assert expected in str(caught.value)
 
 
-def test_such_a_file_ends_a_command_with_status_2(
-    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    text = (run / "config.yaml").read_text()
-    (run / "config.yaml").write_text(text.replace("visionlab.datasets.focus.FocusDataModule", "os.system"))
-    for verb in ("evaluate", "resume"):
-        assert shell.run(verb, run) == 2
-        assert "data._target_: expected a name that begins with 'visionlab.datasets.'" in capsys.readouterr().err
-
-
 def test_overrides_are_typed(edit: Any) -> None:
     overrides = ["trainer.max_epochs=5", "optimizer.lr=1e-4", "data.include=[a,b]", "callbacks.ema.decay=0.9"]
     cfg = load_config(edit(), REGISTRY, [*overrides, "trainer.devices=auto", "init_from=null"])
     assert (cfg.trainer.max_epochs, cfg.optimizer.lr, list(cfg.data.include)) == (5, 1e-4, ["a", "b"])
     assert (cfg.callbacks.ema.decay, cfg.trainer.devices, cfg.init_from) == (0.9, "auto", None)
-    assert cfg.data.batch_size == 8
 
 
-@pytest.mark.parametrize(
-    ("override", "expected"),
-    [
-        ("trainer.max_epoch=5", "unknown key 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
-        ("max_epochs=5", "unknown key 'max_epochs'. Did you mean 'trainer.max_epochs'?"),
-        ("hydra.run.dir=x", "unknown key 'hydra.run.dir'"),
-        ("trainer.max_epochs=five", "trainer.max_epochs: expected int of at least 1, found 'five'"),
-        ("optimizer.lr=fast", "optimizer.lr: expected float above 0, found 'fast'"),
-        ("optimizer.lr=-1", "optimizer.lr: expected float above 0"),
-        ("data=3", "data: expected a mapping, found 3"),
-        ("trainer.max_epochs", "key=value"),
-        ("seed=1,2", "several values"),
-        ("+note=1", "only keys that the run has"),
-        ("~seed", "only keys that the run has"),
-        ("data.root=/no/such/folder", "data.root: expected a folder"),
-        ("data._target_=os.system", "part of its checkpoints"),
-        ("model=resnet18", "'model' was chosen when the run began"),
-        ("model.name=resnet18", "init_from=RUN model.name=resnet18"),
-        ("task=focus", "'task' was chosen when the run began"),
-        ("optimizer=sgd", "'optimizer' was chosen when the run began"),
-    ],
-)
-def test_wrong_overrides_are_refused(override: str, expected: str, edit: Any) -> None:
-    with pytest.raises(ConfigError) as caught:
-        load_config(edit(), REGISTRY, [override])
-    assert expected in str(caught.value)
+def test_numbers_and_words_in_lists_of_names_are_names(edit: Any) -> None:
+    folder = edit("exclude: []", "exclude: [101, null, yes, 007, plate1*]")
+    assert list(load_config(folder, REGISTRY).data.exclude) == ["101", "null", "yes", "007", "plate1*"]
 
 
 def test_replaced_values_are_not_checked_as_the_file_has_them(edit: Any, focus_root: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_class_is_named_if_its_package_is_trusted(override: str, package: Path
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("callbacks.extra.mine={_target_:mine.parts.Counter,evry:2}", r"extra\.mine\.evry: .*Did you mean 'every'"),
+        ("callbacks.extra.mine={_target_:mine.parts.Counter,evry:2}", r"extra\.mine\.evry'.*Did you mean .*every'"),
         ("callbacks.extra.mine={_target_:mine.parts.Counter,every:often}", r"extra\.mine\.every: expected int"),
         ("callbacks.extra.mine={_target_:mine.parts.Conter}", r"no 'Conter' .*Did you mean 'Counter'"),
         ("callbacks.extra.mine={_target_:yours.Counter}", r"trust=\[yours\]"),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,20 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import BaseLoader, YAMLError, load
 
 from visionlab.config import schema, signature
-from visionlab.config.checks import check
+from visionlab.config.checks import Registry, check
 from visionlab.config.overrides import as_typed, explain, first_line, parse, read
-from visionlab.config.registry import Registry
 from visionlab.errors import ConfigError, fits, nearest, show
+
+
+@dataclass(frozen=True)
+class OwnFile:
+    """A file that the user wrote: its path, and each dotted key with its value, as YAML reads it and as a text."""
+
+    path: str
+    values: Mapping[str, tuple[Any, Any]]
 
 
 def conf_dir() -> Path:
@@ -45,7 +53,8 @@ def compose(overrides: Sequence[str], *, root: str = "train") -> DictConfig:
     Raises:
         ConfigError: a group or key is wrong; the message names it.
     """
-    return complete(without_hydra(_compose(overrides, root)), overrides)
+    composed = _compose(overrides, root)
+    return complete(without_hydra(composed), overrides, own_files(composed.hydra))
 
 
 def compose_run(
@@ -62,21 +71,23 @@ def compose_run(
         ConfigError: as :func:`compose`, or a value is wrong, or the settings contradict each other.
     """
     composed = _compose(overrides, root)
-    cfg = complete(without_hydra(composed), overrides)
+    files = own_files(composed.hydra)
+    cfg = complete(without_hydra(composed), overrides, files)
     for name, one in each_model(cfg).items():
         try:
             check(one, registry, multirun=multirun, preparing=root == "prepare")
         except ConfigError as error:
-            if not name:
-                raise
-            raise ConfigError(f"benchmark.models: {name}: {error}") from error
+            key = getattr(error, "key", None)
+            inside = [f"In {file.path}: " for file in files if key in file.values][:1]
+            error.args = ("".join([f"benchmark.models: {name}: "] if name else inside) + str(error),)
+            raise
     try:
         return cfg, Path(str(composed.hydra.run.dir))
     except OmegaConfBaseException as error:
         raise ConfigError(f"hydra.run.dir: {first_line(error)}") from error
 
 
-def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
+def complete(cfg: DictConfig, overrides: Sequence[str] = (), files: Sequence[OwnFile] = ()) -> DictConfig:
     """Return a composed configuration with what heads and stages leave to their defaults and to files of ``conf/``.
 
     ``heads.mask.loss=bce`` becomes a list of one ``{name, weight, loss}``, ``{bce: 1, dice: 0.5}`` of two. Texts that
@@ -85,6 +96,7 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
     Args:
         cfg: as Hydra composes it, without its own node.
         overrides: that it was composed with.
+        files: of the user's that it was read from.
 
     Raises:
         ConfigError: there is no such file, or a weight isn't a number.
@@ -110,6 +122,9 @@ def complete(cfg: DictConfig, overrides: Sequence[str] = ()) -> DictConfig:
         raise ConfigError(
             f"trust: only the command line can give it, for it lets code run; found {show(content['trust'])} in a file"
         )
+    for file in files:
+        for key, (value, text) in file.values.items():
+            _set_text(completed, key, value, text)
     for item in given:
         if not (item.is_delete() or item.is_sweep_override()):
             set_as_typed(completed, item)
@@ -122,14 +137,56 @@ def set_as_typed(cfg: DictConfig, item: Override) -> None:
 
     ``data.exclude=[101,null]`` are names of folders, and ``data.root=2024`` is one.
     """
-    key, value, typed = item.key_or_group, item.value(), as_typed(item)
-    part, _, name = key.partition(".")
-    if typed == value:
+    _set_text(cfg, item.key_or_group, item.value(), as_typed(item))
+
+
+def _set_text(cfg: DictConfig, key: str, value: Any, text: Any) -> None:
+    """Set a key that is ``value`` to the text that was written, if only that is what the key may be."""
+    if isinstance(value, list) and isinstance(text, list):
+        text = [entry if isinstance(entry, str) else written for entry, written in zip(value, text, strict=True)]
+    if isinstance(value, str | dict) or text == value:
         return
+    if OmegaConf.select(cfg, key, throw_on_resolution_failure=False) != value:
+        return
+    part, _, name = key.partition(".")
     target = cfg[part].get("_target_") if part in ("data", "make") and isinstance(cfg.get(part), DictConfig) else None
     wanted = signature.annotation(str(target), name) if target is not None else schema.annotation(key)
-    if wanted is not None and not fits(wanted, value) and fits(wanted, typed):
-        OmegaConf.update(cfg, key, typed)
+    if wanted is not None and not fits(wanted, value) and fits(wanted, text):
+        OmegaConf.update(cfg, key, text)
+
+
+def own_files(hydra_node: Any) -> list[OwnFile]:
+    """Return the chosen files that are not of ``conf/`` itself, by Hydra's own node of the configuration."""
+    folders = [Path(item.path) for item in hydra_node.runtime.config_sources if item.schema == "file"]
+    return [
+        read_file(path, group)
+        for folder in folders
+        if folder != conf_dir()
+        for group, name in hydra_node.runtime.choices.items()
+        if (path := folder / group / f"{name}.yaml").is_file()
+    ]
+
+
+def read_file(path: Path, group: str = "") -> OwnFile:
+    """Return a YAML file's keys and values; below those of ``group``, unless it says ``@package _global_``.
+
+    Raises:
+        YAMLError, OSError, UnicodeDecodeError: it can't be read.
+    """
+    source = path.read_text(encoding="utf-8")
+    values: Any = OmegaConf.to_container(OmegaConf.load(path))
+    prefix = "" if not group or source.startswith("# @package _global_") else f"{group}."
+    return OwnFile(
+        str(path), {f"{prefix}{key}": (value, text) for key, value, text in _keys(values, load(source, BaseLoader))}
+    )
+
+
+def _keys(values: Any, texts: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Yield the dotted name, value and text of each key of nested content that was read in two ways."""
+    if isinstance(values, dict):
+        for (name, value), text in zip(values.items(), texts.values(), strict=True):
+            yield f"{prefix}{name}", value, text
+            yield from _keys(value, text, f"{prefix}{name}.")
 
 
 def choice(key: str, group: str, name: str) -> dict[str, Any]:

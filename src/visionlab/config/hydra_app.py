@@ -15,9 +15,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from visionlab.config import compose as config
-from visionlab.config.head_checks import check_keys
+from visionlab.config.checks import Registry, check_keys
 from visionlab.config.overrides import first_line
-from visionlab.config.registry import Registry
 from visionlab.console import LOG, guard, setup_logging
 from visionlab.errors import UsageError, UserError
 
@@ -140,7 +139,9 @@ def _run_hydra(task_function: Task, root: str, total: int) -> tuple[list[tuple[s
         if total > 1:
             LOG.info("job %d of %d: %s", own.job.num + 1, total, shlex.join(own.overrides.task))
         try:
-            result = task_function(config.complete(cfg, own.overrides.task), Path(own.runtime.output_dir), command)
+            result = task_function(
+                config.complete(cfg, own.overrides.task, config.own_files(own)), Path(own.runtime.output_dir), command
+            )
             if (Path(own.runtime.output_dir) / "config.yaml").is_file():
                 done.append(Path(own.runtime.output_dir))
             return result

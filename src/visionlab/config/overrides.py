@@ -96,10 +96,10 @@ def read(overrides: Sequence[str], root: str) -> list[Override]:
         group = key.lstrip("+").split(".")[0]
         if group == "make" and root != "prepare":
             raise ConfigError(f"'{line}': only `python -m visionlab.prepare` makes data; train on what it has made")
-        if group == "benchmark" and root != "benchmark":
-            raise ConfigError(f"'{line}': only `python -m visionlab.benchmark` measures; leave it out here")
-        if key == "benchmark":
-            raise ConfigError(f"'{line}': expected one of its keys, e.g. benchmark.batch_sizes=[8,32]")
+        if group == "benchmark" and (root != "benchmark" or key == group):
+            raise ConfigError(
+                f"'{line}': expected keys of `python -m visionlab.benchmark` alone, such as benchmark.seconds=3"
+            )
         if group in ("make", "experiment") and key != group and group not in chosen:
             raise ConfigError(f"'{line}': nothing is chosen there; give {group}={'|'.join(options(group))} as well")
         if not key:

@@ -12,10 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from visionlab.config import schema
-from visionlab.config.checks import check
-from visionlab.config.compose import complete, compose, conf_dir, set_as_typed
+from visionlab.config.checks import Registry, check
+from visionlab.config.compose import complete, compose, conf_dir, read_file, set_as_typed
 from visionlab.config.overrides import first_line, keys_of, parse
-from visionlab.config.registry import Registry
 from visionlab.errors import ConfigError, DataError, UsageError, nearest
 from visionlab.renamed import with_new_names
 
@@ -90,7 +89,7 @@ def load_config(
     # What was trusted when the run began is information; who goes on with it is asked again.
     content["trust"] = []
     try:
-        cfg = complete(OmegaConf.create(content))
+        cfg = complete(OmegaConf.create(content), files=[read_file(path)])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     for key, value in (replace or {}).items():

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import GenericAlias
 from typing import Annotated, Any, Literal, Union
 
+from visionlab.config.schema import unknown_key
 from visionlab.errors import ConfigError, check_value, nearest
 
 OURS = __name__.partition(".")[0]
@@ -33,180 +34,197 @@ class Argument:
     required: bool
 
 
-class Sources:
-    """The source of a package.
+def is_ours(target: str) -> bool:
+    """Return whether a dotted name is of this package."""
+    return target.startswith(f"{OURS}.")
+
+
+def arguments(target: str, supplied: int = 0) -> tuple[dict[str, Argument], bool]:
+    """Return the arguments of a class or function, and whether it takes others, too.
+
+    ``**`` adds those of the base classes; of a base in another package nothing is known, so that it takes any.
 
     Args:
-        folder: that holds the package's folder.
-        package: its name; nothing outside it is looked at.
-        supplied: how many arguments our code gives to its classes and functions; None: all that stand before ``*``.
+        target: dotted name.
+        supplied: how many arguments our code gives to those of other packages; of ours, all that stand before ``*``.
+
+    Raises:
+        ConfigError: there is no such class or function in its package, or its name is private.
     """
+    definition, module = _find(target)
+    if isinstance(definition, ast.FunctionDef):
+        return _arguments(definition, module, supplied), definition.args.kwarg is not None
+    own: dict[str, Argument] = {}
+    methods = [node for node in definition.body if isinstance(node, ast.FunctionDef)]
+    for initializer in [node for node in methods if node.name == "__init__"]:
+        own = _arguments(initializer, module, supplied + 1)
+        if initializer.args.kwarg is None:
+            return own, False
+    bases = _bases(definition, module)
+    elsewhere = len(bases) < len(definition.bases) and not is_ours(target)
+    for base in bases:
+        inherited, more = arguments(base, supplied)
+        own, elsewhere = {**inherited, **own}, elsewhere or more
+    return own, elsewhere
 
-    def __init__(self, folder: Path, package: str, supplied: int | None = None) -> None:
-        self.folder, self.package, self.supplied = folder, package, supplied
-        self._trees: dict[Path, ast.Module] = {}
 
-    def arguments(self, target: str) -> tuple[dict[str, Argument], bool]:
-        """Return the arguments of a class or function, and whether it takes others, too.
-
-        ``**`` adds those of the base classes; of a base in another package nothing is known, so that it takes any.
-
-        Raises:
-            ConfigError: there is no such class or function in the package, or its name is private.
-        """
-        definition, module = self._find(target)
-        own: dict[str, Argument] = {}
-        if isinstance(definition, ast.FunctionDef):
-            return self._arguments(definition, module, method=False), definition.args.kwarg is not None
-        initializer = next(
-            (node for node in definition.body if isinstance(node, ast.FunctionDef) and node.name == "__init__"), None
-        )
-        if initializer is not None:
-            own = self._arguments(initializer, module, method=True)
-            if initializer.args.kwarg is None:
-                return own, False
-        bases = self._bases(definition, module)
-        elsewhere = len(bases) < len(definition.bases) and self.package != OURS
-        for base in bases:
-            inherited, more = self.arguments(base)
-            own, elsewhere = {**inherited, **own}, elsewhere or more
-        return own, elsewhere
-
-    def literal(self, target: str, name: str) -> Any:
-        """Return the value of a class attribute that is written as a literal, the class's own or inherited; or None.
-
-        Raises:
-            ConfigError: there is no such class, or the value is computed.
-        """
-        definition, module = self._find(target)
-        if not isinstance(definition, ast.ClassDef):
-            return None
-        for node in definition.body:
-            assigned = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-            value = getattr(node, "value", None)
-            if isinstance(assigned, ast.Name) and assigned.id == name and value is not None:
-                try:
-                    return ast.literal_eval(value)
-                except ValueError:
-                    raise ConfigError(
-                        f"{target}.{name}: expected a literal value, found {ast.unparse(value)}"
-                    ) from None
-        inherited = (self.literal(base, name) for base in self._bases(definition, module))
-        return next((value for value in inherited if value is not None), None)
-
-    def check(self, target: str, given: Mapping[str, Any], where: str, later: Collection[str] = ()) -> None:
-        """Check the arguments given to a class or function.
-
-        Args:
-            target: dotted name.
-            given: plain values (no ``_target_``).
-            where: the configuration key that they stand under, for messages.
-            later: names of arguments that may be missing, as our code gives them.
-
-        Raises:
-            ConfigError: the target doesn't exist; an argument is unknown, missing, of the wrong type or out of bounds.
-        """
-        try:
-            arguments, more = self.arguments(target)
-        except ConfigError as error:
-            raise ConfigError(f"{where}.{error}") from None
-        for name, value in given.items():
-            if name in arguments:
-                check_value(f"{where}.{name}", arguments[name].annotation, value)
-            elif not more:
-                choices = ", ".join(arguments) or "none"
-                raise ConfigError(
-                    f"{where}.{name}: unknown key.{nearest(name, arguments)} Keys of {where} ({target}): {choices}"
-                )
-        missing = [name for name, argument in arguments.items() if argument.required and name not in (*given, *later)]
-        if missing:
-            raise ConfigError(f"{where}.{missing[0]}: expected a value, found none; {target} needs it")
-
-    def _arguments(self, function: ast.FunctionDef, module: str, *, method: bool) -> dict[str, Argument]:
-        positional = [*function.args.posonlyargs, *function.args.args]
-        defaults: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
-        pairs = list(zip(positional, [*defaults, *function.args.defaults], strict=True))
-        pairs = [] if self.supplied is None else pairs[self.supplied + method :]
-        pairs += zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
-        return {
-            item.arg: Argument(
-                annotation_type(item.annotation, lambda name: self._alias(module, name)), default is None
-            )
-            for item, default in pairs
-        }
-
-    def _find(self, target: str) -> tuple[Definition, str]:
-        """Return the definition and the dotted name of the module that it stands in."""
-        module, _, name = target.rpartition(".")
-        if not module.startswith(f"{self.package}.") and module != self.package:
-            raise ConfigError(f"_target_: expected a name that begins with '{self.package}.', found '{target}'")
-        if any(part.startswith("_") for part in target.split(".")):
-            raise ConfigError(f"_target_: '{target}' is private; expected a public class or function")
-        tree = self._tree(module)
-        if tree is None:
-            raise ConfigError(
-                f"_target_: expected a class or function, found '{target}'; there is no module '{module}'"
-            )
-        node = self._lookup(module, name)
-        if node is None or not isinstance(node[0], ast.ClassDef | ast.FunctionDef):
-            public = [item.name for item in tree.body if isinstance(item, ast.ClassDef | ast.FunctionDef)]
-            if self.package != OURS:
-                public += [alias.name for item in tree.body if isinstance(item, ast.ImportFrom) for alias in item.names]
-            public = [item for item in public if not item.startswith("_")]
-            raise ConfigError(
-                f"_target_: no '{name}' in {module}.{nearest(name, public)} It has: {', '.join(public) or 'none'}"
-            )
-        return node[0], node[1]
-
-    def _lookup(self, module: str, name: str) -> tuple[ast.stmt, str] | None:
-        """Return the statement that defines a name and its module, following ``from ... import``."""
-        tree = self._tree(module)
-        for node in tree.body if tree is not None else []:
-            if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
-                return node, module
-            if isinstance(node, ast.Assign | ast.AnnAssign):
-                assigned = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                if isinstance(assigned, ast.Name) and assigned.id == name:
-                    return node, module
-            if isinstance(node, ast.ImportFrom):
-                for alias in node.names:
-                    if (alias.asname or alias.name) == name:
-                        return self._lookup(self._origin(module, node), alias.name)
+def annotation(target: str, name: str) -> Any:
+    """Return the annotation of an argument; None where there is no such argument or class."""
+    try:
+        return arguments(target)[0][name].annotation
+    except (ConfigError, KeyError):
         return None
 
-    def _origin(self, module: str, node: ast.ImportFrom) -> str:
-        if not node.level:
-            return node.module or ""
-        # One dot is the package that the module stands in; a package's own __init__ stands in itself.
-        parts = module.split(".")
-        up = node.level - 1 if (self._path(module) or Path()).name == "__init__.py" else node.level
-        return ".".join([*parts[: len(parts) - up], *([node.module] if node.module else [])])
 
-    def _alias(self, module: str, name: str) -> ast.expr | None:
-        found = self._lookup(module, name)
-        return found[0].value if found is not None and isinstance(found[0], ast.Assign | ast.AnnAssign) else None
+def literal(target: str, name: str) -> Any:
+    """Return the value of a class attribute that is written as a literal, the class's own or inherited; or None.
 
-    def _bases(self, definition: ast.ClassDef, module: str) -> list[str]:
-        """Return the dotted names of the base classes that are in the package."""
-        found = []
-        for base in definition.bases:
-            if isinstance(base, ast.Name):
-                node = self._lookup(module, base.id)
-                if node is not None and isinstance(node[0], ast.ClassDef):
-                    found.append(f"{node[1]}.{node[0].name}")
-        return found
+    Raises:
+        ConfigError: there is no such class.
+    """
+    definition, module = _find(target)
+    if not isinstance(definition, ast.ClassDef):
+        return None
+    for node in definition.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and _assigned(node) == name and node.value is not None:
+            return ast.literal_eval(node.value)
+    inherited = (literal(base, name) for base in _bases(definition, module))
+    return next((value for value in inherited if value is not None), None)
 
-    def _path(self, module: str) -> Path | None:
-        if module.split(".", maxsplit=1)[0] != self.package:
-            return None
-        stem = self.folder.joinpath(*module.split("."))
-        return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
 
-    def _tree(self, module: str) -> ast.Module | None:
-        path = self._path(module)
-        if path is not None and path not in self._trees:
-            self._trees[path] = ast.parse(path.read_text(encoding="utf-8"))
-        return self._trees[path] if path is not None else None
+def check(target: str, given: Mapping[str, Any], where: str, supplied: int = 0, later: Collection[str] = ()) -> None:
+    """Check the arguments given to a class or function; of a package whose source isn't found, nothing.
+
+    Args:
+        target, supplied: see :func:`arguments`.
+        given: plain values (no ``_target_``).
+        where: the configuration key that they stand under, for messages.
+        later: names of arguments that may be missing, as our code gives them.
+
+    Raises:
+        ConfigError: the target doesn't exist; an argument is unknown, missing, of the wrong type or out of bounds.
+    """
+    if _folder(target.partition(".")[0]) is None:
+        return
+    try:
+        known, more = arguments(target, supplied)
+    except ConfigError as error:
+        raise ConfigError(f"{where}.{error}") from None
+    check_arguments(known, given, where, later, more=more)
+
+
+def check_arguments(
+    known: Mapping[str, Argument],
+    given: Mapping[str, Any],
+    where: str,
+    later: Collection[str] = (),
+    *,
+    more: bool = False,
+) -> None:
+    """Check given arguments against those that there are; see :func:`check`."""
+    for name, value in given.items():
+        if name in known:
+            check_value(f"{where}.{name}", known[name].annotation, value)
+        elif not more:
+            raise unknown_key(f"{where}.{name}", [f"{where}.{item}" for item in known])
+    for name, argument in known.items():
+        if argument.required and name not in given and name not in later:
+            raise ConfigError(f"{where}.{name}: expected a value, found none")
+
+
+def _arguments(function: ast.FunctionDef, module: str, supplied: int) -> dict[str, Argument]:
+    positional = [*function.args.posonlyargs, *function.args.args]
+    defaults: list[ast.expr | None] = [None] * (len(positional) - len(function.args.defaults))
+    pairs = list(zip(positional, [*defaults, *function.args.defaults], strict=True))
+    pairs = [] if is_ours(f"{module}.") else pairs[supplied:]
+    pairs += zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True)
+    return {
+        item.arg: Argument(annotation_type(item.annotation, lambda name: _alias(module, name)), default is None)
+        for item, default in pairs
+    }
+
+
+def _find(target: str) -> tuple[Definition, str]:
+    """Return the definition and the dotted name of the module that it stands in."""
+    module, _, name = target.rpartition(".")
+    if any(part.startswith("_") for part in target.split(".")):
+        raise ConfigError(f"_target_: '{target}' is private; expected a public class or function")
+    tree = _tree(module)
+    if tree is None:
+        raise ConfigError(f"_target_: expected a class or function, found '{target}'; there is no module '{module}'")
+    found = _lookup(module, name)
+    if found is None or not isinstance(found[0], ast.ClassDef | ast.FunctionDef):
+        public = [node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)]
+        raise ConfigError(f"_target_: no '{name}' in {module}.{nearest(name, public)}")
+    return found[0], found[1]
+
+
+def _lookup(module: str, name: str) -> tuple[ast.stmt, str] | None:
+    """Return the statement that defines a name and its module, following ``from ... import`` in the package."""
+    tree, package = _tree(module), module.partition(".")[0]
+    for node in tree.body if tree is not None else []:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+            return node, module
+        if isinstance(node, ast.Assign | ast.AnnAssign) and _assigned(node) == name:
+            return node, module
+        if isinstance(node, ast.ImportFrom):
+            origin = _origin(module, node)
+            for alias in node.names if origin.partition(".")[0] == package else []:
+                if (alias.asname or alias.name) == name:
+                    return _lookup(origin, alias.name)
+    return None
+
+
+def _assigned(node: ast.Assign | ast.AnnAssign) -> str | None:
+    target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+    return target.id if isinstance(target, ast.Name) else None
+
+
+def _origin(module: str, node: ast.ImportFrom) -> str:
+    """Return the dotted name of the module that ``from`` names, which may be relative."""
+    path = _path(module)
+    package = module if path is not None and path.name == "__init__.py" else module.rpartition(".")[0]
+    return importlib.util.resolve_name("." * node.level + (node.module or ""), package)
+
+
+def _alias(module: str, name: str) -> ast.expr | None:
+    found = _lookup(module, name)
+    return found[0].value if found is not None and isinstance(found[0], ast.Assign | ast.AnnAssign) else None
+
+
+def _bases(definition: ast.ClassDef, module: str) -> list[str]:
+    """Return the dotted names of the base classes that are in the package."""
+    found = [_lookup(module, base.id) for base in definition.bases if isinstance(base, ast.Name)]
+    return [f"{node[1]}.{node[0].name}" for node in found if node is not None and isinstance(node[0], ast.ClassDef)]
+
+
+def _folder(package: str) -> Path | None:
+    """Return the folder that a package (a folder) or module (a file) stands in, without importing it, or None."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    places = [*(spec.submodule_search_locations or ()), str(spec.origin)] if spec else []
+    return next((Path(place).parent for place in places if place.endswith((".py", package))), None)
+
+
+def _path(module: str) -> Path | None:
+    parts = module.split(".")
+    folder = _folder(parts[0])
+    if folder is None:
+        return None
+    stem = folder.joinpath(*parts)
+    return next((path for path in (stem.with_suffix(".py"), stem / "__init__.py") if path.is_file()), None)
+
+
+def _tree(module: str) -> ast.Module | None:
+    path = _path(module)
+    return None if path is None else _parsed(path)
+
+
+@cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def annotation_type(node: ast.expr | None, alias: Any = lambda name: None) -> Any:
@@ -265,48 +283,3 @@ def _name(annotation: ast.expr | None) -> str:
     if isinstance(annotation, ast.Attribute):
         return annotation.attr
     return annotation.id if isinstance(annotation, ast.Name) else ""
-
-
-def check(target: str, given: Mapping[str, Any], where: str, supplied: int = 0, later: Collection[str] = ()) -> None:
-    """Check the arguments given to a class or function, see :meth:`Sources.check`.
-
-    Args:
-        target, given, where, later: see there; of another package whose source isn't found, nothing is checked.
-        supplied: how many arguments our code gives to those of other packages.
-    """
-    found = _sources(target.partition(".")[0], None if is_ours(target) else supplied)
-    if found is not None:
-        found.check(target, given, where, later)
-
-
-def literal(target: str, name: str) -> Any:
-    """Return a literal class attribute; see :meth:`Sources.literal`."""
-    found = _sources(target.partition(".")[0])
-    return None if found is None else found.literal(target, name)
-
-
-def annotation(target: str, name: str) -> Any:
-    """Return the annotation of an argument; None where there is no such argument or class."""
-    found = _sources(target.partition(".")[0], None if is_ours(target) else 0)
-    try:
-        return found.arguments(target)[0][name].annotation if found is not None else None
-    except (ConfigError, KeyError):
-        return None
-
-
-def is_ours(target: str) -> bool:
-    """Return whether a dotted name is of this package."""
-    return target.startswith(f"{OURS}.")
-
-
-@cache
-def _sources(package: str, supplied: int | None = None) -> Sources | None:
-    """Return the source of a package, found without importing it; None if it has none."""
-    try:
-        spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        spec = None
-    places = [*(spec.submodule_search_locations or ()), str(spec.origin)] if spec else []
-    # A package is a folder, a module a file.
-    folder = next((Path(place).parent for place in places if place.endswith((".py", package))), None)
-    return None if folder is None else Sources(folder, package, supplied)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from visionlab import datasets
-from visionlab.config.registry import Registry
+from visionlab.config.checks import Registry
 from visionlab.heads import KINDS
 from visionlab.modules import MODULES
 

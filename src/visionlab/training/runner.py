@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from visionlab.config import build
-from visionlab.config.stages import describe, each_stage, total_epochs
+from visionlab.config.schema import describe, each_stage, total_epochs
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError, UserError
