@@ -6,45 +6,129 @@ import pickle
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from visionlab import models
 from visionlab.data.channels import parse
 from visionlab.errors import ConfigError, DataError, UsageError, UserError
 from visionlab.files import IMAGE
 from visionlab.heads import KINDS, head_class
-from visionlab.heads.head import expect
 from visionlab.io import MAX_VALUES
 from visionlab.modules.task_model import FORMAT, ORIGIN, TaskModel
 
-FITS = ("crop", "pad", "stretch", "native")
-SCALES = ("dtype", "percentile")
-# Planes on each side that a network may see beside its own.
-MAX_NEIGHBOURS = 32
+Side = Annotated[int, Field(ge=1, le=MAX_VALUES)]
 
-_Kinds = type | tuple[type, ...]
-# What a description holds: dotted key -> type. Keys that later versions add are left alone.
-_DESCRIPTION: dict[str, _Kinds] = {
-    "task": str,
-    "module": str,
-    "normalize": str,
-    "inputs": list,
-    "network.name": str,
-    "network.in_channels": int,
-    "network.out_channels": int,
-    "network.options": dict,
-    "heads": dict,
-    "preprocess.channels": int,
-    "preprocess.height": int,
-    "preprocess.width": int,
-    "preprocess.fit": str,
-    "preprocess.dtype": str,
-    "data.name": str,
-    "data.synthetic": bool,
-    "data.fingerprint": str,
-}
+
+class _Part(BaseModel):
+    # Keys that later versions add are left alone.
+    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
+
+
+class NetworkDescription(_Part):
+    """The network, as :func:`visionlab.models.build` takes it."""
+
+    name: str
+    in_channels: Side
+    out_channels: Side
+    options: dict[str, Any]
+
+    @field_validator("options")
+    @classmethod
+    def _without_origin(cls, options: dict[str, Any]) -> dict[str, Any]:
+        origin = [name for name in ORIGIN if name in options]
+        _expect(not origin, "what the network is, not where weights come from", origin)
+        return options
+
+
+class PreprocessDescription(_Part):
+    """What is done to every image, see :class:`visionlab.data.preprocess.Preprocess`."""
+
+    channels: int
+    height: Side
+    width: Side
+    fit: Literal["crop", "pad", "stretch", "native"]
+    dtype: Literal["uint8", "uint16", "float32"]
+    scale: Literal["dtype", "percentile"] = "dtype"
+    stains: list[int | str] = []
+
+    @model_validator(mode="after")
+    def _of_one_size(self) -> Self:
+        values = self.channels * self.height * self.width
+        _expect(values <= MAX_VALUES, f"images of at most {MAX_VALUES} values", values)
+        _expect(len(self.stains) in (0, 1, self.channels), "as many stains as channels", self.stains)
+        return self
+
+
+class DataDescription(_Part):
+    """The data that the model was trained on."""
+
+    name: str
+    synthetic: bool
+    fingerprint: str
+
+
+class Description(_Part):
+    """What a checkpoint says of its model, beside the weights.
+
+    Raises:
+        pydantic.ValidationError: a key is missing, of another type, out of its bounds, or doesn't fit the others.
+    """
+
+    task: str
+    module: str
+    normalize: Literal["dataset", "image"]
+    inputs: list[str]
+    network: NetworkDescription
+    # Each is checked by its kind.
+    heads: dict[str, dict[str, Any]]
+    preprocess: PreprocessDescription
+    data: DataDescription
+    # Earlier versions knew only images of one file, each by itself.
+    channels: list[str] = []
+    neighbours: Annotated[int, Field(ge=0, le=32)] = 0
+
+    @field_validator("inputs")
+    @classmethod
+    def _image_first(cls, inputs: list[str]) -> list[str]:
+        _expect(
+            inputs[:1] == [IMAGE] and len(set(inputs)) == len(inputs), f"different names, the first {IMAGE}", inputs
+        )
+        return inputs
+
+    @field_validator("heads")
+    @classmethod
+    def _known_kinds(cls, heads: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, head in heads.items():
+            # It becomes the name of a folder of predictions.
+            _expect(name.isidentifier(), "names of letters, digits and _", name)
+            kind = head.get("kind")
+            _expect(isinstance(kind, str) and kind in KINDS, f"{name}.kind to be one of {', '.join(KINDS)}", kind)
+            head_class(str(kind)).check_spec(name, head)
+        return heads
+
+    @field_validator("channels")
+    @classmethod
+    def _named_stains(cls, channels: list[str]) -> list[str]:
+        if channels:
+            try:
+                parse(channels)
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return channels
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        each, network = self.preprocess.channels, self.network
+        _expect(len(self.channels) in (0, each), f"{each} or no names of channels", self.channels)
+        found = each * len(self.inputs) * (2 * self.neighbours + 1)
+        _expect(found == network.in_channels, f"as many as the network's {network.in_channels} channels in", found)
+        columns = [column for head in self.heads.values() for column in head["columns"]]
+        several = f"as many different columns of heads as the network's {network.out_channels} channels out"
+        _expect(len(set(columns)) == len(columns) == network.out_channels, several, columns)
+        return self
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -75,11 +159,11 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: expected checkpoint format {FORMAT}, found {version}; use the visionlab that wrote it"
         )
     try:
-        _check_description(description)
+        description = Description.model_validate(description).model_dump()
         _check_weights(content["state_dict"], path.stat().st_size)
     except ValueError as error:
-        raise DataError(f"{path}: not a visionlab checkpoint, or changed by hand: {error}") from error
-    return content
+        raise DataError(f"{path}: not a visionlab checkpoint, or changed by hand: {_said(error)}") from error
+    return {**content, "visionlab": description}
 
 
 def rebuild(path: Path, content: dict[str, Any], trust: Sequence[str] = ()) -> TaskModel:
@@ -134,92 +218,11 @@ def _check_archive(path: Path) -> None:
         raise DataError(f"{path}: expected a checkpoint, found a compressed archive")
 
 
-def _check_description(description: dict[str, Any]) -> None:
-    """Check what the rest of the code relies on.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    _check_types(description, _DESCRIPTION, "")
-    for key in ("network.in_channels", "network.out_channels", "preprocess.height", "preprocess.width"):
-        value = _select(description, key)
-        expect(0 < value <= MAX_VALUES, key, f"a number from 1 to {MAX_VALUES}", value)
-    network, preprocess, heads = description["network"], description["preprocess"], description["heads"]
-    origin = [name for name in ORIGIN if name in network["options"]]
-    expect(not origin, "network.options", "what the network is, not where weights come from", origin)
-    inputs = description["inputs"]
-    named = all(isinstance(name, str) for name in inputs) and inputs[:1] == [IMAGE] and len(set(inputs)) == len(inputs)
-    expect(named, "inputs", f"different names, the first {IMAGE}", inputs)
-    # Earlier versions knew only images of one file.
-    stains = description.setdefault("channels", [])
-    right = isinstance(stains, list) and all(isinstance(item, str) for item in stains)
-    expect(right, "channels", "names of the files that hold a channel each", stains)
-    if right and stains:
-        try:
-            parse(stains)
-        except ConfigError as error:
-            raise ValueError(f"channels: {error}") from error
-    expect(len(stains) in (0, preprocess["channels"]), "channels", f"{preprocess['channels']} or none", stains)
-    # Earlier versions saw each image by itself.
-    neighbours = description.setdefault("neighbours", 0)
-    right = isinstance(neighbours, int) and not isinstance(neighbours, bool) and 0 <= neighbours <= MAX_NEIGHBOURS
-    expect(right, "neighbours", f"a number from 0 to {MAX_NEIGHBOURS}", neighbours)
-    scale = preprocess.setdefault("scale", "dtype")
-    expect(scale in SCALES, "preprocess.scale", f"one of {', '.join(SCALES)}", scale)
-    seen = preprocess.get("stains", [])
-    right = isinstance(seen, list) and all(isinstance(item, int | str) and not isinstance(item, bool) for item in seen)
-    expect(right, "preprocess.stains", "numbers or names of channels", seen)
-    expect(len(seen) in (0, 1, preprocess["channels"]), "preprocess.stains", "as many as channels", seen)
-    found = preprocess["channels"] * len(inputs) * (2 * neighbours + 1)
-    expect(found == network["in_channels"], "preprocess.channels", "as many as the network takes", found)
-    values = preprocess["channels"] * preprocess["height"] * preprocess["width"]
-    expect(values <= MAX_VALUES, "preprocess", f"images of at most {MAX_VALUES} values", values)
-    expect(preprocess["fit"] in FITS, "preprocess.fit", f"one of {', '.join(FITS)}", preprocess["fit"])
-    dtypes = ("uint8", "uint16", "float32")
-    expect(preprocess["dtype"] in dtypes, "preprocess.dtype", f"one of {', '.join(dtypes)}", preprocess["dtype"])
-    modes = ("dataset", "image")
-    expect(description["normalize"] in modes, "normalize", f"one of {', '.join(modes)}", description["normalize"])
-    columns = _check_heads(heads)
-    several = "as many different columns as the network has channels out"
-    expect(len(set(columns)) == len(columns) == network["out_channels"], "heads", several, columns)
-
-
-def _check_heads(heads: dict[str, Any]) -> list[str]:
-    """Check each head by itself; return the columns of all."""
-    columns: list[str] = []
-    for name, head in heads.items():
-        key = f"heads.{name}"
-        expect(isinstance(head, dict), key, "a mapping", head)
-        # It becomes the name of a folder of predictions.
-        expect(isinstance(name, str) and name.isidentifier(), "heads", "names of letters, digits and _", name)
-        known = isinstance(head.get("kind"), str) and head["kind"] in KINDS
-        expect(known, f"{key}.kind", f"one of {', '.join(KINDS)}", head.get("kind"))
-        head_class(head["kind"]).check_spec(name, head)
-        columns += head["columns"]
-    return columns
-
-
-def _check_types(node: dict[str, Any], kinds: dict[str, _Kinds], where: str) -> None:
-    for key, kind in kinds.items():
-        value = _select(node, key)
-        right = isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
-        names = " or ".join(k.__name__ for k in (kind if isinstance(kind, tuple) else (kind,)))
-        expect(right, where + key, names, value)
-
-
-def _select(node: Any, key: str) -> Any:
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, dict) else None
-    return node
-
-
 def _check_weights(weights: Any, size: int) -> None:
     """Check that the weights are tensors by name, and no larger than the file: strides can make much of little."""
     named = isinstance(weights, dict) and all(isinstance(name, str) for name in weights)
-    expect(named and all(isinstance(t, torch.Tensor) for t in weights.values()), "weights", "tensors by name", "others")
-    expect(
-        sum(t.numel() * t.element_size() for t in weights.values()) <= size, "weights", f"at most {size} bytes", "more"
-    )
+    _expect(named and all(isinstance(t, torch.Tensor) for t in weights.values()), "tensors by name", "others")
+    _expect(sum(t.numel() * t.element_size() for t in weights.values()) <= size, f"weights of {size} bytes", "more")
 
 
 def _check_kinds(network: str, heads: dict[str, Any]) -> None:
@@ -227,7 +230,7 @@ def _check_kinds(network: str, heads: dict[str, Any]) -> None:
     kind = models.lookup(network).kind
     for name, head in heads.items():
         right = KINDS[head["kind"]].dense == (kind == "dense")
-        expect(right, f"heads.{name}.kind", f"one for a network of kind '{kind}'", head["kind"])
+        _expect(right, f"heads.{name}.kind to be one for a network of kind '{kind}'", head["kind"])
 
 
 def _compare(expected: dict[str, Any], found: dict[str, Any]) -> None:
@@ -244,7 +247,21 @@ def _check_numbers(of_heads: dict[str, torch.Tensor]) -> None:
     """Check what heads scale, calibrate and decide by; a class without a threshold has NaN there."""
     for name, values in of_heads.items():
         finite = values.nan_to_num(0, torch.inf, -torch.inf) if name.endswith(".thresholds") else values
-        expect(bool(finite.isfinite().all()), f"heads.{name}", "finite numbers", values.tolist())
+        _expect(bool(finite.isfinite().all()), f"heads.{name} to be finite numbers", values.tolist())
+
+
+def _expect(right: bool, expected: str, found: Any) -> None:
+    if not right:
+        raise ValueError(f"expected {expected}, found {str(found)[:80]}")
+
+
+def _said(error: ValueError) -> str:
+    """Return what is wrong, with the key where pydantic found it."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    return f"{key}: {first['msg'].removeprefix('Value error, ')}" if key else first["msg"].removeprefix("Value error, ")
 
 
 def _shape(tensors: dict[str, Any], name: str) -> str:
