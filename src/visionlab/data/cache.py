@@ -306,7 +306,7 @@ def cache_column(
         verify: see :func:`visionlab.data.cache.build`.
 
     Raises:
-        DataError: a file is missing or broken.
+        DataError: a file is missing or broken, or belongs to images of several sizes.
     """
     columns = [column, *beside]
     named = np.concatenate([table[one].to_numpy(str) for one in columns])
@@ -315,26 +315,19 @@ def cache_column(
     order = np.argsort(first, kind="stable")
     first, places = first[order], np.argsort(order)[places].reshape(len(columns), -1)
     paths = named[first].tolist()
-    if like is not None:
-        _refuse_two_sizes(table, column, like, first, places[0])
-    own = reader([like[row] for row in first]) if like is not None else reader(None)
-    cache = build(paths, root, preprocess, folder, name, own, verify=verify)
-    half = 1 + len(beside) // 2
-    around = np.concatenate([places[1:half], places[:1], places[half:]]).T if beside else None
-    return CachedColumn(cache, places[0], replace(preprocess, dtype=cache.preprocess.dtype), around=around)
-
-
-def _refuse_two_sizes(
-    table: pd.DataFrame, column: str, like: Sizes, first: np.ndarray[Any, Any], places: np.ndarray[Any, Any]
-) -> None:
-    """Refuse a file that belongs to images of several sizes: it is kept once, in the size of one of them."""
-    for row, place in enumerate(places):
-        if like[row][1] != like[first[place]][1]:
+    for row, place in enumerate(places[0]):
+        # It is kept once, in the size of one of them.
+        if like is not None and like[row][1] != like[first[place]][1]:
             one, other = table["path"].iloc[int(first[place])], table["path"].iloc[row]
             raise DataError(
                 f"{table[column].iloc[row]}: belongs to images of different shapes, {one} and {other}; expected one "
                 "shape, so that they can share it: give each its own copy"
             )
+    own = reader([like[row] for row in first]) if like is not None else reader(None)
+    cache = build(paths, root, preprocess, folder, name, own, verify=verify)
+    half = 1 + len(beside) // 2
+    around = np.concatenate([places[1:half], places[:1], places[half:]]).T if beside else None
+    return CachedColumn(cache, places[0], replace(preprocess, dtype=cache.preprocess.dtype), around=around)
 
 
 def stack_channels(images: Sequence[np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:

@@ -37,7 +37,6 @@ Side = Annotated[int, Field(ge=8)]
 Size = Side | Annotated[list[Side], Field(min_length=2, max_length=2, description="[height, width]")]
 Stain = Annotated[int, Field(ge=0)] | str
 MeanAndStd = Annotated[list[float], Field(min_length=2, max_length=2, description="[mean, std] with a std above 0")]
-_USE = {"train": "train on", "val": "choose the best epoch by"}
 
 
 class _TaskDefaults(type):
@@ -219,12 +218,11 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         self.rows = {stage: np.flatnonzero((self.table["split"] == stage).to_numpy()) for stage in STAGES}
         for split in ("train", "val") if self.chosen_splits is None else ():
             if not len(self.rows[split]):
-                raise DataError(f"{self.splits.source}: expected images to {_USE[split]}, found none in '{split}'")
+                raise DataError(f"{self.splits.source}: expected images to learn from, found none in '{split}'")
         for split, rows in self.rows.items() if self.announced else ():
             LOG.info("%-5s %5d images, %d groups", split, len(rows), self.table["group"].iloc[rows].nunique())
         self.mean, self.std = self._image_scale()
-        scaled = self.normalize == "percentile"
-        self.augment.span(*(_SPAN if scaled else image_span(self.images, self.rows["train"])))
+        self.augment.span(*(_SPAN if self.normalize == "percentile" else image_span(self.images, self.rows["train"])))
         self.ready = True
 
     def _decode(self) -> None:
@@ -241,9 +239,8 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         self.cache, self.preprocess = image.cache, image.preprocess
         like = image.like()
         self.check_sizes([on_disk for on_disk, _ in like])
-        self.images = [image]
-        for name in self.inputs[1:]:
-            self.images.append(store(f"{name}_path", preprocess, f"{self.task}-{name}", ImageReader, like))
+        further = [(f"{name}_path", preprocess, f"{self.task}-{name}", ImageReader, like) for name in self.inputs[1:]]
+        self.images = [image, *(store(*column) for column in further)]
         common_depth({image.cache.preprocess.dtype: name for name, image in zip(self.inputs, self.images, strict=True)})
         self.stored_maps = {}
         for name in self.learnt:
@@ -313,8 +310,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
 
     def values(self, target: str, split: str) -> np.ndarray[Any, Any]:
         """Return the N x K values of a target in a split, in the user's units, float32."""
-        columns = list(self.targets[target])
-        return self.table.iloc[self.rows[split]][columns].to_numpy(np.float32)
+        return self.table.iloc[self.rows[split]][list(self.targets[target])].to_numpy(np.float32)
 
     def scale(self, target: str) -> tuple[list[float], list[float]]:
         """Return mean and deviation of each of a target's columns over the training split."""
