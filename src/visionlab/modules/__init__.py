@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from visionlab.modules.task_module import DensePredictor, MultilabelClassifier, Regressor
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A LightningModule.
-
-    Attributes:
-        name: of its class in :mod:`visionlab.modules.task_module`.
-        kind: of the networks it takes: ``image`` (a vector an image) or ``dense`` (a map an image).
-    """
-
-    name: str
-    kind: str
-
-
 MODULES = {
-    "regressor": Entry("Regressor", "image"),
-    "dense": Entry("DensePredictor", "dense"),
-    "multilabel": Entry("MultilabelClassifier", "image"),
+    "regressor": ("Regressor", "image"),
+    "dense": ("DensePredictor", "dense"),
+    "multilabel": ("MultilabelClassifier", "image"),
 }
+"""Name in a configuration -> its class in :mod:`visionlab.modules.task_module`, and the networks that it takes.
+
+These give a vector (``image``) or a map (``dense``) an image.
+"""
 
 __all__ = ["MODULES", "DensePredictor", "MultilabelClassifier", "Regressor"]
 

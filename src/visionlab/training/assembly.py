@@ -99,7 +99,7 @@ def make_module(cfg: DictConfig, model: TaskModel | None = None, stage: Stage | 
     Without ``model`` the network is built by :meth:`TaskModule.build`, which a trainer does by itself.
     """
     settings = {**plain(cfg), "channels_last": cfg.trainer.channels_last}
-    kind: type[TaskModule] = getattr(modules, MODULES[cfg.module].name)
+    kind: type[TaskModule] = getattr(modules, MODULES[cfg.module][0])
     return kind({key: settings[key] for key in SETTINGS}, model=model, stage=stage, trust=cfg.trust)
 
 

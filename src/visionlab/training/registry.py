@@ -9,7 +9,7 @@ from visionlab.modules import MODULES
 
 REGISTRY = Registry(
     kinds=KINDS,
-    modules={name: entry.kind for name, entry in MODULES.items()},
+    modules={name: network for name, (_, network) in MODULES.items()},
     places={
         "data": "visionlab.datasets.",
         "make": "visionlab.datasets.",
