@@ -1,8 +1,8 @@
 """Kinds of heads by the names that configurations use. Importing this does not import torch.
 
 A kind is a folder: ``__init__.py`` says what is known of it without torch (:class:`visionlab.heads.kind.Kind`),
-``head.py`` has its loss, its values and what is fitted, ``target.py`` what it asks of the data. With one line below it
-is known everywhere.
+``head.py`` has its loss, its values and what is fitted, and, unless it is a matter of its own (``target.py``), what it
+asks of the data. With one line below it is known everywhere.
 """
 
 from __future__ import annotations
