@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from scipy import ndimage, stats
 from tests.shell import run
 from visionlab import samples
 from visionlab.errors import DataError, UsageError
-from visionlab.samples.protein_atlas import COUNTS, ProteinAtlasSet
 
 Size = dict[str, Any]
 SIZES: dict[str, Size] = {
@@ -153,24 +151,6 @@ def test_depth_and_masks_are_where_the_figures_stand(made: dict[str, Path]) -> N
         change = np.abs(image.astype(int) - read(root / "bg" / f"{stem.parts[0]}.jpg")).mean(2)
         assert np.median(change[figure]) > 20
         assert np.percentile(change[~ndimage.binary_dilation(figure, iterations=3)], 80) < 8
-
-
-def test_protein_atlas_files_and_tables(made: dict[str, Path]) -> None:
-    root = made["protein_atlas"]
-    tables = {"train": rows(root / "train.csv"), "test": rows(root / "sample_submission.csv")}
-    stains = ("red", "green", "blue", "yellow")
-    files = {f"{split}/{row['Id']}_{stain}.png" for split in tables for row in tables[split] for stain in stains}
-    assert set(digest(root)) == files | {"train.csv", "sample_submission.csv", "SOURCE.md"} and len(files) == 4 * 84
-
-
-def test_labels_are_as_uneven_as_the_real_ones_but_for_a_floor() -> None:
-    labels = [found for number in range(50) for _, found, _ in ProteinAtlasSet().round("train", number)]
-    count = Counter(label for found in labels for label in found)
-    assert set(count) == set(range(28)) and min(count.values()) >= len(labels) / 40
-    assert [label for label, _ in count.most_common(2)] == [0, 25]
-    assert stats.spearmanr([count[k] for k in range(28)], COUNTS).statistic > 0.8
-    shares = [share / len(labels) for _, share in sorted(Counter(map(len, labels)).items())]
-    assert shares == pytest.approx([0.49, 0.40, 0.10, 0.01], abs=0.04)
 
 
 def test_nuclei_are_in_the_layout_of_the_challenge(made: dict[str, Path]) -> None:
