@@ -20,7 +20,8 @@ def evaluate(
         list[str] | None,
         typer.Argument(
             metavar="data.KEY=VALUE",
-            help="With --data: how that folder is read where it differs, e.g. data.table=list.csv.",
+            help="With --data: how that folder is read where it differs, e.g. data.table=list.csv. Always: "
+            "trust=[PACKAGE] lets the code of a package run that the run's own classes are of.",
         ),
     ] = None,
     data: Annotated[

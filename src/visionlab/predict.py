@@ -47,7 +47,8 @@ _STACKS, _OBJECTS = "Volumes, series, videos", "Models of objects (nuclei, cells
 _RUNS = (
     "RUN: a run folder (its best checkpoint is used) or a .ckpt file; several are merged into one prediction. "
     "INPUT: Images, volumes, series or videos (PNG, JPEG, TIFF, MATLAB, MP4, AVI, MOV, MKV), folders (searched to the "
-    "bottom) or quoted patterns such as 'scans/*.tif'."
+    "bottom) or quoted patterns such as 'scans/*.tif'. trust=[PACKAGE] lets the code of a package run that the network "
+    "is of; without it such a model is refused."
 )
 _WITH = (
     "A further input of a model that takes several, such as background=DIR: one file for all images, or a folder with "
