@@ -51,35 +51,6 @@ def test_precedence_is_command_line_experiment_task_default() -> None:
     assert both.data.image_size == 768
 
 
-@pytest.mark.parametrize(
-    ("override", "key", "expected"),
-    [
-        ("model=resnet50", "model.name", "resnet50"),
-        ("loss=mse", "loss._target_", "visionlab.losses.elementwise.mse"),
-        ("optimizer=sgd", "optimizer.momentum", 0.9),
-        ("scheduler=onecycle", "scheduler.pct_start", 0.3),
-        ("augment=none", "augment.joint", []),
-        ("trainer=debug", "trainer.max_epochs", 1),
-        ("trainer.devices=auto", "trainer.devices", "auto"),
-        ("data.image_size=[64,64]", "data.image_size", [64, 64]),
-        ("optimizer.lr=1e-4", "optimizer.lr", 1e-4),
-        ("heads.distance.loss={_target_:visionlab.losses.elementwise.mse}", "heads.distance.loss._target_", None),
-    ],
-)
-def test_the_command_line_swaps_choices_and_values(override: str, key: str, expected: object) -> None:
-    cfg = config.compose([override])
-    check(cfg, REGISTRY)
-    found = OmegaConf.select(cfg, key)
-    assert found == expected if expected is not None else found.endswith(".mse")
-
-
-def test_a_search_path_adds_choices(tmp_path: Path) -> None:
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "mine.yaml").write_text("name: resnet26\n")
-    cfg = config.compose([f"hydra.searchpath=[file://{tmp_path}]", "model=mine"])
-    assert cfg.model.name == "resnet26"
-
-
 @pytest.fixture
 def own(tmp_path: Path) -> Callable[[str], list[str]]:
     """Return a function that writes an experiment and returns what to type for it."""

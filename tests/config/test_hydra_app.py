@@ -80,34 +80,6 @@ def test_a_sweep_goes_on_after_a_failed_job_and_says_so_at_the_end(tmp_path: Pat
     ]
 
 
-def test_a_sweep_is_checked_before_its_first_job(tmp_path: Path) -> None:
-    result = run(["-m", "trainer.precision=32-true,16-mix"], tmp_path, SCRIPT)
-    assert (result.returncode, result.stdout) == (2, "")
-    assert "Did you mean '16-mixed'?" in result.stderr
-    assert not list(tmp_path.iterdir()), "no folder is left behind"
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--help"], ["--cfg", "job"], ["--cfg", "job", "model=timm"], ["--info", "config"]]
-)
-def test_asking_does_not_import_torch(tmp_path: Path, arguments: list[str]) -> None:
-    script = (
-        "import sys, runpy\n"
-        "try: runpy.run_module('visionlab.train', run_name='__main__')\n"
-        "except SystemExit as stop: assert not stop.code, stop.code\n"
-        "loaded = [name for name in ('torch', 'timm', 'albumentations', 'pytorch_lightning') if name in sys.modules]\n"
-        "print('loaded', loaded)"
-    )
-    result = run(arguments, tmp_path, script)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines()[-1] == "loaded []"
-    assert not list(tmp_path.iterdir())
-    if arguments == ["--help"]:
-        precisions = "trainer.precision=32-true|16-mixed|bf16-mixed"
-        for text in ("depth_mask, focus, protein_atlas", precisions, "Examples", "-m"):
-            assert text in result.stdout
-
-
 def test_lightning_may_start_the_command_again_for_each_rank(tmp_path: Path) -> None:
     extra = ['hydra.run.dir="outputs/a b/run"', "hydra.job.name=train_ddp_process_1", "hydra.output_subdir=null"]
     result = run(["seed=5", *extra], tmp_path, SCRIPT)
