@@ -262,8 +262,10 @@ class InstanceHead(MapHead):
     def merge(cls, heads: Sequence[Self]) -> Head:
         """Return the head that finds objects with the mean of what these find them with."""
         joined = cls.from_spec(heads[0].name, heads[0].spec())
-        means = np.mean([head.parameters_found.tolist() for head in heads], axis=0).tolist()
-        joined.set_parameters(Parameters.from_list(means), fitted=all(bool(head.fitted) for head in heads))
+        *means, planes = np.mean([head.parameters_found.tolist() for head in heads], axis=0).tolist()
+        joined.set_parameters(
+            Parameters.from_list([*means, round(planes)]), fitted=all(bool(head.fitted) for head in heads)
+        )
         return joined
 
 

@@ -7,15 +7,17 @@ where one object covers it all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ConfigDict, Field, ValidationError
+from pydantic.dataclasses import dataclass
 from scipy import ndimage
 from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
+from visionlab.errors import ConfigError
 from visionlab.heads.instances import Cells, Separate
 from visionlab.heads.instances.objects import link_planes
 
@@ -42,7 +44,11 @@ _TRUST = 0.75  # how far a predicted boundary lowers the height: to nothing woul
 _SMALL_HOLE = 0.1  # of the area around it
 
 
-@dataclass(frozen=True)
+Share = Annotated[float, Field(ge=0, le=1)]
+AtLeastZero = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=ConfigDict(allow_inf_nan=False))
 class Parameters:
     """How objects are made out of maps. Fitted on validation data, kept in the checkpoint as a list.
 
@@ -57,17 +63,24 @@ class Parameters:
         min_planes: of a volume. Objects that are in fewer slices are dropped, 1 keeps all.
     """
 
-    threshold: float = 0.5
-    prominence: float = 1.0
-    min_area: float = 0.0
-    link: float = 0.5
-    min_planes: int = 1
+    threshold: Share = 0.5
+    prominence: AtLeastZero = 1.0
+    min_area: AtLeastZero = 0.0
+    link: Share = 0.5
+    min_planes: Annotated[int, Field(ge=1)] = 1
 
     @classmethod
     def from_list(cls, values: Sequence[float]) -> Self:
-        """Return the parameters whose values are these, in the order of the fields."""
-        threshold, prominence, min_area, link, min_planes = values
-        return cls(threshold, prominence, min_area, link, round(min_planes))
+        """Return the parameters whose values are these, in the order of the fields.
+
+        Raises:
+            ConfigError: one is out of its bounds, as in a checkpoint that was changed.
+        """
+        try:
+            return cls(*values)  # type: ignore[arg-type]  # pydantic refuses a count that isn't whole
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ConfigError(f"post-processing: {first['msg']}, found {first['input']}") from error
 
 
 def segment(maps: Maps, parameters: Parameters, *, separate: Separate, cells: Cells, volume: bool) -> Labels:
