@@ -111,15 +111,6 @@ def test_other_splits_are_added(own: Path, tiny_run: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_report")
-def test_unchanged_data_are_not_warned_about(tiny_run: Path, tmp_path: Path, caplog: Any) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    assert shell.run("evaluate", run) == 0
-    assert "changed" not in caplog.text
-    assert read(run / "metrics.json") == read(tiny_run / "metrics.json")
-
-
-@pytest.mark.usefixtures("no_report")
 def test_changed_data_are_warned_about(own: Path, caplog: Any, write_png: Callable[[Path, object], None]) -> None:
     added = own.parent / "focus" / "images" / "newfield_1.00_0.00.png"
     write_png(added, GRAY.astype(np.uint8))
@@ -288,27 +279,6 @@ def test_a_missing_index_is_said(own: Path, others: Path, tmp_path: Path, caplog
     assert "nobody knows whether training saw these images" in caplog.text
 
 
-@pytest.mark.usefixtures("no_report")
-def test_deeper_images_are_measured_alike_and_float_ones_refused(
-    own: Path, others: Path, evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    import imagecodecs
-    import tifffile
-
-    for path in others.rglob("*.png"):
-        image = imagecodecs.png_decode(path.read_bytes())
-        kinds = {"deep": image.astype(np.uint16) * np.uint16(257), "float": image / np.float32(255)}
-        for folder, converted in kinds.items():
-            (tmp_path / folder).mkdir(exist_ok=True)
-            tifffile.imwrite(tmp_path / folder / f"{path.stem}.tif", converted)
-    assert shell.run("evaluate", own, "--data", tmp_path / "deep", "--out", tmp_path / "out") == 0
-    found, expected = (read(folder / "metrics.json")["test/distance/mae"] for folder in (tmp_path / "out", evaluated))
-    assert found["value"] == pytest.approx(expected["value"], abs=1e-5)
-    assert shell.run("evaluate", own, "--data", tmp_path / "float", "--out", tmp_path / "none") == 1
-    assert "expected uint8 images as in training, found float32" in capsys.readouterr().err
-    assert not (tmp_path / "none").exists()
-
-
 # Wrong use ----------------------------------------------------------------------------------------------------------
 
 
@@ -336,9 +306,3 @@ def test_wrong_use_ends_with_status_2(
     assert expected.format(**places) in said
     assert "Traceback" not in said
     assert state(own) == before
-
-
-def test_other_data_must_have_the_layout(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(own / "plots" / "examples.png", tmp_path / "example.png")
-    assert shell.run("evaluate", own, "--data", tmp_path) == 1
-    assert "example.png: the name does not match" in capsys.readouterr().err

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,8 @@ import tifffile
 
 import visionlab
 from tests import shell
-from visionlab.errors import DataError, UsageError, UserError
+from visionlab.errors import UsageError, UserError
 from visionlab.inference.files import find_images
-from visionlab.inference.prediction import Prediction
 from visionlab.inference.predictor import Predictor
 from visionlab.inference.tables import write_predictions
 
@@ -118,23 +115,6 @@ def test_bad_files_are_named_and_the_rest_is_done(
     # Nothing of it is left when the next prediction goes well.
     assert shell.run("predict", tiny_run, bad_files / "good.png", "--out", out) == 0
     assert sorted(path.name for path in out.iterdir()) == ["predictions.csv"]
-
-
-def test_an_interruption_leaves_what_was_there(tmp_path: Path) -> None:
-    (tmp_path / "predictions.csv").write_text("old")
-    (tmp_path / "failed.csv").write_text("old")
-
-    def results() -> Iterator[tuple[Path, Prediction | DataError]]:
-        yield Path("a.png"), Prediction({"distance": 1.0}, {"distance": "um"})
-        yield Path("b.png"), DataError("b.png: bad")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_predictions(results(), tmp_path, lambda _: None)
-    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
-        "predictions.csv": "old",
-        "failed.csv": "old",
-    }
 
 
 def test_what_cannot_be_written_is_an_error_of_the_user(tmp_path: Path) -> None:
@@ -244,33 +224,3 @@ def test_wrong_use_ends_with_status_2(
     assert expected.format(**places) in said.err
     assert "Traceback" not in said.err
     assert said.out == ""
-
-
-# Progress -----------------------------------------------------------------------------------------------------------
-
-
-class Terminal(io.StringIO):
-    """Standard error of somebody who watches."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_shows_a_bar_and_messages_above_it(
-    tiny_run: Path, focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("TTY_COMPATIBLE", "FORCE_COLOR", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "200")
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stderr", terminal)
-    # As in a fresh process, where the command sets up its own.
-    monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    (tmp_path / "bad.png").touch()
-    assert shell.run("predict", tiny_run, focus_root, tmp_path / "bad.png", "--out", tmp_path / "out") == 1
-    shown = terminal.getvalue()
-    assert "predicting" in shown
-    assert "43/43" in shown
-    message = next(line for line in shown.splitlines() if "bad.png: the file is empty" in line)
-    assert "predicting" not in message.rpartition("\r")[2].replace("\x1b[2K", "").split("bad.png")[0]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
-import visionlab
 from tests import shell
 from tests.untrained import (
     NAMES,
@@ -22,7 +19,6 @@ from tests.untrained import (
     numbers,
     planes,
     predictor,
-    write_png,
     write_run,
     write_samples,
 )
@@ -31,7 +27,7 @@ from visionlab.heads.depth.head import DepthHead
 from visionlab.heads.head import Head
 from visionlab.heads.labels.head import MultilabelHead
 from visionlab.heads.mask.head import MaskHead
-from visionlab.inference import Ensemble, Predictor
+from visionlab.inference import Ensemble
 
 
 class Planes(nn.Module):
@@ -142,30 +138,6 @@ def test_maps_are_averaged_in_the_size_of_the_image() -> None:
     assert float(merged.heads[1].high) == 8.0  # type: ignore[arg-type]
 
 
-def test_files_are_read_once_for_members_that_take_them_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from visionlab.data import channels
-
-    count: list[str] = []
-    read = channels.read_plane
-
-    def counted(path: Path) -> Any:
-        count.append(path.name)
-        return read(path)
-
-    monkeypatch.setattr(channels, "read_plane", counted)
-    folder = write_samples(tmp_path, ["a", "b"])
-    eye = np.eye(4).tolist()
-    same = [predictor([labels((0, 1, 2, 16))], Means(eye), STAINS, size=(n, n)) for n in (8, 8, 16)]
-    other = predictor([labels((0,))], Means([[1.0]]), ["green"])
-    samples = [{"image": folder / "a_red.png"}, {"image": folder / "b_blue.png"}]
-    results = list(Ensemble([*same, other]).predict_files(samples))
-    assert sorted(count) == sorted(f"{name}_{stain}.png" for name in "ab" for stain in (*STAINS, "green")), (
-        "the green one twice, as it is wanted in two ways"
-    )
-    assert [path for path, _ in results] == [sample["image"] for sample in samples]
-    assert [found.path for _, found in results] == [str(folder / f"{name}_red.png") for name in "ab"]  # type: ignore[union-attr]
-
-
 # What does not fit --------------------------------------------------------------------------------------------------
 
 
@@ -215,33 +187,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "focus": write_run(folder / "focus", [numbers("distance")], (), channels=1, seed=3),
         "maps": write_run(folder / "maps", [mask()], (), channels=1, network="shuffle_unet", seed=4),
     }
-
-
-def test_runs_and_inputs_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
-    folder = write_samples(tmp_path / "test", ["a", "b", "c"])
-    out = tmp_path / "out"
-    checkpoint = runs["high"] / "checkpoints" / "best.ckpt"
-    assert shell.run("predict", runs["low"], checkpoint, folder, "--out", out, "--device", "cpu") == 0
-    table = pd.read_csv(out / "predictions.csv").pivot(index="path", columns="name", values="value")
-    both = visionlab.load(runs["low"], checkpoint, device="cpu")
-    alone = [visionlab.load(run, device="cpu") for run in (runs["low"], checkpoint)]
-    assert isinstance(both, Ensemble) and all(isinstance(one, Predictor) for one in alone)
-    for path, row in table.iterrows():
-        expected = dict(both.predict(str(path)).values)
-        assert row.to_dict() == pytest.approx(expected, abs=1e-5)
-        low, high = (one.predict(str(path)).values for one in alone)
-        assert row["Nucleoplasm"] == pytest.approx((low["Nucleoplasm"] + high["Nucleoplasm"]) / 2, abs=1e-5)
-        assert row["Cytosol"] == pytest.approx(high["Cytosol"], abs=1e-5)
-    assert len(table) == 3
-    assert set(table) == set(NAMES.values())
-
-
-def test_maps_and_numbers_of_two_runs_are_written_side_by_side(runs: dict[str, Path], tmp_path: Path) -> None:
-    write_png(tmp_path / "images" / "a.png", planes(0, 40)["red"])
-    out = tmp_path / "out"
-    assert shell.run("predict", runs["focus"], runs["maps"], tmp_path / "images", "--out", out) == 0
-    assert set(pd.read_csv(out / "predictions.csv")["name"]) == {"distance", "mask_area", "mask_share"}
-    assert sorted(path.name for path in out.iterdir()) == ["maps.json", "mask", "overlay", "predictions.csv"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from tests import shell, untrained
 from visionlab.errors import UsageError
 from visionlab.heads.depth.head import DepthHead
 from visionlab.heads.mask.head import MaskHead
-from visionlab.inference.files import find_images, output_names
+from visionlab.inference.files import find_images
 
 GRAY = np.arange(32 * 32, dtype=np.uint16).reshape(32, 32).astype(np.uint8)
 HEADER = "path,name,value,unit\n"
@@ -99,14 +99,6 @@ def test_names_of_any_length_are_predicted(kind: str, tmp_path: Path) -> None:
     assert {Path(path).name for path in table["path"]} == {path.name for path in (tmp_path / "in").iterdir()}
     assert len(list((out / "overlay").iterdir())) == 6
     assert not list(out.rglob("*.part"))
-
-
-def test_names_that_would_be_too_long_stay_apart() -> None:
-    files = [Path(f"/a/{'x' * 251}.{suffix}") for suffix in ("png", "tif")] + [Path(f"/a/{'x' * 250}y.jpg")]
-    found = output_names(files)
-    assert len(set(found)) == 3
-    assert all(len(f"{name}.png".encode()) <= 255 and name.startswith("x" * 200) for name in found)
-    assert output_names([Path("/a/b.png"), Path("/a/é.tif")]) == ["b", "é"]
 
 
 @pytest.mark.parametrize("kind", ["maps", "objects"])

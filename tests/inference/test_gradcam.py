@@ -79,23 +79,6 @@ def test_the_map_is_high_on_what_counts_and_nowhere_else(detector: TaskModel) ->
     assert (found[2][11:14, 2:5] == 1).all()
 
 
-def test_what_speaks_against_is_cut_off(detector: TaskModel) -> None:
-    assert (grad_cam(detector, images(), "labels", 1) == 0).all()
-
-
-def test_channels_are_weighted_with_their_slopes(detector: TaskModel) -> None:
-    both = grad_cam(detector, images()[:1], "labels", 2)[0]
-    assert both[6, 8] == pytest.approx(1)
-    assert both[0, 0] == pytest.approx(1)  # as dark as the square is bright
-    assert both[4, 6] < 0.5  # the corner of the square is neither
-
-
-def test_bytes_and_floats_give_the_same(detector: TaskModel) -> None:
-    as_bytes = (images() * 255).round().to(torch.uint8)
-    expected = grad_cam(detector, as_bytes.float() / 255, "labels", 0)
-    np.testing.assert_allclose(grad_cam(detector, as_bytes, "labels", 0), expected, atol=1e-6)
-
-
 def test_a_map_of_a_deep_network_is_that_of_its_last_block(resnet: TaskModel) -> None:
     batch = torch.rand(2, 3, 64, 96)
     resnet.eval()
@@ -134,15 +117,6 @@ def test_the_model_stays_as_it_was(resnet: TaskModel) -> None:
     assert not any(module._forward_hooks for module in resnet.modules())
     assert torch.equal(batch, given)
     assert not batch.requires_grad
-
-
-def test_it_works_where_nothing_else_needs_gradients(resnet: TaskModel) -> None:
-    batch = torch.rand(1, 3, 64, 64)
-    expected = grad_cam(resnet, batch, "labels", 1)
-    with torch.inference_mode():
-        np.testing.assert_array_equal(grad_cam(resnet, batch + 0, "labels", 1), expected)
-    with torch.no_grad():
-        np.testing.assert_array_equal(grad_cam(resnet, batch, "labels", 1), expected)
 
 
 def test_networks_without_a_map_are_named(resnet: TaskModel) -> None:

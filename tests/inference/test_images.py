@@ -18,12 +18,10 @@ from tests import dense, shell
 from tests.dense import Array, png
 from visionlab.errors import DataError, UsageError
 from visionlab.heads.depth.head import DepthHead
-from visionlab.heads.mask.head import MaskHead
 from visionlab.inference.files import output_names, pair
 from visionlab.inference.images import MapWriter
 from visionlab.inference.prediction import Prediction
 from visionlab.inference.tables import write_predictions
-from visionlab.io import read_image
 
 
 @pytest.fixture(scope="module")
@@ -99,80 +97,6 @@ def test_maps_have_the_size_and_the_name_of_their_image(out: Path) -> None:
     assert about["mask"]["threshold"] == 0.5
 
 
-def test_files_are_what_python_predicts(out: Path, images: Path, predictor: Any) -> None:
-    table = pd.read_csv(out / "predictions.csv").set_index(["path", "name"])
-    assert set(table.index.get_level_values("name")) == {"mask_area", "mask_share", "depth_median"}
-    for name, size in SIZES.items():
-        stem, _, suffix = name.partition("_")
-        path = next(path for path in images.rglob("*") if str(path).startswith(f"{images / stem}.{suffix}"))
-        found = predictor.predict(path)
-        assert found.mask.shape == found.depth.shape == size
-        assert found.mask.dtype == found.depth.dtype == np.float32
-        mask = imagecodecs.png_decode((out / "mask" / f"{name}.png").read_bytes())
-        assert set(np.unique(mask)) <= {0, 255}
-        assert ((mask == 255) != (found.mask >= 0.5)).mean() < 0.002, "but for the rounding of batches"
-        depth = imagecodecs.png_decode((out / "depth" / f"{name}.png").read_bytes())
-        np.testing.assert_allclose(depth, np.clip(found.depth / 0.001, 1, 65535), atol=0.6)
-        rows = table.loc[str(path)]
-        assert rows["unit"].fillna("").to_dict() == {"mask_area": "px", "mask_share": "", "depth_median": "m"}
-        assert rows["value"]["mask_area"] == (mask == 255).sum()
-        assert rows["value"]["mask_share"] == pytest.approx((mask == 255).mean(), rel=1e-5)
-        assert rows["value"]["depth_median"] == pytest.approx(np.median(found.depth), rel=1e-4)
-        assert found.depth_median == pytest.approx(np.median(found.depth))
-        assert found.units == {"mask": "", "mask_area": "px", "mask_share": "", "depth": "m", "depth_median": "m"}
-
-
-def test_tiff_holds_depth_as_it_is(out: Path, images: Path, dense_run: Path, predictor: Any, tmp_path: Path) -> None:
-    folder = tmp_path / "tif"
-    status = shell.run("predict", dense_run, images / "small.png", "--out", folder, "--depth-format", "tif")
-    assert status == 0
-    with tifffile.TiffFile(folder / "depth" / "small.tif") as file:
-        values, about = file.asarray(), file.pages[0].description  # type: ignore[union-attr]
-    assert values.dtype == np.float32
-    assert about == "depth in m"
-    np.testing.assert_allclose(values, predictor.predict(images / "small.png").depth, rtol=1e-5)
-    counts = imagecodecs.png_decode((out / "depth" / "small.png").read_bytes())
-    np.testing.assert_allclose(counts, np.clip(values * 1000, 1, 65535), atol=0.6)
-    assert json.loads((folder / "maps.json").read_text())["depth"] == {"values": "distance", "unit": "m"}
-    assert (folder / "mask" / "small.png").is_file()
-
-
-@pytest.mark.parametrize("kind", ["small", "deep/grey", "deep/er/sixteen"])
-def test_overlays_tint_the_foreground_only(kind: str, images: Path, tmp_path: Path) -> None:
-    from visionlab.drawing.images import stretch
-
-    path = images / f"{kind}.png"
-    shown = stretch(read_image(path))
-    shown = shown if shown.ndim == 3 else np.repeat(shown[:, :, None], 3, axis=2)
-    probability = np.zeros(shown.shape[:2], np.float32)
-    probability[5:20, 10:30] = 0.5
-    head = MaskHead("mask", share=0.1, metrics=[], weight=1.0, activation="sigmoid")
-    MapWriter([head], {str(path): "a"}, tmp_path, "png")(Prediction({}, {}, str(path), {"mask": probability}))
-    mask = imagecodecs.png_decode((tmp_path / "mask" / "a.png").read_bytes())
-    assert np.array_equal(mask, np.where(probability >= 0.5, 255, 0))
-    overlay = imagecodecs.png_decode((tmp_path / "overlay" / "a.png").read_bytes()) / 255
-    np.testing.assert_allclose(overlay[mask == 0], shown[mask == 0], atol=0.003)
-    assert (np.abs(overlay - shown)[mask > 0].max(axis=1) > 0.05).mean() > 0.9
-    assert len(np.unique(overlay[5, 10:30], axis=0)) == 1, "its outline is of one colour"
-
-
-def test_the_network_sees_the_image_and_nothing_else(predictor: Any) -> None:
-    """All of it, in its own shape: nothing is cut off or added, as the windows of training have it."""
-    import torch
-
-    for size in ((16, 32), (32, 11), (32, 32)):
-        image = picture(*size)
-        expected = predictor.decode(torch.from_numpy(image.transpose(2, 0, 1).copy())[None])
-        found = predictor.predict(image)
-        for name in ("mask", "depth"):
-            assert np.array_equal(found.maps[name], expected[name][0, 0].numpy())
-    # Larger ones are brought to 32 pixels on the longer side, and their maps back.
-    large = np.kron(picture(16, 32), np.ones((3, 3, 1), np.uint8))
-    np.testing.assert_allclose(
-        predictor.predict(large).depth[1::3, 1::3], predictor.predict(picture(16, 32)).depth, rtol=1e-4, atol=1e-4
-    )
-
-
 def test_what_the_run_tested_is_what_is_predicted(predictor: Any, dense_run: Path, depth_mask_root: Path) -> None:
     """Images of the size that they were measured in give the maps that were measured."""
     data = dense.data_module(depth_mask_root, f"data.split_file={dense_run / 'splits.json'}")
@@ -244,28 +168,6 @@ def test_backgrounds_are_found_by_folder_and_by_name(pairs: Path, tmp_path: Path
     shutil.copy(one, tmp_path / "none" / "a.tif")
     with pytest.raises(UsageError, match=r"expected one background in .*none, found .*a\.png and .*a\.tif"):
         pair(files[:1], {"background": tmp_path / "none"})
-
-
-def test_two_inputs_in_the_shell_and_in_python(two: Any, two_input_run: Path, pairs: Path, tmp_path: Path) -> None:
-    command = ("predict", two_input_run, pairs / "images", "--out")
-    assert shell.run(*command, tmp_path / "folder", "--with", f"background={pairs / 'bg'}") == 0
-    assert shell.run(*command, tmp_path / "file", "--with", f"background={pairs / 'bg' / 'room1.png'}") == 0
-    image, one, other = pairs / "images" / "room2" / "a.png", *(pairs / "bg" / f"room{n}.png" for n in (1, 2))
-    counts = {
-        kind: imagecodecs.png_decode((tmp_path / kind / "depth" / "room2" / "a.png").read_bytes())
-        for kind in ("folder", "file")
-    }
-    for kind, background in (("folder", other), ("file", one)):
-        found = two.predict(image, background=background)
-        assert found.depth.shape == (40, 50)
-        np.testing.assert_allclose(counts[kind], np.clip(found.depth * 1000, 1, 65535), atol=0.6)
-        assert found.path == str(image)
-    assert not np.array_equal(counts["folder"], counts["file"]), "the background matters"
-    several = two.predict([image, image], background=[one, read_image(other)])
-    np.testing.assert_allclose(several[1].depth, two.predict(image, background=other).depth, rtol=1e-5)
-    np.testing.assert_allclose(
-        two.predict([image, image], background=one)[1].depth, two.predict(image, background=one).depth, rtol=1e-5
-    )
 
 
 def test_a_missing_input_is_asked_for(

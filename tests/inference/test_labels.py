@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +13,20 @@ import pytest
 
 import visionlab
 from tests import shell
-from tests.untrained import NAMES, NAN, labels, numbers, predicted, write_decisive_run, write_run, write_samples
-from visionlab.inference.labels import absent_classes
+from tests.untrained import (
+    NAMES,
+    NAN,
+    STAINS,
+    Means,
+    labels,
+    numbers,
+    planes,
+    predicted,
+    predictor,
+    write_decisive_run,
+    write_run,
+    write_samples,
+)
 
 
 def faults(submission: bytes, sample: bytes, classes: int = 28) -> list[str]:
@@ -52,30 +66,6 @@ def ids(path: Path) -> dict[str, str]:
     return dict(line.split(",") for line in path.read_text().splitlines()[1:])
 
 
-SAMPLE = b"Id,Predicted\nb,0\na,0\n"
-
-
-def test_the_checker_accepts_what_is_right_and_names_what_is_not() -> None:
-    assert faults(b"Id,Predicted\nb,0 16 27\na,\n", SAMPLE) == []
-    for wrong, fault in (
-        (b"Id,Predicted\r\nb,0\r\na,0\r\n", "line ends or byte order mark"),
-        (b"Id,Predicted\nb,0\na,0", "line ends or byte order mark"),
-        (b"id,predicted\nb,0\na,0\n", "header"),
-        (b"Id,Predicted\na,0\nb,0\n", "order"),
-        (b"Id,Predicted\nb,0\n", "ids"),
-        (b"Id,Predicted\nb,0\na,0\na,0\n", "ids"),
-        (b"Id,Predicted\nb,0,1\na,0\n", "cells"),
-        (b"Id,Predicted\nb,28\na,0\n", "range"),
-        (b"Id,Predicted\nb,2 1\na,0\n", "sorted"),
-        (b"Id,Predicted\nb,1 1\na,0\n", "twice"),
-        (b"Id,Predicted\nb,1;2\na,0\n", "numbers"),
-        (b"Id,Predicted\nb, 1\na,0\n", "numbers"),
-        (b"Id,Predicted\nb,-1\na,0\n", "numbers"),
-        (b"Id,Predicted\nb,01\na,0\n", "numbers"),
-    ):
-        assert fault in faults(wrong, SAMPLE), wrong
-
-
 def test_the_nearest_class_is_measured_on_logits() -> None:
     head = labels((25, 0, 2), [0.9, 0.5, NAN])
     # logit(0.85) - logit(0.9) = -0.46, logit(0.3) - logit(0.5) = -0.85.
@@ -85,18 +75,6 @@ def test_the_nearest_class_is_measured_on_logits() -> None:
     assert head.nearest_class({"Cytosol": 0.0, "Nucleoplasm": 0.0, "Nucleoli": 1.0}) == ("Nucleoplasm",)
     head.thresholds.fill_(NAN)
     assert head.nearest_class(dict.fromkeys(head.columns, 0.9)) == ()
-
-
-def test_classes_that_no_run_has_are_known_by_name() -> None:
-    some = absent_classes(labels((0, 1, 25)), ["protein_atlas"])
-    assert len(some) == 25
-    assert not {"Nucleoplasm", "Nuclear membrane", "Cytosol"} & set(some)
-    assert "Rods & rings" in some
-    # Names of the user's own: what is known is that numbers below the largest are missing.
-    assert absent_classes(labels((0, 2)), ["another"]) == ["class 1"]
-    head = labels((0, 2))
-    head.columns = ("one", "two")
-    assert absent_classes(head, ["protein_atlas"]) == ["class 1"]
 
 
 # Files --------------------------------------------------------------------------------------------------------------
@@ -271,27 +249,51 @@ def test_wrong_use_of_submissions(
     assert not places["new"].exists()
 
 
-def test_models_without_labels_submit_nothing(tmp_path: Path, test: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = write_run(tmp_path / "run", [numbers("x")])
-    assert go(run, test, "--out", tmp_path / "out", "--submission", tmp_path / "s.csv") == 2
-    assert (
-        "--submission: expected a model with one head of labels, found distance (regression)" in capsys.readouterr().err
-    )
-    assert go(run, test, "--out", tmp_path / "out") == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["predictions.csv"]
+# What is decided -----------------------------------------------------------------------------------------------------
 
 
-def test_a_trained_run_decides_as_it_was_tested(
-    atlas_run: Path, atlas_root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_labels_stand_beside_scores() -> None:
+    head = labels((25, 0, 2), [0.6, 0.5, NAN])
+    found = predictor([head], Means([[0.1, 0, 0, 0], [0, 0, 0, 0], [9.0, 9, 9, 9]]), STAINS).predict(planes(0))
+    assert found.labels == ("Nucleoplasm",)
+    assert found.decided == {"labels": ("Nucleoplasm",)}
+    assert list(found.values) == list(found.units) == ["Cytosol", "Nucleoplasm", "Nucleoli"]
+    assert found.Nucleoplasm == found.values["Nucleoplasm"] == 0.5, "exactly the threshold counts"
+    assert found.Nucleoli > 0.99, "and yet never predicted"
+    for other in (copy.deepcopy(found), pickle.loads(pickle.dumps(found))):
+        assert other == found
+        assert other.labels == found.labels
+    with pytest.raises(
+        AttributeError, match="no predicted value 'label'; there are: labels, Cytosol, Nucleoplasm, Nuc"
+    ):
+        found.label  # noqa: B018
+    assert predictor([numbers("x")], Means([[1.0] * 4]), STAINS).predict(planes(0)).decided == {}
+
+
+def test_a_table_of_labels_is_not_written_over(
+    run: Path, test: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    one = visionlab.load(atlas_run, device="cpu")
-    for row in pd.read_csv(atlas_run / "predictions" / "test.csv", keep_default_na=False).head(8).to_dict("records"):
-        found = one.predict(atlas_root / row["path"])
-        assert "; ".join(found.labels) == row["labels_pred"]
-        assert found.values == pytest.approx({name: row[f"{name}_score"] for name in found.values}, abs=1e-5)
-    path = tmp_path / "submission.csv"
-    assert go(atlas_run, atlas_root / "test", "--out", tmp_path / "out", "--submission", path, "--at-least-one") == 0
-    assert faults(path.read_bytes(), (atlas_root / "sample_submission.csv").read_bytes()) == []
-    assert "" not in ids(path).values()
+    (tmp_path / "labels.csv").write_text("Id,Target\na,0\n")
+    assert shell.run("predict", run, test, "--out", tmp_path) == 2
+    assert "found 'labels.csv' there, not from an earlier prediction" in capsys.readouterr().err
+    assert (tmp_path / "labels.csv").read_text() == "Id,Target\na,0\n"
+    assert not (tmp_path / "predictions.csv").exists()
+
+
+def test_thresholds_that_are_missing_are_said(
+    run: Path, test: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert shell.run("predict", run, test, "--out", tmp_path / "out") == 0
+    assert "labels: 1 of 5 classes have no threshold" in caplog.text
+    assert "never predicted: Cytosol" in caplog.text
     assert "never fitted" not in caplog.text
-    assert "of none of the runs" not in caplog.text
+    begun = write_run(tmp_path / "begun", [labels()])
+    assert shell.run("predict", begun, test, "--out", tmp_path / "out") == 0
+    assert "labels: thresholds and calibration were never fitted on validation images" in caplog.text
+    assert "when training ends; 0.5 stands in for the thresholds" in caplog.text
+    caplog.clear()
+    fixed = labels()
+    fixed.threshold_method = 0.3
+    begun = write_run(tmp_path / "fixed", [fixed])
+    assert shell.run("predict", begun, test, "--out", tmp_path / "out") == 0
+    assert "never fitted" not in caplog.text, "of a given number there is nothing to fit"

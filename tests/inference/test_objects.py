@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import itertools
-import json
 import shutil
 import weakref
 from pathlib import Path
@@ -26,7 +25,6 @@ from visionlab.errors import DataError, UsageError
 from visionlab.inference import volumes
 from visionlab.inference.objects import LabelWriter
 from visionlab.inference.predictor import Ensemble
-from visionlab.inference.tta import Views
 from visionlab.io import open_volume, read_labels
 
 
@@ -169,14 +167,6 @@ def test_labels_have_as_many_bits_as_the_largest_number_needs(highest: int, dtyp
     assert np.array_equal(found, values)
 
 
-def test_labels_that_fail_half_way_leave_nothing(tmp_path: Path) -> None:
-    like = open_volume(plain(tmp_path / "a.tif", known.series()[0], "ZYX"))
-    with pytest.raises(KeyboardInterrupt), LabelWriter(tmp_path / "new" / "b.tif", like, "") as writer:
-        writer.write(np.zeros((7, 32, 44), np.int32))
-        raise KeyboardInterrupt
-    assert not files(tmp_path / "new")
-
-
 # Series of files ----------------------------------------------------------------------------------------------------
 
 
@@ -231,44 +221,7 @@ def test_the_threshold_can_be_chosen_and_is_said(
     assert "nuclei: what objects are found with was never fitted" in caplog.text
 
 
-# Going on -----------------------------------------------------------------------------------------------------------
-
-
 # What goes wrong ----------------------------------------------------------------------------------------------------
-
-
-def test_bad_files_are_named_and_the_rest_is_done(
-    predict: Any, three: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    cut = (three / "b.tif").read_bytes()
-    (three / "b.tif").write_bytes(cut[: len(cut) * 2 // 3])
-    tifffile.imwrite(three / "d.tif", known.series()[0], photometric="minisblack", metadata={"axes": "XZY"})
-    scipy.io.savemat(three / "e.mat", {"embryo": np.zeros((5, 5, 0))})
-    tifffile.imwrite(three / "f.tif", np.ones((20, 20), np.float32))
-    (three / "g.mp4").write_bytes(b"no video")
-    assert predict(three) == 1
-    said = capsys.readouterr()
-    assert said.out == f"2 files predicted: {tmp_path / 'out' / 'objects.csv'}\n"
-    assert "error: 5 of 7 files could not be predicted" in said.err
-    failed = table(tmp_path / "out", "failed").set_index("path")["reason"]
-    expected = {
-        "b.tif": "truncated",
-        "d.tif": "has axes XZY (7 x 32 x 44)",
-        "e.mat": "embryo is empty (5 x 5 x 0)",
-        "f.tif": "expected uint8 values as in the rest of the training set, found float32",
-        "g.mp4": "expected a video",
-    }
-    assert set(failed.index) == {str(three / name) for name in expected}
-    for name, reason in expected.items():
-        assert reason in failed[str(three / name)]
-    assert files(tmp_path / "out" / "nuclei") == {"a.tif", "c.tif"}
-    assert set(table(tmp_path / "out")["file"]) == {str(three / "a.tif"), str(three / "c.tif")}
-
-
-def test_axes_that_do_not_fit_a_file_are_its_fault(predict: Any, tmp_path: Path) -> None:
-    tifffile.imwrite(tmp_path / "a.tif", known.series()[0], photometric="minisblack", metadata=None)
-    assert predict(tmp_path / "a.tif", "--axes", "TZYX") == 1
-    assert "axes=TZYX does not fit" in table(tmp_path / "out", "failed")["reason"][0]
 
 
 @pytest.mark.parametrize(
@@ -337,14 +290,6 @@ def test_two_heads_are_told_apart(predict: Any, tmp_path: Path) -> None:
     }
 
 
-def test_mirror_images_are_merged_in_the_maps() -> None:
-    volume = known.series()[0]
-    plain_maps = known.predictor().predict_volume(volume).maps["nuclei"]
-    flipped = known.predictor(views=Views("all", "mean")).predict_volume(volume)
-    assert np.allclose(flipped.maps["nuclei"], plain_maps, atol=1e-6)
-    assert places(flipped.objects, "ZYX") == [sorted(CENTRES[0])]
-
-
 @pytest.mark.parametrize("axes", ["YX", "ZYX", "TYX", "TZYX", "ZYXC"])
 def test_python_takes_arrays_and_files(axes: str, tmp_path: Path) -> None:
     values = known.series() if "T" in axes else known.series()[0]
@@ -403,15 +348,6 @@ def test_objects_of_one_channel_are_found_in_files_that_have_several(predict: An
     )
     with pytest.raises(UsageError, match="expected models that see the same channel of a file, found 0; none"):
         Ensemble([known.predictor(stains=(0,)), known.predictor()]).predict_volume(file)
-
-
-def test_a_run_that_was_written_is_enough(three: Path, tmp_path: Path) -> None:
-    from tests import shell
-
-    run = untrained.write_run(tmp_path / "real", [known.head()], (), network="shuffle_unet", channels=1)
-    assert shell.run("predict", run, three / "a.tif", "--out", tmp_path / "out", "--device", "cpu") == 0
-    assert open_volume(tmp_path / "out" / "nuclei" / "a.tif").shape == (7, 32, 44)
-    assert json.loads((tmp_path / "out" / ".done" / "files" / "a.json").read_text())["planes"] == 7
 
 
 def test_no_more_than_one_time_point_is_held(predict: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

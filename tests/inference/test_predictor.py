@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 
 import visionlab
 from tests.conftest import train
-from visionlab.errors import DataError, UsageError, UserError
+from visionlab.errors import DataError, UsageError
 from visionlab.inference import Predictor
 
 Write = Callable[[Path, object], None]
@@ -39,13 +38,6 @@ def image(file: Path) -> Any:
     return imagecodecs.png_decode(file.read_bytes())
 
 
-def test_it_is_what_the_run_wrote_for_its_test_split(predictor: Predictor, tiny_run: Path, focus_root: Path) -> None:
-    table = pd.read_csv(tiny_run / "predictions" / "test.csv")
-    assert len(table) == 7
-    for row in table.itertuples():
-        assert predictor.predict(focus_root / str(row.path)).distance == pytest.approx(row.distance_pred, abs=1e-5)
-
-
 def test_depth_and_colour_that_add_nothing_change_nothing(predictor: Predictor, image: Any, tmp_path: Path) -> None:
     expected = predictor.predict(image).distance
     deep = image.astype(np.uint16) * np.uint16(257)
@@ -60,22 +52,6 @@ def test_depth_and_colour_that_add_nothing_change_nothing(predictor: Predictor, 
         path = tmp_path / "copy.tif"
         tifffile.imwrite(path, other)
         assert predictor.predict(path).distance == pytest.approx(expected, abs=1e-5)
-
-
-def test_other_sizes_are_brought_to_that_of_training(predictor: Predictor, image: Any) -> None:
-    expected = predictor.predict(image).distance
-    # Whole pixels repeated and averaged again are the same pixels.
-    assert predictor.predict(np.kron(image, np.ones((4, 4), np.uint8))).distance == pytest.approx(expected, abs=1e-5)
-    # The centre is used: what lies left and right of it does not count.
-    wide = np.pad(image, ((0, 0), (10, 10)))
-    assert predictor.predict(wide).distance == pytest.approx(expected, abs=1e-5)
-    assert predictor.predict(np.pad(image, ((7, 7), (0, 0)))).distance == pytest.approx(expected, abs=1e-5)
-    # Any size is answered.
-    for shape in ((1, 1), (1, 500), (31, 33), (300, 20)):
-        assert np.isfinite(predictor.predict(np.zeros(shape, np.uint8)).distance)
-    large = np.kron(image, np.ones((3, 3), np.uint8))
-    deep = large.astype(np.uint16) * np.uint16(257)
-    assert predictor.predict(deep).distance == pytest.approx(predictor.predict(large).distance, abs=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -110,14 +86,6 @@ def test_other_things_are_refused_by_their_type(source: Any, predictor: Predicto
         predictor.predict(source)
 
 
-def test_the_checkpoint_alone_suffices(predictor: Predictor, tiny_run: Path, image: Any, tmp_path: Path) -> None:
-    alone = tmp_path / "moved.ckpt"
-    shutil.copy(tiny_run / "checkpoints" / "best.ckpt", alone)
-    expected = predictor.predict(image)
-    assert visionlab.load(alone).predict(image) == expected
-    assert visionlab.load(str(tiny_run / "checkpoints"), device="cpu").predict(image) == expected
-
-
 def test_averaged_weights_are_those_that_predict(focus_root: Path, tmp_path: Path, image: Any) -> None:
     run = train(tmp_path / "ema", f"data.root={focus_root}", "callbacks.ema.decay=0.9")
     last = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
@@ -137,12 +105,3 @@ def test_averaged_weights_are_those_that_predict(focus_root: Path, tmp_path: Pat
 def test_an_unknown_device_is_refused(name: str, tiny_run: Path) -> None:
     with pytest.raises(UsageError, match=f"device '{name}': expected one that is there: auto, cpu"):
         visionlab.load(tiny_run, device=name)
-
-
-def test_too_little_memory_is_said(predictor: Predictor, image: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(predictor.model, "forward", full)
-    with pytest.raises(UserError, match="too little memory for 1 images at once"):
-        predictor.predict(image)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +14,15 @@ from tests import known_objects as known
 from tests import untrained
 from tests.known_objects import Array
 from visionlab.errors import DataError, UsageError
-from visionlab.inference.files import find_images, output_names, without_labels
+from visionlab.inference.files import find_images, without_labels
 from visionlab.inference.series import (
     TimePoint,
     arrange,
     as_planes,
-    open_scaled,
     parse_axes,
     parse_voxel,
 )
-from visionlab.inference.tables import merged_columns
-from visionlab.io import open_volume, read_image
+from visionlab.io import read_image
 
 
 def stack(path: Path, values: Array, **about: Any) -> Path:
@@ -62,11 +59,6 @@ def test_labels_of_the_challenge_are_no_images(tmp_path: Path) -> None:
     assert without_labels(files[1:2], [str(tmp_path / "01_GT" / "SEG" / "*.tif")]) == [files[1]]
     with pytest.raises(UsageError, match=r"expected images, found labels only, such as .*man_seg000"):
         without_labels(files[1:3], [str(tmp_path)])
-
-
-def test_planes_have_names_of_their_own(tmp_path: Path) -> None:
-    (file,) = touch(tmp_path, "a#1.tif")
-    assert output_names([tmp_path / "b.tif#0", tmp_path / "b.tif#12", file]) == ["b_0000", "b_0012", "a#1"]
 
 
 def series(folder: Path, *names: str) -> dict[str, tuple[str, int | None]]:
@@ -126,18 +118,6 @@ def test_axes_and_voxels_are_read_from_text() -> None:
             parse_voxel(text)
 
 
-def test_voxels_are_filled_in_where_a_file_does_not_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    volume = open_volume(stack(tmp_path / "a.tif", np.zeros((3, 8, 9), np.uint8)))
-    for own, expected in (
-        ((None, None, None), (7.0, 0.5, 0.25)),
-        ((2.0, None, None), (2.0, 0.5, 0.25)),
-        ((2.0, 1.0, 1.0), (2.0, 1.0, 1.0)),
-    ):
-        told = replace(volume, voxel_size=own)
-        monkeypatch.setattr("visionlab.inference.series.open_volume", lambda *_, told=told, **__: told)
-        assert open_scaled("a.tif", voxel=(7.0, 0.5, 0.25)).voxel_size == expected
-
-
 # Planes as images ---------------------------------------------------------------------------------------------------
 
 
@@ -191,17 +171,6 @@ def test_numbers_of_series_are_curves(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (out / "population.png").is_file()
 
 
-def test_single_images_have_no_curves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    untrained.write_png(tmp_path / "t1.png", np.zeros((16, 16), np.uint8))
-    assert (
-        known.predict(
-            monkeypatch, numbers(), known.write_run(tmp_path / "run"), tmp_path / "t1.png", "--out", tmp_path / "o"
-        )
-        == 0
-    )
-    assert [path.name for path in (tmp_path / "o").iterdir()] == ["predictions.csv"]
-
-
 def test_maps_of_planes_are_files_of_their_own(tmp_path: Path) -> None:
     from tests import shell
     from visionlab.heads.mask.head import MaskHead
@@ -213,15 +182,6 @@ def test_maps_of_planes_are_files_of_their_own(tmp_path: Path) -> None:
     expected = {f"a_{number:04d}.png" for number in range(7)}
     for folder in ("mask", "overlay"):
         assert {path.name for path in (tmp_path / "out" / folder).iterdir()} == expected
-
-
-# Tables -------------------------------------------------------------------------------------------------------------
-
-
-def test_columns_of_several_tables_stand_where_they_belong() -> None:
-    flat, deep = ["y", "x", "area", "bright"], ["z", "y", "x", "z_um", "volume", "bright", "z0"]
-    assert merged_columns([flat, deep]) == ["z", "y", "x", "z_um", "volume", "area", "bright", "z0"]
-    assert merged_columns([]) == []
 
 
 def test_three_time_points_are_not_taken_for_the_colours_of_an_image(tmp_path: Path) -> None:

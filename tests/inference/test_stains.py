@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,6 @@ import tifffile
 from tests import shell
 from tests.untrained import STAINS, Means, labels, planes, predictor, write_png, write_run, write_samples
 from visionlab.errors import DataError, UsageError
-from visionlab.inference.files import find_images
-from visionlab.inference.files import group_stains as group
 
 # Each class is one stain, so that a score says which file was read as what.
 EYE = [[4.0, 0.0, 0.0, 0.0], [0.0, 4.0, 0.0, 0.0], [0.0, 0.0, 4.0, 0.0], [0.0, 0.0, 0.0, 4.0]]
@@ -101,18 +98,6 @@ def test_what_is_no_sample_is_refused(four: Any, folder: Path) -> None:
     assert plain.channels is None
     with pytest.raises(TypeError, match="found dict"):
         plain.predict(some)
-
-
-def test_files_are_grouped_in_the_order_of_the_first(four: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_png(folder / "sub" / "b_red.png", planes(0)["red"])
-    (folder / "link").symlink_to(folder / "sub")
-    monkeypatch.chdir(folder)
-    files = [{"image": path} for path in find_images([str(folder)])]
-    random.Random(0).shuffle(files)
-    found = group([{"image": Path("sub/b_red.png")}, {"image": Path("b_blue.png")}, *files], four.channels)
-    # Of the incomplete one the file that was found, of the others that of the first stain.
-    assert [sample["image"] for sample in found] == [Path("sub/b_red.png"), Path("b_red.png"), folder / "a_1_red.png"]
-    assert group(files, None) == files
 
 
 def test_the_shell_predicts_each_sample_once(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from visionlab import models
 from visionlab.inference.tiles import fits, predict_tiled, sees_all, spans
-from visionlab.models.blocks import DenseNetwork, pad
+from visionlab.models.blocks import DenseNetwork
 
 Array = np.ndarray[Any, Any]
 
@@ -73,39 +73,6 @@ def test_tiles_cover_an_axis_and_their_weights_sum_to_one(length: int, divisor: 
     assert (len(found) == 1) == (end <= tile // divisor * divisor) == fits(length, 1, divisor, tile)
 
 
-def test_tiles_are_few_and_no_larger_than_they_must_be() -> None:
-    assert [(span.start, span.stop) for span in spans(1056, 32, 1024, 256)] == [(0, 672), (384, 1056)]
-    assert [span.start for span in spans(4096, 32)] == [0, 896, 1792, 2688]
-
-
-def test_next_to_an_edge_that_is_not_the_images_a_tile_has_no_say() -> None:
-    first, second = spans(1500, 32, 1024, 512)
-    shared = first.stop - second.start
-    far = (shared - 64) // 2
-    assert not first.weights[-far:].any()
-    assert not second.weights[:far].any()
-    assert first.weights[:-shared].tolist() == [1.0] * (first.stop - shared)
-    assert 0 < np.abs(np.diff(second.weights)).max() <= 1 / 60
-
-
-@pytest.mark.parametrize("overlap", [0, -1, 128, 200])
-def test_an_overlap_that_leaves_nothing_is_refused(overlap: int) -> None:
-    with pytest.raises(ValueError, match="overlap"):
-        spans(1000, 32, 128, overlap)
-
-
-@pytest.mark.parametrize(("height", "width"), [(64, 48), (63, 50), (1, 3)])
-def test_an_image_that_fits_a_tile_is_run_once_as_it_is(height: int, width: int) -> None:
-    model, seen = network(), list[tuple[int, ...]]()
-    given = image(height, width)
-    found = predict_tiled(runner(model, seen), given, divisor=4, tile=64, overlap=32)
-    assert seen == [tuple(pad(torch.from_numpy(given)[None], 4).shape)]
-    with torch.no_grad():
-        whole = model(torch.from_numpy(given)[None])[0].numpy()
-    assert np.array_equal(np.concatenate([found["one"], found["two"]]), whole)
-    assert found["two"].dtype == np.float32
-
-
 @pytest.mark.parametrize(("height", "width"), [(203, 150), (64, 131), (130, 10)])
 def test_tiles_say_what_the_whole_image_says(height: int, width: int) -> None:
     model, seen = network(), list[tuple[int, ...]]()
@@ -116,13 +83,6 @@ def test_tiles_say_what_the_whole_image_says(height: int, width: int) -> None:
     with torch.no_grad():
         whole = model(torch.from_numpy(given)[None])[0].numpy()
     np.testing.assert_allclose(np.concatenate([found["one"], found["two"]]), whole, atol=2e-6)
-
-
-def test_tiles_have_the_type_of_the_image_and_half_precision_becomes_single() -> None:
-    given = np.random.default_rng(0).integers(0, 65536, (1, 100, 70)).astype(np.uint16)
-    found = predict_tiled(lambda tile: {"same": tile.to(torch.float16)}, given // 64, divisor=1, tile=48, overlap=16)
-    np.testing.assert_allclose(found["same"], given // 64, rtol=1e-3)
-    assert found["same"].dtype == np.float32
 
 
 def test_networks_that_see_too_far_have_no_seams() -> None:
@@ -176,9 +136,3 @@ def test_networks_that_see_all_of_an_image_are_known(name: str, options: dict[st
     found = sees_all(model, 3)
     assert reason in found
     assert bool(found) == bool(reason)
-
-
-def test_norms_of_each_image_are_known() -> None:
-    layers = (nn.Conv2d(1, 4, 3), nn.InstanceNorm2d(4))
-    assert sees_all(nn.Sequential(*layers), 1) == "InstanceNorm2d"
-    assert sees_all(nn.Sequential(layers[0], nn.InstanceNorm2d(4, track_running_stats=True)), 1) == ""

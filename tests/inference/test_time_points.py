@@ -18,10 +18,9 @@ from visionlab import models
 from visionlab.data.preprocess import Preprocess
 from visionlab.errors import DataError, UserError
 from visionlab.heads.head import Head
-from visionlab.heads.instances.head import InstanceHead
 from visionlab.heads.mask.head import MaskHead
 from visionlab.inference.predictor import Predictor
-from visionlab.inference.tiles import predict_frame, predict_planes
+from visionlab.inference.tiles import predict_frame
 from visionlab.inference.tta import Views
 from visionlab.modules.task_model import Normalizer
 
@@ -98,13 +97,6 @@ def test_each_plane_is_seen_between_its_neighbours_and_the_last_ones_are_repeate
     assert np.array_equal(some, below[[2, 0]])
 
 
-def test_all_heads_and_channels_come_back() -> None:
-    options: dict[str, Any] = {"share": 0.1, "cells": "filled", "dimensions": 3, "metrics": [], "weight": 1.0}
-    heads = [InstanceHead("nuclei", separate="distance", activation="sigmoid", **options), values("other")]
-    found = predict_frame(make(heads, near(3)), volume())
-    assert {name: maps.shape for name, maps in found.items()} == {"nuclei": (4, 2, 20, 30), "other": (4, 1, 20, 30)}
-
-
 @pytest.mark.parametrize("fit", ["native", "stretch", "pad", "crop"])
 @pytest.mark.parametrize("scale", ["dtype", "percentile"])
 @pytest.mark.parametrize("dtype", ["uint8", "uint16"])
@@ -139,18 +131,6 @@ def test_tiles_can_be_seen_in_several_views(name: str) -> None:
     whole, tiled = predict_frame(turned, image)["mask"], predict_frame(turned, image, tile=40, overlap=16)["mask"]
     np.testing.assert_allclose(tiled, whole, atol=1e-6)
     assert np.abs(predict_frame(one, image)["mask"] - whole).max() > 1e-3
-
-
-def test_small_planes_go_together_and_large_ones_in_parts() -> None:
-    one, seen = make([values()], near()), list[tuple[int, ...]]()
-    one.model.register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape)))
-    image = volume(5)
-    predict_frame(one, image, tile=36, overlap=8)  # 600 of 1296 pixels
-    assert seen == [(2, 1, 20, 30), (2, 1, 20, 30), (1, 1, 20, 30)]
-    seen.clear()
-    planes = predict_planes(one, image, tile=24, overlap=8)
-    assert next(planes)["mask"].shape == (1, 20, 30)
-    assert seen == [(1, 1, 20, 19)] * 2, "one plane at a time, when it is asked for"
 
 
 def test_networks_that_see_all_of_an_image_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

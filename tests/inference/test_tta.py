@@ -13,10 +13,9 @@ from torch import nn
 
 import visionlab
 from tests import shell
-from tests.untrained import Means, labels, numbers, planes, predictor, write_run, write_samples
+from tests.untrained import labels, numbers, planes, predictor, write_run, write_samples
 from visionlab.errors import UsageError
 from visionlab.heads.mask.head import MaskHead
-from visionlab.inference import Ensemble
 from visionlab.inference.tta import Views
 
 IMAGE = np.dstack(list(planes(3).values()))
@@ -46,18 +45,6 @@ def mask() -> MaskHead:
 def seen(one: Any, views: list[Any], image: Any = IMAGE) -> Any:
     """Return what a predictor without augmentation says of each view, N x K."""
     return np.array([list(one.predict(np.ascontiguousarray(view(image))).values.values()) for view in views])
-
-
-@pytest.mark.parametrize(("name", "views"), [("flips", FLIPS), ("all", ALL)])
-@pytest.mark.parametrize("merge", ["mean", "max"])
-def test_views_are_merged(name: str, views: list[Any], merge: str) -> None:
-    assert len({np.ascontiguousarray(view(IMAGE)).tobytes() for view in views}) == {"flips": 4, "all": 8}[name]
-    for head in (labels((0, 1)), numbers("x", "y")):
-        plain = predictor([head], Place(2), channels=4)
-        found = predictor([head], Place(2), channels=4, views=Views(name, merge)).predict(IMAGE)
-        each = seen(plain, views)
-        assert np.ptp(each, axis=0).min() > 1e-3, "the views matter"
-        np.testing.assert_allclose(list(found.values.values()), getattr(each, merge)(axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["flips", "all"])
@@ -97,16 +84,6 @@ def test_transposes_need_square_images() -> None:
     wide = predictor([numbers("x")], network, channels=4, size=(8, 16), views=Views("flips")).predict(IMAGE[:8])
     plain = predictor([numbers("x")], network, channels=4, size=(8, 16))
     assert wide.x == pytest.approx(seen(plain, FLIPS, IMAGE[:8]).mean(), rel=1e-5)
-
-
-def test_each_member_of_an_ensemble_is_augmented() -> None:
-    members = [
-        predictor([labels((0, 1))], Place(2), channels=4, views=Views("flips", "max")),
-        predictor([labels((1, 2))], Means([[1.0, 0, 0, 0], [0, 1.0, 0, 0]]), channels=4, views=Views("flips", "max")),
-    ]
-    first, second = (member.predict(IMAGE).values for member in members)
-    found = Ensemble(members).predict(IMAGE).values
-    assert found == pytest.approx({**first, **second, **{c: (first[c] + second[c]) / 2 for c in first if c in second}})
 
 
 def test_the_shell_augments_as_python_does(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
