@@ -278,7 +278,8 @@ def unknown_key(key: str, keys: Sequence[str]) -> UnknownKeyError:
     elsewhere = [name for name in keys if name.rpartition(".")[2] == last]
     beside = nearest(last, siblings, cutoff=0.6)
     if beside and (parent or not elsewhere):
-        hint = beside.replace("'", f"'{parent}.", 1) if parent else beside
+        # Keys of an entry of a list can't be typed with their place.
+        hint = beside.replace("'", f"'{parent}.", 1) if parent and not parent.endswith("]") else beside
     else:
         hint = f" Did you mean '{elsewhere[0]}'?" if elsewhere else nearest(key, keys)
     listed = f" Keys of {parent}: {', '.join(siblings)}" if parent and siblings else ""
