@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from tests.io.written import MOVIE, RNG, video
 from visionlab.errors import DataError
 from visionlab.io import open_volume, plane, read_image
-from visionlab.io import video as volume_video
 
 COLOUR = RNG.integers(0, 256, (4, 48, 64, 3), dtype=np.uint8)
 
@@ -59,21 +57,3 @@ def test_video_of_more_than_8_bits_is_refused(tmp_path: Path) -> None:
     writer.release()
     with pytest.raises(DataError, match="more than 8 bits"):
         open_volume(tmp_path / "a.mkv")
-
-
-def test_a_forked_process_gets_a_reader_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = video(tmp_path / "a.mkv", "FFV1", MOVIE)
-    read_image(plane(str(path), 2))
-    opened = []
-    capture = volume_video._capture
-
-    def counted(path: Path) -> Any:
-        opened.append(path)
-        return capture(path)
-
-    monkeypatch.setattr(volume_video, "_capture", counted)
-    read_image(plane(str(path), 3))
-    assert not opened
-    monkeypatch.setattr("visionlab.io.video.os.getpid", lambda: -1)
-    read_image(plane(str(path), 3))
-    assert len(opened) == 1

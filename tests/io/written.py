@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -50,6 +52,15 @@ def bare(path: Path, image: np.ndarray) -> Path:
 def png(path: Path, image: np.ndarray) -> Path:
     path.write_bytes(imagecodecs.png_encode(np.ascontiguousarray(image)))
     return path
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def raw_png(width: int, height: int, rows: bytes, bits: int = 8) -> bytes:
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def jpeg(path: Path, image: np.ndarray, **options: Any) -> Path:

@@ -341,7 +341,7 @@ def _variables(path: Path) -> tuple[list[str], DataError | None]:
     errors: dict[str, DataError] = {}
     for variable in _VARIABLES:
         try:
-            open_volume(path, variable=variable)
+            open_volume(path / variable)
             held.append(variable)
         except DataError as error:
             errors[str(error)] = error

@@ -108,17 +108,6 @@ def predict_volume(
     )
 
 
-@dataclass(frozen=True)
-class _ArraySource:
-    """The planes of an array, N x H x W x C."""
-
-    planes: Array
-    lossy: str = ""
-
-    def plane(self, index: int) -> Array:
-        return np.asarray(self.planes[index])
-
-
 def _of_array(array: Array, axes: str | None, voxel: VoxelSize) -> Volume:
     colour = axes is not None and axes.upper().endswith("C")
     plain = check_axes(axes) or _AXES.get(array.ndim, "TZYX")
@@ -128,7 +117,7 @@ def _of_array(array: Array, axes: str | None, voxel: VoxelSize) -> Volume:
     channels = array.shape[-1] if colour else 1
     planes = array.reshape(-1, *array.shape[len(plain) - 2 : len(plain)], channels)
     name = plain + "C" * colour
-    return Volume(Path("array"), name, array.shape, str(array.dtype), voxel, None, "array", _ArraySource(planes))
+    return Volume(Path("array"), name, array.shape, str(array.dtype), voxel, None, "array", planes.__getitem__)
 
 
 # A time point after the other -----------------------------------------------------------------------------------------

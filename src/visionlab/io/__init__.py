@@ -1,13 +1,13 @@
 """Files and arrays: one way in for pixels and one way out.
 
 :func:`open_volume` says what a file is and reads its planes, :func:`read_image` reads one; masks, depth maps and labels
-are read by functions of their own. :class:`StackWriter` writes TIFF files, :mod:`visionlab.io.encoding` PNG and JPEG.
+are read by functions of their own. :mod:`visionlab.io.encoding` writes PNG, JPEG and TIFF.
 """
 
+from visionlab.io.encoding import StackWriter
 from visionlab.io.formats import (
     IMAGE_SUFFIXES,
     LOSSLESS_SUFFIXES,
-    SUFFIXES,
     VOLUME_SUFFIXES,
     open_labels,
     open_volume,
@@ -17,16 +17,13 @@ from visionlab.io.formats import (
     stored_file,
 )
 from visionlab.io.maps import read_depth, read_labels, read_mask, resize_depth, resize_mask, same_view
-from visionlab.io.pixels import MAX_PIXELS, MAX_VALUES, Image, dtype_range, native, to_channels
-from visionlab.io.tiff_writer import StackWriter
+from visionlab.io.pixels import MAX_VALUES, Image, dtype_range, native, to_channels
 from visionlab.io.volume import AxesError, Stains, Volume, VoxelSize, check_axes
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "LOSSLESS_SUFFIXES",
-    "MAX_PIXELS",
     "MAX_VALUES",
-    "SUFFIXES",
     "VOLUME_SUFFIXES",
     "AxesError",
     "Image",

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from visionlab.errors import DataError
 from visionlab.io.formats import open_labels, plane_of, split_plane
-from visionlab.io.pixels import READ_AS, Image, one_channel
+from visionlab.io.pixels import READ_AS, Image, to_channels
 from visionlab.io.volume import Volume
 
 Mask = npt.NDArray[np.uint8]
@@ -48,28 +48,18 @@ def read_mask(path: str | Path, threshold: int | None) -> tuple[Mask, dict[str, 
     if not np.isfinite(plane).all():
         raise DataError(f"{path}: a mask with NaN or infinity; save it with 0 as background and 255 as foreground")
     low, high = (0, 255) if jpeg else (plane.min(), plane.max())
-    middle = (plane != low) & (plane != high)
-    grey = int(np.count_nonzero(middle))
+    grey = int(np.count_nonzero((plane != low) & (plane != high)))
     if threshold is None and jpeg:
         threshold = _HALF["uint8"]
-    if threshold is not None:
-        foreground = plane >= threshold
-    elif grey:
-        values = np.unique(plane[middle])
+    if threshold is None and (grey or (low != high and 0 not in (low, high))):
         half = _HALF.get(plane.dtype.name, 1)
         cut = f"{half} to cut at half of the range" if high >= half > 1 else "1 if all above 0 is foreground"
+        cut = cut if grey else f"{high} if {high} is foreground"
         raise DataError(
-            f"{path}: expected a mask of two values, found {len(values)} more (e.g. {values[len(values) // 2]}) beside"
-            f" {low} and {high}, in {grey} of {plane.size} pixels; set data.mask_threshold={cut}, or save two values"
+            f"{path}: expected a mask of 0 (background) and another value, found {low} to {high} with {grey} of"
+            f" {plane.size} pixels in between; set data.mask_threshold={cut}, or save two values"
         )
-    elif 0 not in (low, high) and low != high:
-        raise DataError(
-            f"{path}: expected a mask of 0 (background) and another value, found {low} and {high};"
-            f" set data.mask_threshold={high} if {high} is foreground, or save it with 0 as background"
-        )
-    else:
-        foreground = plane != 0
-    mask = foreground.astype(np.uint8)
+    mask = ((plane != 0) if threshold is None else (plane >= threshold)).astype(np.uint8)
     return mask, {"grey": grey, "dtype": READ_AS[plane.dtype.name], "hash": _digest(mask)}
 
 
@@ -95,7 +85,13 @@ def read_depth(path: str | Path, invalid: str | float) -> tuple[Depth, dict[str,
     advice = "a coloured picture of depth cannot be turned back into numbers, so export the numbers themselves"
     _, plane = _read(path, "a depth map of one value a pixel", advice)
     dtype = READ_AS[plane.dtype.name]
-    depth = _to_float(plane, path)
+    if plane.dtype.kind in "iu" and max(-int(plane.min()), int(plane.max())) > _EXACT:
+        raise DataError(
+            f"{path}: holds {plane.dtype.name} values from {plane.min()} to {plane.max()}, too large to be exact in"
+            " float32; save them in another unit"
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is unknown
+        depth = plane.astype(np.float32)
     unknown = ~np.isfinite(depth)
     if invalid == "auto":
         invalid = "none" if dtype == "uint8" else 0.0
@@ -153,12 +149,12 @@ def read_labels(path: str | Path, index: int | None = None) -> Labels:
 
 def _ids(image: Image, path: Path) -> Labels:
     """Return H x W ids of an H x W x C image as it is stored."""
-    plane = one_channel(image, path, "labels with one id a pixel", "save the ids themselves in gray")
-    if plane.dtype.kind == "f" and not (np.isfinite(plane) & (plane == np.round(plane))).all():
-        wrong = plane[~(np.isfinite(plane) & (plane == np.round(plane)))]
+    plane = _one_channel(image, path, "labels with one id a pixel", "save the ids themselves in gray")
+    wrong = plane[plane != np.round(plane)] if plane.dtype.kind == "f" else plane[:0]
+    if wrong.size or not np.isfinite(plane).all():
         raise DataError(
-            f"{path}: expected labels with whole numbers, found {wrong.size} others, e.g. {wrong[0]:g}; save ids, not"
-            " probabilities or resized labels"
+            f"{path}: expected labels with whole numbers, found {wrong.size} others; save ids, not probabilities or"
+            " resized labels"
         )
     low, high = (int(plane.min()), int(plane.max()))
     if low < 0 or high > np.iinfo(np.int32).max:
@@ -215,17 +211,21 @@ def _read(path: str | Path, what: str, advice: str) -> tuple[Volume, Image]:
     """Return a file, and its only plane as it is stored, H x W."""
     file, index = split_plane(path)
     volume = open_labels(file)
-    return volume, one_channel(volume.as_stored(*plane_of(volume, index)), path, what, advice)
+    return volume, _one_channel(volume.as_stored(*plane_of(volume, index)), path, what, advice)
 
 
-def _to_float(plane: Image, path: str | Path) -> Depth:
-    if plane.dtype.kind in "iu" and max(-int(plane.min()), int(plane.max())) > _EXACT:
-        raise DataError(
-            f"{path}: holds {plane.dtype.name} values from {plane.min()} to {plane.max()}, too large to be exact in"
-            " float32; save them in another unit"
-        )
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, which is unknown
-        return plane.astype(np.float32)
+def _one_channel(image: Image, path: str | Path, what: str, advice: str) -> Image:
+    """Return H x W of an H x W x C image whose channels, but for a constant alpha, are equal.
+
+    Raises:
+        DataError: they differ; ``what`` was expected, and ``advice`` says what to do.
+    """
+    if image.shape[2] in (2, 4):
+        image = to_channels(image, image.shape[2] - 1, path)
+    plane = image[..., :1]
+    if not np.array_equal(image, np.broadcast_to(plane, image.shape), equal_nan=image.dtype.kind == "f"):
+        raise DataError(f"{path}: expected {what}, found {image.shape[2]} channels that differ; {advice}")
+    return plane[..., 0]
 
 
 def _scale(values: npt.NDArray[np.float32], size: Size) -> npt.NDArray[np.float32]:

@@ -81,31 +81,24 @@ def supported(image: Image, path: str | Path, where: str = "") -> Image:
     Raises:
         DataError: it holds NaN or infinity, or values that the type cannot hold exactly.
     """
-    image = _converted(image, path)
-    if image.dtype == np.float32 and not np.isfinite(image).all():
-        nans, infinite = int(np.isnan(image).sum()), int(np.isinf(image).sum())
-        raise DataError(
-            f"{path}: {nans} values are NaN and {infinite} infinite, of {image.size}{where}; mend or remove the image"
-            " (nothing is filled in)"
-        )
-    return image
-
-
-def _converted(image: Image, path: str | Path) -> Image:
-    stored = image.dtype.name
-    if stored in _RANGES:
-        return np.ascontiguousarray(image, dtype=stored)  # also brings the bytes into this machine's order
-    if stored == "bool":
-        return image.astype(np.uint8) * np.uint8(255)
-    target = READ_AS[stored]
+    stored, target = image.dtype.name, READ_AS[image.dtype.name]
     with np.errstate(over="ignore", invalid="ignore"):
-        converted = image.astype(target)
-    if not np.array_equal(converted, image, equal_nan=target == "float32"):
+        # Also brings the bytes into this machine's order.
+        read = np.ascontiguousarray(image, dtype=target)
+    if stored == "bool":
+        return read * np.uint8(255)
+    if stored != target and not np.array_equal(read, image, equal_nan=target == "float32"):
         raise DataError(
             f"{path}: holds {stored} values from {image.min()} to {image.max()}, which {target} cannot hold exactly;"
             " save it as uint8, uint16 or float32"
         )
-    return converted
+    if target == "float32" and not np.isfinite(read).all():
+        nans, infinite = int(np.isnan(read).sum()), int(np.isinf(read).sum())
+        raise DataError(
+            f"{path}: {nans} values are NaN and {infinite} infinite, of {read.size}{where}; mend or remove the image"
+            " (nothing is filled in)"
+        )
+    return read
 
 
 def native(array: Image) -> Image:
@@ -169,30 +162,8 @@ def _luma(image: Image) -> Image:
     red, green, blue = (image[..., i : i + 1] for i in range(3))
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return np.ascontiguousarray(red)
-    gray = sum(
-        np.float32(weight) * plane.astype(np.float32) for weight, plane in zip(_LUMA, (red, green, blue), strict=True)
-    )
+    planes = zip(_LUMA, (red, green, blue), strict=True)
+    gray = np.asarray(sum(np.float32(weight) * plane.astype(np.float32) for weight, plane in planes))
     if image.dtype == np.float32:
-        return np.asarray(gray)
+        return gray
     return np.clip(np.rint(gray), 0, dtype_range(image.dtype)).astype(image.dtype)
-
-
-def one_channel(image: Image, path: str | Path, what: str, advice: str) -> Image:
-    """Return H x W of an H x W x C image whose channels, but for a constant alpha, are equal.
-
-    Raises:
-        DataError: they differ; ``what`` was expected, and ``advice`` says what to do.
-    """
-    if image.shape[2] in (2, 4):
-        image = to_channels(image, image.shape[2] - 1, path)
-    plane = image[..., 0]
-    for channel in range(1, image.shape[2]):
-        other = image[..., channel]
-        same = (other == plane) | (np.isnan(other) & np.isnan(plane))
-        if not same.all():
-            row, column = (int(place[0]) for place in np.nonzero(~same))
-            raise DataError(
-                f"{path}: expected {what}, found {image.shape[2]} channels that differ, e.g."
-                f" {image[row, column].tolist()} in row {row}, column {column}; {advice}"
-            )
-    return plane

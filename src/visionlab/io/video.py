@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from threading import Lock
 
 import cv2
-import numpy as np
 
 from visionlab.errors import DataError
 from visionlab.io.pixels import Image, check_size, to_channels
@@ -22,25 +20,6 @@ from visionlab.io.volume import UNKNOWN_VOXEL, Volume
 _NEARLY_GRAY = 4  # levels of 255 by which codecs let the channels of gray differ
 _COLOURED = 32
 _KEPT = 8  # frames, since threads ask for neighbours in any order
-
-
-@dataclass(frozen=True, eq=False)
-class VideoSource:
-    """The frames of a video: in sequence fast, others by decoding from the start, which alone is exact."""
-
-    path: Path
-    frames: int
-    gray: bool
-    lossy: str = "video"
-
-    def plane(self, index: int) -> Image:
-        state = self.path.stat()
-        image = _reader(self.path, state.st_size, state.st_mtime_ns, os.getpid()).frame(index, self.frames)
-        if not self.gray:
-            return image
-        if _spread(image) > _COLOURED:
-            raise DataError(f"{self.path}: frame {index} has colours, others are gray; convert it to gray or to TIFF")
-        return to_channels(image, 1, self.path)
 
 
 def is_video(start: bytes) -> bool:
@@ -57,13 +36,12 @@ def open_video(path: Path) -> Volume:
     """
     capture = _capture(path)
     width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     check_size(height, width, 3, path)
     layout = int(capture.get(cv2.CAP_PROP_CODEC_PIXEL_FORMAT))
     # The names of deeper formats hold their depth as a number: last, or first if the high byte of a value is.
     if {layout & 255, layout >> 24 & 255} & {9, 10, 12, 14, 16}:
         raise DataError(f"{path}: a video of more than 8 bits a value, which would be cut; save it as a TIFF stack")
-    frames = _count(capture, frames, path)
+    frames = _count(capture, path)
     spreads = []
     for index in sorted({0, frames // 2, frames - 1}):
         capture.set(cv2.CAP_PROP_POS_FRAMES, index)
@@ -73,11 +51,25 @@ def open_video(path: Path) -> Volume:
         spreads.append(_spread(image))
     gray = max(spreads) <= _NEARLY_GRAY
     axes, shape = ("TYX", (frames, height, width)) if gray else ("TYXC", (frames, height, width, 3))
-    return Volume(path, axes, shape, "uint8", UNKNOWN_VOXEL, None, "video", VideoSource(path, frames, gray), "uint8")
+    read = partial(_read, path, frames, gray)
+    return Volume(path, axes, shape, "uint8", UNKNOWN_VOXEL, None, "video", read, "uint8", "video")
+
+
+def _read(path: Path, frames: int, gray: bool, index: int) -> Image:
+    state = path.stat()
+    image = _reader(path, state.st_size, state.st_mtime_ns, os.getpid()).frame(index, frames)
+    if not gray:
+        return image
+    if _spread(image) > _COLOURED:
+        raise DataError(f"{path}: frame {index} has colours, others are gray; convert it to gray or to TIFF")
+    return to_channels(image, 1, path)
 
 
 class _Reader:
-    """A video that is open, and where it stands."""
+    """A video that is open, and where it stands: in sequence fast, other frames by decoding from the start.
+
+    Seeking is not exact.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -89,21 +81,18 @@ class _Reader:
     def frame(self, index: int, frames: int) -> Image:
         """Return a frame, H x W x 3, RGB; raise ``DataError`` if the video ends before it."""
         with self._lock:
-            if index in self._kept:
-                return self._kept[index].copy()
-            if index < self._next:
-                self._capture, self._next = _capture(self._path), 0
-            while self._next < index:
-                if not self._capture.grab():
+            if index not in self._kept:
+                if index < self._next:
+                    self._capture, self._next = _capture(self._path), 0
+                while self._next < index and self._capture.grab():
+                    self._next += 1
+                done, image = self._capture.read()
+                if not done:
                     raise _cut(self._path, self._next, frames)
-                self._next += 1
-            done, image = self._capture.read()
-            if not done:
-                raise _cut(self._path, index, frames)
-            self._next = index + 1
-            self._kept[index] = np.ascontiguousarray(image[..., ::-1])
-            while len(self._kept) > _KEPT:
-                self._kept.popitem(last=False)
+                self._next = index + 1
+                self._kept[index] = image[..., ::-1]
+                while len(self._kept) > _KEPT:
+                    self._kept.popitem(last=False)
             return self._kept[index].copy()
 
 
@@ -120,12 +109,9 @@ def _capture(path: Path) -> cv2.VideoCapture:
     try:
         # Absolute, so that FFmpeg takes it for no protocol; without threads, which do not survive a fork.
         capture = cv2.VideoCapture(str(path.absolute()), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
-        opened = capture.isOpened()
-    except cv2.error:
-        opened = False
     finally:
         cv2.utils.logging.setLogLevel(before)
-    if not opened:
+    if not capture.isOpened():
         raise DataError(
             f"{path}: cannot be decoded: a truncated or damaged video, or of an unknown codec; copy it again or save it"
             " as a TIFF stack"
@@ -133,9 +119,10 @@ def _capture(path: Path) -> cv2.VideoCapture:
     return capture
 
 
-def _count(capture: cv2.VideoCapture, claimed: int, path: Path) -> int:
+def _count(capture: cv2.VideoCapture, path: Path) -> int:
     """Return how many frames can be decoded: as many as claimed, or more where the file only estimates."""
-    if claimed > 0 and capture.set(cv2.CAP_PROP_POS_FRAMES, claimed - 1) and capture.grab() and not capture.grab():
+    claimed = max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
+    if claimed and capture.set(cv2.CAP_PROP_POS_FRAMES, claimed - 1) and capture.grab() and not capture.grab():
         return claimed
     capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
     frames = 0
@@ -148,8 +135,8 @@ def _count(capture: cv2.VideoCapture, claimed: int, path: Path) -> int:
 
 def _cut(path: Path, frames: int, claimed: int) -> DataError:
     return DataError(
-        f"{path}: truncated video, or one of variable rate: {max(claimed, 0)} frames are claimed, {frames} can be"
-        " decoded; copy it again or save it as a TIFF stack"
+        f"{path}: truncated video, or one of variable rate: {claimed} frames are claimed, {frames} can be decoded; copy"
+        " it again or save it as a TIFF stack"
     )
 
 

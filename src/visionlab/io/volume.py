@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from visionlab.console import LOG
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.io.pixels import Image, supported
 
@@ -23,31 +22,18 @@ Stains = Sequence[int | str]
 UNKNOWN_VOXEL: VoxelSize = (None, None, None)
 UNKNOWN = "Q"
 """The letter of an axis that a file has without saying which it is."""
+ADVICE = (
+    "expected time, z, y, x with channels last, so save it in that order and say so, in Python for a volume:"
+    " tifffile.imwrite(path, volume_zyx, photometric='minisblack', metadata={'axes': 'ZYX'})"
+)
+"""How to save a file whose axes are in doubt."""
 
 _CHOICES = ("YX", "ZYX", "TYX", "TZYX")
-_ASSUMED = {0: "", 1: "Z", 2: "TZ"}  # as the Cell Tracking Challenge writes volumes
+_ASSUMED = {1: "Z", 2: "TZ"}  # as the Cell Tracking Challenge writes volumes
 
 
 class AxesError(DataError):
     """What a file says of its axes is not what its pages hold, or no order that is read."""
-
-
-class Source(Protocol):
-    """Where the planes of a file come from."""
-
-    @property
-    def lossy(self) -> str:
-        """Return the name of the compression that changes values; empty if the file keeps them."""
-
-    def plane(self, index: int) -> Image:
-        """Return one plane, H x W x C, in the type that the file stores; ``index`` is time * planes + z."""
-
-
-class StainedSource(Source, Protocol):
-    """The planes of a file with an axis of channels."""
-
-    def choose(self, channels: Sequence[int]) -> Source:
-        """Return the source of these channels alone, in this order."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +48,12 @@ class Volume:
         voxel_size: in z, y and x in micrometres, None where the file does not tell.
         interval: seconds between time points, None if the file does not tell.
         form: ``ome``, ``imagej``, ``tiff``, ``matlab``, ``video``, ``image`` or ``array``.
-        source: of the planes; None for what is not on disk.
+        read: number of a plane (time * planes + z) -> H x W x C, in the type that the file stores; where there are
+            ``stains`` it takes ``channels``, the numbers of those that are read. None for what is not on disk.
         stored: the type that the file stores, if it is another.
+        lossy: the name of the compression that changed values; empty if the file keeps them.
         stains: names of the channels of a file that has an axis of them, which are no colours. None is read before some
             are chosen, see :meth:`choose`.
-        assumed: which axes were taken for those that the file does not name: Z, T or TZ.
     """
 
     path: Path
@@ -76,10 +63,10 @@ class Volume:
     voxel_size: VoxelSize
     interval: float | None
     form: str
-    source: Source | None = field(default=None, repr=False, compare=False)
+    read: Callable[..., Image] | None = field(default=None, repr=False, compare=False)
     stored: str = ""
+    lossy: str = ""
     stains: tuple[str, ...] = ()
-    assumed: str = ""
 
     @property
     def frames(self) -> int:
@@ -104,10 +91,8 @@ class Volume:
         """Number of channels, 1 for files without them."""
         return self._length("C")
 
-    @property
-    def lossy(self) -> str:
-        """The name of the compression that changed values; empty if the file keeps them."""
-        return self.source.lossy if self.source else ""
+    def _length(self, axis: str) -> int:
+        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
     def choose(self, stains: Stains) -> Volume:
         """Return the file with these of its channels alone; all of it if ``stains`` is empty.
@@ -119,19 +104,22 @@ class Volume:
         """
         if not stains or (len(stains) == self.channels == 1 and not self.stains):
             return self
-        wanted = ", ".join(map(str, stains))
         if not self.stains:
             what = f"{self.channels} colours" if self.channels > 1 else "one channel"
             raise DataError(
-                f"{self.path}: expected an axis of channels of which to take {wanted}, found {what}; give files that"
-                " have one"
+                f"{self.path}: expected an axis of channels of which to take {', '.join(map(str, stains))}, found"
+                f" {what}; give files that have one"
             )
+        assert self.read is not None
         found = [self._stain(stain) for stain in stains]
-        axes, shape = (
-            (self.axes, (*self.shape[:-1], len(found))) if len(found) > 1 else (self.axes[:-1], self.shape[:-1])
+        several = len(found) > 1
+        return replace(
+            self,
+            axes=self.axes if several else self.axes.removesuffix("C"),
+            shape=(*self.shape[:-1], len(found)) if several else self.shape[:-1],
+            read=partial(self.read, channels=found),
+            stains=(),
         )
-        source = cast(StainedSource, self.source).choose(found)
-        return replace(self, axes=axes, shape=shape, source=source, stains=())
 
     def _stain(self, stain: int | str) -> int:
         if isinstance(stain, int) and 0 <= stain < len(self.stains):
@@ -139,9 +127,8 @@ class Volume:
         if self.stains.count(str(stain)) == 1:
             return self.stains.index(str(stain))
         several = "several channels" if str(stain) in self.stains else "no channel"
-        raise DataError(
-            f"{self.path}: has {several} {stain}; it holds {self._names()}.{nearest(str(stain), self.stains)}"
-        )
+        hint = nearest(str(stain), self.stains)
+        raise DataError(f"{self.path}: has {several} {stain}; it holds {self._names()}.{hint}")
 
     def _names(self) -> str:
         named = (f"{i}" if name == str(i) else f"{i} ({name})" for i, name in enumerate(self.stains))
@@ -149,8 +136,6 @@ class Volume:
 
     def frame(self, t: int) -> Image:
         """Return one time point, Z x H x W x C, of type ``dtype``; raise ``DataError`` as :meth:`plane` does."""
-        if not 0 <= t < self.frames:
-            raise DataError(f"{self.path}: holds the time points 0 to {self.frames - 1}; number {t} is not there")
         frame = np.empty((self.planes, self.height, self.width, self.channels), self.dtype)
         for z in range(self.planes):
             frame[z] = self.plane(t, z)
@@ -167,27 +152,24 @@ class Volume:
 
     def as_stored(self, t: int = 0, z: int = 0) -> Image:
         """Return one plane, H x W x C, in the type of the file; raise ``DataError`` as :meth:`plane` does."""
-        if self.source is None:
-            raise ValueError(f"{self.path}: only described, not opened")
+        assert self.read is not None, "only described, not opened"
         if self.stains:
             raise DataError(
                 f"{self.path}: holds {self._names()}, which are no colours; say which is seen: data.stain=0 for"
                 f" one, by number or name, data.channels=[{','.join(map(str, range(len(self.stains))))}] for several"
             )
+        index = t * self.planes + z
         if not 0 <= z < self.planes or not 0 <= t < self.frames:
-            count, index = self.frames * self.planes, t * self.planes + z
-            raise DataError(f"{self.path}: holds the planes 0 to {count - 1}; number {index} is not there")
-        image = self.source.plane(t * self.planes + z)
+            last = self.frames * self.planes - 1
+            raise DataError(f"{self.path}: holds the planes 0 to {last}; number {index} is not there")
+        image = self.read(index)
         expected = (self.height, self.width, self.channels)
         if image.shape != expected:
             raise DataError(
-                f"{self.path}: plane {t * self.planes + z} is {image.shape} (height, width, channels), the file"
-                f" promised {expected}; it is damaged, or was changed meanwhile, so copy it again"
+                f"{self.path}: plane {index} is {image.shape} (height, width, channels), the file promised {expected};"
+                " it is damaged, or was changed meanwhile, so copy it again"
             )
         return image
-
-    def _length(self, axis: str) -> int:
-        return self.shape[self.axes.index(axis)] if axis in self.axes else 1
 
 
 def check_axes(axes: str | None) -> str | None:
@@ -203,17 +185,15 @@ def check_axes(axes: str | None) -> str | None:
     return plain
 
 
-@dataclass(frozen=True, eq=False)
-class Order:
+class Order(NamedTuple):
     """How pages become planes: ``axes`` and ``shape`` of the whole, and the pages of each plane's channels.
 
-    ``pages`` is planes x pages of a plane, numbers of pages from 0; ``assumed`` are axes that nobody named.
+    ``pages`` is planes x pages of a plane, numbers of pages from 0.
     """
 
     axes: str
     shape: tuple[int, ...]
     pages: npt.NDArray[np.int64]
-    assumed: str
 
 
 def order_pages(
@@ -233,17 +213,14 @@ def order_pages(
     """
     lengths = " x ".join(str(size) for size in (*sizes, *plane[: 2 if plane[2] == 1 else 3]))
     found = f"{path}: its axes are {names}YX{'C' * (plane[2] > 1)} ({lengths})"
-    if min(sizes, default=1) < 1:
-        raise DataError(f"{found}, which is no plane; save it again")
     kept = [(name, size) for name, size in zip(names, sizes, strict=True) if size > 1 or name in "TZ"]
-    letters = _name_unknown("".join(name for name, _ in kept), wanted, found)
-    given = iter(letters)
-    axes = [next(given) if name == UNKNOWN else name for name, _ in kept]
+    letters = iter(_name_unknown("".join(name for name, _ in kept), wanted, found))
+    axes = [next(letters) if name == UNKNOWN else name for name, _ in kept]
     where = {name: size for name, (_, size) in zip(axes, kept, strict=True)}
     if others := ", ".join(sorted(set(where) - set("TZC"))):
-        raise AxesError(f"{found}, of which {others} is not read; {advice()}")
+        raise AxesError(f"{found}, of which {others} is not read; {ADVICE}")
     if len(where) < len(axes):
-        raise AxesError(f"{found}, one of them twice; {advice()}")
+        raise AxesError(f"{found}, one of them twice; {ADVICE}")
     channels = where.get("C", 1)
     if channels > 1 and plane[2] > 1:
         raise DataError(f"{found}, channels of colours; save the channels in gray")
@@ -252,34 +229,17 @@ def order_pages(
     outer = "".join(name for name in "TZ" if name in where)
     channels *= plane[2]
     shape = (*(where[name] for name in outer), plane[0], plane[1], *([channels] if channels > 1 else []))
-    return Order(f"{outer}YX{'C' * (channels > 1)}", shape, pages, "" if wanted else letters)
-
-
-def advice() -> str:
-    """Return how to save a file whose axes are in doubt."""
-    return (
-        "expected time, z, y, x with channels last, so save it in that order and say so, in Python for a volume:"
-        " tifffile.imwrite(path, volume_zyx, photometric='minisblack', metadata={'axes': 'ZYX'})"
-    )
+    return Order(f"{outer}YX{'C' * (channels > 1)}", shape, pages)
 
 
 def _name_unknown(names: str, wanted: str | None, found: str) -> str:
     """Return a letter for each unknown axis."""
     unknown = names.count(UNKNOWN)
-    if not unknown:
-        return ""
     if wanted:
-        letters: str | None = "".join(name for name in wanted[:-2] if name not in names)
+        letters = "".join(name for name in wanted[:-2] if name not in names)
     else:
-        letters = "T" if unknown == 1 and "Z" in names else _ASSUMED.get(unknown)
-    if letters is None or len(letters) != unknown:
+        letters = "T" if "Z" in names else _ASSUMED.get(unknown, "")
+    if unknown and len(letters) != unknown:
         asked = f", which axes={wanted} does not fit" if wanted else ""
-        raise AxesError(f"{found}, {unknown} of them without a name{asked}; {advice()}")
+        raise AxesError(f"{found}, {unknown} of them without a name{asked}; {ADVICE}")
     return letters
-
-
-@cache
-def tell_once(letters: str) -> None:
-    """Say, once in a process, which axes files were given that do not name them."""
-    meaning = {"Z": "planes of a volume (ZYX)", "T": "time points (T)", "TZ": "time points of volumes (TZYX)"}
-    LOG.info("Files that do not say what their pages are: taken as %s", meaning[letters])

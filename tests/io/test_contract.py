@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import struct
-import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,10 +13,9 @@ import pytest
 import tifffile
 from PIL import Image as Pillow
 
-from tests.io.written import EXACT, MOVIE, PNGS, RGB, STACK, TIFFS, Case, jpeg, matlab, npy, png, tiff, video
+from tests.io.written import EXACT, MOVIE, PNGS, RGB, STACK, TIFFS, Case, jpeg, matlab, npy, png, raw_png, tiff, video
 from visionlab.errors import DataError, UsageError
 from visionlab.io import (
-    SUFFIXES,
     open_labels,
     open_volume,
     plane,
@@ -31,33 +28,22 @@ from visionlab.io import (
 
 
 @pytest.mark.parametrize("case", EXACT, ids=str)
-def test_every_plane_is_exact(tmp_path: Path, case: Case) -> None:
+def test_every_plane_is_exact_from_threads_and_in_other_processes(tmp_path: Path, case: Case) -> None:
     path, expected = case.file(tmp_path), case.expected
-    volume = open_volume(path)
+    volume = pickle.loads(pickle.dumps(open_volume(path)))
     assert (volume.axes, volume.form, volume.dtype) == (case.axes, case.form, expected.dtype.name)
-    assert volume.shape == case.values.shape
+    assert (volume.shape, volume.stains) == (case.values.shape, ())
     assert (volume.frames, volume.planes, volume.height, volume.width, volume.channels) == expected.shape
-    assert volume.stains == ()
-    for t in range(volume.frames):
-        np.testing.assert_array_equal(volume.frame(t), expected[t])
-        for z in range(volume.planes):
-            index = t * volume.planes + z
-            alone = read_image(plane(str(path), index))
-            np.testing.assert_array_equal(alone, expected[t, z])
-            assert alone.dtype == expected.dtype
-            assert alone.dtype.isnative
-            assert alone.flags.c_contiguous
-            assert alone.flags.writeable
-    assert path.suffix[1:] in SUFFIXES
-
-
-@pytest.mark.parametrize("case", EXACT, ids=str)
-def test_a_description_goes_to_other_processes_and_threads_read_at_once(tmp_path: Path, case: Case) -> None:
-    volume = pickle.loads(pickle.dumps(open_volume(case.file(tmp_path))))
     places = [(t, z) for t in range(volume.frames) for z in range(volume.planes)] * 4
     with ThreadPoolExecutor(4) as pool:
         for (t, z), found in zip(places, pool.map(lambda place: volume.plane(*place), places), strict=True):
-            np.testing.assert_array_equal(found, case.expected[t, z])
+            np.testing.assert_array_equal(found, expected[t, z])
+    for t, z in places:
+        alone = read_image(plane(str(path), t * volume.planes + z))
+        np.testing.assert_array_equal(alone, expected[t, z])
+        assert alone.dtype == expected.dtype
+        assert alone.dtype.isnative and alone.flags.c_contiguous and alone.flags.writeable
+    np.testing.assert_array_equal(everything(path), expected)
 
 
 @pytest.mark.parametrize("case", EXACT, ids=str)
@@ -70,7 +56,7 @@ def test_planes_that_are_not_there(tmp_path: Path, case: Case) -> None:
             volume.plane(t, z)
     with pytest.raises(DataError, match=f"number {count} is not there"):
         read_image(plane(str(path), count))
-    with pytest.raises(DataError, match=f"time points 0 to {volume.frames - 1}"):
+    with pytest.raises(DataError, match="is not there"):
         volume.frame(volume.frames)
     if count > 1:
         with pytest.raises(DataError, match=f"holds {count} pages .* one image a file"):
@@ -137,15 +123,6 @@ def test_damage_never_escapes_as_another_error(tmp_path: Path, case: Case) -> No
                 np.testing.assert_array_equal(found, case.expected)
 
 
-def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-
-def raw_png(width: int, height: int, rows: bytes, bits: int = 8) -> bytes:
-    head = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
 def claim(path: Path, **tags: int) -> Path:
     """Change tags of all pages of a TIFF file."""
     with tifffile.TiffFile(path, mode="r+") as tif:
@@ -195,7 +172,7 @@ READERS: list[Callable[[Path], Any]] = [
     [
         (b"", "empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b"this is a note\n", "expected a .*, found text"),
+        (b"this is a note\n", "expected a .*, found other content"),
         (pickle.dumps({"v": [1, 2]}), "expected a .*, found other content"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"II*\0", "damaged or truncated"),
