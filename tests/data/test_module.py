@@ -10,7 +10,7 @@ import pytest
 
 from tests.celegans import image, labels, module, png
 from tests.data.test_loader import data_module
-from tests.io.test_formats import oriented
+from tests.io.test_contract import oriented
 from visionlab.data.preprocess import ImageReader, Preprocess
 from visionlab.errors import DataError
 from visionlab.heads.mask.target import MaskReader

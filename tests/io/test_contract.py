@@ -172,7 +172,7 @@ READERS: list[Callable[[Path], Any]] = [
     [
         (b"", "empty"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
-        (b"this is a note\n", "expected a .*, found other content"),
+        (b"this is a note\n", "expected a .*, found text"),
         (pickle.dumps({"v": [1, 2]}), "expected a .*, found other content"),
         (b"\x89PNG\r\n\x1a\n", "truncated"),
         (b"II*\0", "damaged or truncated"),

@@ -211,10 +211,11 @@ def kind_of(path: Path) -> str:
         raise DataError(f"{path}: the file is empty (0 bytes); copy it again")
     if start.startswith(b"version https://git-lfs"):
         raise DataError(f"{path}: is a Git LFS pointer, not the image itself; run 'git lfs pull'")
+    text = all(byte in b"\t\n\r" or 32 <= byte < 127 for byte in start)
     expected = [form.words for form in FORMATS.values() if path.suffix.lower()[1:] in form.suffixes]
     raise DataError(
-        f"{path}: expected {expected[0] if expected else 'a PNG, TIFF or JPEG image'}, found other content (it begins"
-        f" with {start[:8]!r}); remove, convert or export it again"
+        f"{path}: expected {expected[0] if expected else 'a PNG, TIFF or JPEG image'}, found"
+        f" {'text' if text else 'other content'} (it begins with {start[:8]!r}); remove, convert or export it again"
     )
 
 

@@ -56,8 +56,8 @@ def read_mask(path: str | Path, threshold: int | None) -> tuple[Mask, dict[str, 
         cut = f"{half} to cut at half of the range" if high >= half > 1 else "1 if all above 0 is foreground"
         cut = cut if grey else f"{high} if {high} is foreground"
         raise DataError(
-            f"{path}: expected a mask of 0 (background) and another value, found {low} to {high} with {grey} of"
-            f" {plane.size} pixels in between; set data.mask_threshold={cut}, or save two values"
+            f"{path}: expected a mask of two values, 0 and another, found {low} to {high} with {grey} of"
+            f" {plane.size} pixels in between; set data.mask_threshold={cut}, or save it so"
         )
     mask = ((plane != 0) if threshold is None else (plane >= threshold)).astype(np.uint8)
     return mask, {"grey": grey, "dtype": READ_AS[plane.dtype.name], "hash": _digest(mask)}

@@ -95,9 +95,8 @@ def open_matlab(path: Path, variable: str | None, axes: str | None, preferred: s
     name = _choose(shapes, variable, preferred, path)
     shape, stored = shapes[name]
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
-        raise DataError(
-            f"{path}: {name} is {_product(shape)}; expected y, x, perhaps z, and perhaps time, none of them empty"
-        )
+        what = "empty" if min(shape) < 1 else "no volume"
+        raise DataError(f"{path}: {name} is {what} ({_product(shape)}); expected y, x, perhaps z, and perhaps time")
     check_size(shape[0], shape[1], 1, path)
     if math.prod(shape[:3] if hdf5 else shape) > _MOST:
         raise DataError(f"{path}: {name} claims {_product(shape)} values; at most {_MOST} are read; save it in parts")
