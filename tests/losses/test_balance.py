@@ -11,7 +11,7 @@ import yaml
 from visionlab.config import build
 from visionlab.config.compose import conf_dir
 from visionlab.errors import ConfigError
-from visionlab.losses.balance import Balance, ClampBalance, Sum, UncertaintyBalance
+from visionlab.losses.balance import Balance, ClampBalance, UncertaintyBalance
 
 NAMES = ("mask", "depth")
 
@@ -33,10 +33,6 @@ def test_every_choice_gives_one_scalar(path: Path) -> None:
     assert total > 0 and min(slope) > 0
     with pytest.raises(ValueError, match="expected losses of mask, depth; found mask"):
         balance({"mask": torch.tensor(1.0)})
-
-
-def test_sum() -> None:
-    assert slopes(Sum(NAMES), scalars(0.25, 2.0)) == (2.25, [1.0, 1.0])
 
 
 @pytest.mark.parametrize(

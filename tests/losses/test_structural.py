@@ -50,33 +50,6 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("size", [(161, 161), (192, 224), (222, 222), (175, 301)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_equal_to_the_usual_implementation(kind: str, size: tuple[int, int], dtype: torch.dtype) -> None:
-    input, target = (image.to(dtype) for image in KINDS[kind]((2, 2, *size)))
-    # Its own float32 is off by up to 5e-6 in bright images, so the reference is always computed in float64.
-    exact = (input.double(), target.double(), 1.0)
-    for loss, usual in ((losses.MSSSIMLoss(), pytorch_msssim.ms_ssim), (losses.SSIMLoss(), pytorch_msssim.ssim)):
-        value, grad = gradient(loss, input, target)
-        similarity, other = gradient(usual, *exact)
-        expected, other = 1 - similarity, -other
-        assert 0.001 < value < 0.9
-        assert value == pytest.approx(expected, abs=1e-6)
-        scale = other.abs().max().item()
-        assert (grad - other).abs().max().item() < (1e-9 if dtype == torch.float64 else 1e-3) * scale
-
-
-def test_equal_to_the_usual_implementation_for_other_ranges() -> None:
-    target, input = natural(1, 1, 170, 170), disturbed(natural(1, 1, 170, 170))
-    for scale in (10.0, 255.0):
-        ms = pytorch_msssim.ms_ssim(scale * input, scale * target, data_range=scale).item()
-        one = pytorch_msssim.ssim(scale * input, scale * target, data_range=scale).item()
-        assert losses.MSSSIMLoss(data_range=scale)(scale * input, scale * target).item() == pytest.approx(1 - ms)
-        assert losses.SSIMLoss(data_range=scale)(scale * input, scale * target).item() == pytest.approx(1 - one)
-    assert losses.MSSSIMLoss(data_range=10.0)(input, target) != losses.MSSSIMLoss()(input, target)
-
-
 @pytest.mark.parametrize("size", [(11, 11), (12, 40), (80, 64)])
 def test_ssim_of_small_images_is_the_usual_one(size: tuple[int, int]) -> None:
     target = natural(2, 1, *size)
@@ -203,14 +176,6 @@ def test_any_start_finds_the_target(side: int, start: str) -> None:
         assert x.grad is not None and x.grad.isfinite().all() and (x.grad != 0).any()
         optimizer.step()
     assert first > 0.7 and value.item() < 0.4 * first
-
-
-def test_the_usual_gradient_of_a_negated_image_is_zero() -> None:
-    target = natural(1, 1, 192, 192)
-    usual, grad = gradient(pytorch_msssim.ms_ssim, 1 - target, target, 1.0)
-    assert usual == 0 and not grad.any(), "the reason for the continuation below FLOOR"
-    value, grad = gradient(losses.MSSSIMLoss(), 1 - target, target)
-    assert 1 < value < 2 and (grad != 0).double().mean() > 0.5
 
 
 def test_the_loss_falls_steadily_from_the_negative_to_the_image() -> None:

@@ -217,10 +217,3 @@ def test_summary_of_separate_decoders_and_a_frozen_encoder() -> None:
     assert [line.split()[0] for line in text.splitlines()[2:] if line[0] != " "] == [
         *("encoder", "decoders.0", "decoders.1", "heads.0", "heads.1", "all")
     ]
-
-
-def test_summary_of_an_image_network() -> None:
-    network = models.build("test_resnet", 1, 3)
-    lines = summarise(network, 1, (64, 64)).splitlines()
-    assert lines[-1].split() == ["all", "3", f"{parameters(network):,}"]
-    assert any(line.split()[0] == "layer1" and line.split()[-1].isdigit() for line in lines)
