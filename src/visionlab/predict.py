@@ -13,7 +13,7 @@ from visionlab.errors import UsageError
 from visionlab.grouped_help import GroupedCommand
 
 if TYPE_CHECKING:
-    from visionlab.inference.predictor import BasePredictor
+    from visionlab.inference.base_predictor import BasePredictor
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 

@@ -14,11 +14,11 @@ from visionlab.drawing.images import stretch
 from visionlab.errors import UsageError
 from visionlab.files import IMAGE, write_bytes, write_json
 from visionlab.heads.head import Head
+from visionlab.inference.base_predictor import BasePredictor
 from visionlab.inference.files import group_stains, output_names
 from visionlab.inference.labels import LabelTable, Submission
 from visionlab.inference.output_folder import MAPS, OVERLAY, PREDICTIONS, refuse_others
 from visionlab.inference.prediction import Prediction
-from visionlab.inference.predictor import BasePredictor
 from visionlab.inference.series import as_planes
 from visionlab.inference.tables import ValueCurves, write_predictions
 from visionlab.io import Stains, read_image

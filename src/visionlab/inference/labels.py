@@ -20,8 +20,8 @@ from visionlab.inference.output_folder import prepare_output, printable, refuse_
 
 if TYPE_CHECKING:
     from visionlab.heads.head import Head
+    from visionlab.inference.base_predictor import BasePredictor
     from visionlab.inference.prediction import Prediction
-    from visionlab.inference.predictor import BasePredictor
 
 SAMPLE = "sample_submission.csv"
 _LABELS = ("path", "id", "labels", "numbers")

@@ -21,13 +21,13 @@ from visionlab.drawing.outlines import PREDICTED, SECOND, TRUE, limits, rim, sha
 from visionlab.drawing.style import rgb
 from visionlab.errors import DataError, UserError
 from visionlab.files import write_bytes
+from visionlab.inference.base_predictor import BasePredictor
 from visionlab.inference.output_folder import OVERLAY, POPULATION, OutputFolder, fault_of, open_output, state_of
 from visionlab.inference.prediction import Array, Prediction
-from visionlab.inference.predictor import BasePredictor
 from visionlab.inference.series import InputFile, arrange, open_scaled
 from visionlab.inference.tables import object_curves, object_values, write_objects, write_predictions
 from visionlab.inference.volumes import find_objects, object_heads, settings_of, summaries, table_of
-from visionlab.io import StackWriter, Volume, VoxelSize, read_labels
+from visionlab.io import StackWriter, Volume, VoxelSize, open_volume
 from visionlab.io.encoding import eight_bits, png
 
 PROBABILITY = "probability"
@@ -60,8 +60,8 @@ class Options:
         return {"tta": self.tta, "axes": self.axes, "voxel_size": sizes, "threshold": threshold}
 
     def kinds(self) -> list[str]:
-        """Return what is written beside the labels."""
-        return [name for name, wanted in (("probabilities", self.probabilities), ("gif", self.gif)) if wanted]
+        """Return what is written of each file beside the labels."""
+        return ["probabilities"] if self.probabilities else []
 
 
 def predict_objects(
@@ -93,7 +93,7 @@ def predict_objects(
             write_objects(folder, done)
             if object_curves(out, done, heads):
                 LOG.info("objects over time: %s", out / f"{POPULATION}.png")
-            work.draw_series()
+            work.draw()
         except OSError as error:
             raise UserError(f"{out}: the results cannot be written: {error.strerror or error}") from error
     frames = sum(len(record["moments"]) for record in work.records.values())
@@ -104,12 +104,12 @@ def predict_objects(
 
 @dataclass(frozen=True)
 class _Writers:
-    """Where what is found in a file goes: labels and maps of each head, the table of objects, pictures."""
+    """Where what is found in a file goes: labels and maps of each head, the table of objects, the overlay."""
 
     labels: dict[str, LabelWriter]
     maps: dict[str, StackWriter]
     table: Path
-    pictures: Pictures
+    overlay: Path
 
 
 class _Work:
@@ -179,21 +179,18 @@ class _Work:
             LOG.info("%s (%d of %d): %s", item.path, 1 + self._todo.index(item), len(self._todo), _words(volume))
         moments = []
         with self._folder.work() as folder:
-            # One of the frames of a series of files is a frame of the animation of that.
-            gif = self.options.gif and item.holding(volume.frames).time is None
-            pictures = Pictures(volume, self.heads, folder / OVERLAY / item.name, gif=gif)
             table = folder / self._folder.objects(item.name).relative_to(self._folder.out)
             table.parent.mkdir(parents=True)
             with contextlib.ExitStack() as stack:
                 writers = _Writers(
                     {name: stack.enter_context(self._labels(folder, name, item, volume)) for name in self.heads},
-                    {name: stack.enter_context(self._maps(folder, name, item, volume)) for name in self._kept()},
+                    {name: stack.enter_context(self._maps(folder, name, item, volume)) for name in self._mapped()},
                     table,
-                    pictures,
+                    folder / OVERLAY / f"{item.name}.png",
                 )
                 for t in range(volume.frames):
                     moments.append((yield from self._predict_frame(volume, t, writers)))
-            pictures.save()
+            self._animation_of(item.holding(volume.frames)).unlink(missing_ok=True)
             about = {"planes": volume.planes, "interval": volume.interval, "moments": moments}
             return self._folder.keep(item.name, state, self.options.kinds(), about)
 
@@ -210,10 +207,11 @@ class _Work:
         summary = {"t": t, "heads": summaries(found, objects)}
         objects.insert(0, "t", t)
         objects.to_csv(writers.table, mode="a", header=t == 0, index=False, float_format="%.10g")
-        writers.pictures.add(t, image, found.labels)
+        if volume.frames * volume.planes == 1:
+            write_bytes(writers.overlay, png(_outlined(image[0], {name: ids[0] for name, ids in found.labels.items()})))
         return summary
 
-    def _kept(self) -> list[str]:
+    def _mapped(self) -> list[str]:
         return self.heads if self.options.probabilities else []
 
     def _labels(self, folder: Path, head: str, item: InputFile, volume: Volume) -> LabelWriter:
@@ -224,22 +222,28 @@ class _Work:
         path = folder / PROBABILITY / head / f"{item.name}.tif"
         return StackWriter(path, volume, "float32", description=f"{head}: probability of the foreground, 0..1")
 
-    def draw_series(self) -> None:
-        """Write the animations of series of several files, where one of them is new."""
+    def _animation_of(self, item: InputFile) -> Path:
+        return self._folder.out / OVERLAY / f"{item.series}.gif"
+
+    def draw(self) -> None:
+        """Write the animations that are not there: of series, and of volumes by themselves."""
         if not self.options.gif:
             return
-        members: dict[str, list[InputFile]] = defaultdict(list)
-        for item in self.done():
-            if item.time is not None:
-                members[item.series].append(item)
-        for series, items in members.items():
-            path = self._folder.out / OVERLAY / f"{series}.gif"
-            if not path.is_file() or any(item in self._todo for item in items):
+        members: dict[Path, list[InputFile]] = defaultdict(list)
+        for item, record in self.done().items():
+            if item.time is not None or len(record["moments"]) * record["planes"] > 1:
+                members[self._animation_of(item)].append(item)
+        for path, items in members.items():
+            if not path.is_file():
                 LOG.info("drawing %s", path)
                 self._draw(sorted(items, key=lambda item: item.time or 0), path)
 
     def _draw(self, items: Sequence[InputFile], path: Path) -> None:
-        """Write the animation of at most ``MOST`` of the files, evenly spread, with the labels that are written."""
+        """Write the animation of a series, or of one file, with the labels that are written.
+
+        It goes through the time points, with the maximum over z, or of a file of one time point through z. Of many
+        files at most ``MOST`` are shown, evenly spread.
+        """
         animation: Animation | None = None
         size: tuple[int, int] | None = None
         for item in items[:: math.ceil(len(items) / MOST)]:
@@ -249,8 +253,17 @@ class _Work:
                 return
             size = (volume.height, volume.width)
             animation = animation or Animation(_colours(self.heads), pixel=volume.voxel_size[2])
-            labels = {name: read_labels(self._folder.out / name / f"{item.name}.tif") for name in self.heads}
-            animation.add(volume.frame(0), labels, f"t {item.time}")
+            written = {name: open_volume(self._folder.out / name / f"{item.name}.tif") for name in self.heads}
+            for t in range(volume.frames):
+                image = volume.frame(t)
+                labels = {name: of_head.frame(t)[..., 0] for name, of_head in written.items()}
+                if volume.frames > 1 or item.time is not None:
+                    seconds = t * volume.interval if volume.interval and volume.frames > 1 else None
+                    passed = f", {seconds / 60:.4g} min" if seconds is not None else ""
+                    animation.add(image, labels, f"t {item.time_point(t)}{passed}")
+                else:
+                    for z, plane in enumerate(image):
+                        animation.add(plane, {name: ids[z] for name, ids in labels.items()}, f"z {z}")
         if animation is not None:
             animation.save(path)
 
@@ -270,13 +283,13 @@ class LabelWriter:
 
     Args:
         path: of the file; its folder is made.
-        like: what it is like; channels do not count.
+        volume: whose axes and sizes it has; channels do not count.
         description: a line that is kept in the file.
     """
 
-    def __init__(self, path: Path, like: Volume, description: str) -> None:
-        self.path, self._like, self._description = path, like, description
-        self._kept: list[tuple[int, str]] = []
+    def __init__(self, path: Path, volume: Volume, description: str) -> None:
+        self.path, self._volume, self._description = path, volume, description
+        self._frames: list[tuple[int, str]] = []
         self._highest = 0
 
     def __enter__(self) -> LabelWriter:
@@ -291,53 +304,19 @@ class LabelWriter:
         dtype = np.min_scalar_type(highest)
         content = zlib.compress(labels.astype(dtype).tobytes(), 1)
         self._file.write(content)
-        self._kept.append((len(content), str(dtype)))
+        self._frames.append((len(content), str(dtype)))
         self._highest = max(self._highest, highest)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         with self._file:
             if kind is None:
                 self._file.seek(0)
-                shape = (self._like.planes, self._like.height, self._like.width)
+                shape = (self._volume.planes, self._volume.height, self._volume.width)
                 dtype = np.min_scalar_type(self._highest)
-                with StackWriter(self.path, self._like, dtype, description=self._description) as writer:
-                    for size, stored in self._kept:
+                with StackWriter(self.path, self._volume, dtype, description=self._description) as writer:
+                    for size, stored in self._frames:
                         values = np.frombuffer(zlib.decompress(self._file.read(size)), stored)
                         writer.write(values.reshape(shape).astype(dtype, copy=False))
-
-
-class Pictures:
-    """The picture of one file: ``overlay/<name>.png`` of a single image; of others ``overlay/<name>.gif`` if wanted.
-
-    The animation goes through the time points of a series, with the maximum over z, and of one time point through z.
-
-    Args:
-        volume: the file.
-        heads: names.
-        path: of the picture, without its suffix.
-        gif: whether there are animations.
-    """
-
-    def __init__(self, volume: Volume, heads: Sequence[str], path: Path, *, gif: bool) -> None:
-        self._volume, self._path = volume, path
-        self._animation = Animation(_colours(heads), pixel=volume.voxel_size[2]) if gif else None
-
-    def add(self, t: int, image: Array, labels: Mapping[str, Array]) -> None:
-        """Add a time point: Z x H x W x C, and Z x H x W ids of each head."""
-        volume, interval = self._volume, self._volume.interval
-        if volume.frames * volume.planes == 1:
-            picture = _outlined(image[0], {name: ids[0] for name, ids in labels.items()})
-            write_bytes(self._path.with_name(f"{self._path.name}.png"), png(picture))
-        elif self._animation is not None and volume.frames > 1:
-            self._animation.add(image, labels, f"t {t}, {t * interval / 60:.4g} min" if interval else f"t {t}")
-        elif self._animation is not None:
-            for z in range(len(image)):
-                self._animation.add(image[z], {name: ids[z] for name, ids in labels.items()}, f"z {z}")
-
-    def save(self) -> None:
-        """Write the animation, if there is one."""
-        if self._animation is not None and len(self._animation):
-            self._animation.save(self._path.with_name(f"{self._path.name}.gif"))
 
 
 def _colours(heads: Sequence[str]) -> dict[str, str]:

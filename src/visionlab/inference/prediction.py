@@ -55,7 +55,7 @@ class Prediction:
         raise AttributeError(f"no predicted value '{name}'; there are: {there}")
 
 
-class Opened(NamedTuple):
+class SourceImage(NamedTuple):
     """An image as it was given, H x W x C, and its file, if it was one."""
 
     image: Array
@@ -134,7 +134,7 @@ def prepare(sources: Sources, samplings: Sequence[Sampling], stains: Sequence[st
         UsageError: a stain is missing, or there is no such stain.
         TypeError: it is something else.
     """
-    opened: dict[tuple[int | str, ...], Opened] = {}
+    opened: dict[tuple[int | str, ...], SourceImage] = {}
     found: dict[Sampling, Prepared] = {}
     for sampling in dict.fromkeys(samplings):
         own = {}
@@ -149,7 +149,7 @@ def prepare(sources: Sources, samplings: Sequence[Sampling], stains: Sequence[st
     return [found[sampling] for sampling in samplings]
 
 
-def _preprocessed(opened: Mapping[str, Opened], sampling: Sampling) -> Prepared:
+def _preprocessed(opened: Mapping[str, SourceImage], sampling: Sampling) -> Prepared:
     preprocess = sampling.preprocess
     (first, path), *_ = opened.values()
     size = preprocess.size(first.shape[0], first.shape[1], path or "array")
@@ -167,15 +167,15 @@ def _preprocessed(opened: Mapping[str, Opened], sampling: Sampling) -> Prepared:
     return Prepared(stack_channels(parts), (first.shape[0], first.shape[1]), path)
 
 
-def _open(source: Any, stains: Stains = ()) -> Opened:
+def _open(source: Any, stains: Stains = ()) -> SourceImage:
     if isinstance(source, np.ndarray):
-        return Opened(_checked(source), None)
+        return SourceImage(_checked(source), None)
     if isinstance(source, str | os.PathLike):
-        return Opened(read_image(source, stains), str(source))
+        return SourceImage(read_image(source, stains), str(source))
     raise TypeError(f"expected an image's path, a NumPy array or a list of these, found {type(source).__name__}")
 
 
-def _open_stained(source: Any, channels: Channels, stains: Sequence[str]) -> Opened:
+def _open_stained(source: Any, channels: Channels, stains: Sequence[str]) -> SourceImage:
     """Return the channels of a sample.
 
     Args:
@@ -198,16 +198,16 @@ def _open_stained(source: Any, channels: Channels, stains: Sequence[str]) -> Ope
             path = f"{path}_{channels.names[0]}.png"
         if channels.split(path) is not None:
             files = list(channels.files(path).values())
-            return Opened(channels.read_files(files), str(files[0]))
+            return SourceImage(channels.read_files(files), str(files[0]))
         planes = Channels(stains).read(path)
     else:
         kinds = "an image's path, a NumPy array, a mapping of stains or a list of these"
         raise TypeError(f"expected {kinds}, found {type(source).__name__}")
     places = [stains.index(name) for name in channels.names]
-    return Opened(channels.compose(planes[:, :, places]), path)
+    return SourceImage(channels.compose(planes[:, :, places]), path)
 
 
-def _from_mapping(sources: Mapping[str, Any], channels: Channels, stains: Sequence[str]) -> Opened:
+def _from_mapping(sources: Mapping[str, Any], channels: Channels, stains: Sequence[str]) -> SourceImage:
     known = dict.fromkeys((*stains, *STAINS))
     for name in sources:
         if name not in known:
@@ -227,7 +227,7 @@ def _from_mapping(sources: Mapping[str, Any], channels: Channels, stains: Sequen
             raise DataError(f"{where}: {other} '{channels.names[0]}'; expected all stains of a sample alike")
         planes.append(plane)
         paths.append(path)
-    return Opened(channels.compose(np.concatenate(planes, axis=2)), paths[0])
+    return SourceImage(channels.compose(np.concatenate(planes, axis=2)), paths[0])
 
 
 def _checked(array: Array) -> Array:

@@ -31,7 +31,7 @@ from visionlab.inference.series import InputFile, TimePoint
 from visionlab.io import plane
 
 if TYPE_CHECKING:
-    from visionlab.inference.predictor import BasePredictor
+    from visionlab.inference.base_predictor import BasePredictor
 
 Records = Mapping[InputFile, Mapping[str, Any]]
 """File -> ``planes``, ``interval`` and ``moments``: of each time point ``t`` and the summaries of its ``heads``."""

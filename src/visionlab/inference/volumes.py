@@ -19,7 +19,7 @@ from visionlab.inference.series import open_scaled, voxel_of
 from visionlab.io import Volume, VoxelSize, check_axes
 
 if TYPE_CHECKING:
-    from visionlab.inference.predictor import BasePredictor
+    from visionlab.inference.base_predictor import BasePredictor
 
 _AXES = {2: "YX", 3: "ZYX", 4: "TZYX"}
 
