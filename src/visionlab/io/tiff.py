@@ -138,7 +138,8 @@ class TiffPages:
             pages, samples = pages[list(channels)], None
         offsets = [int(offset) for offset in self.offsets[pages]]
         parts = self._bare(offsets) if self.bare else self._decoded(offsets)
-        image = np.concatenate([self._samples_last(part) for part in parts], axis=2)
+        planes = [self._samples_last(part) for part in parts]
+        image = np.concatenate(planes, axis=2) if len(planes) > 1 else planes[0]
         return upright(image if samples is None else image[..., list(samples)], self.orientation)
 
     def _samples_last(self, page: Image) -> Image:
