@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,3 +226,33 @@ def test_wrong_use_ends_with_status_2(
     assert expected.format(**places) in said.err
     assert "Traceback" not in said.err
     assert said.out == ""
+
+
+# Progress -----------------------------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    """Standard error of somebody who watches."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_a_bar_and_messages_above_it(
+    tiny_run: Path, focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TTY_COMPATIBLE", "FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "200")
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    # As in a fresh process, where the command sets up its own.
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    (tmp_path / "bad.png").touch()
+    assert shell.run("predict", tiny_run, focus_root, tmp_path / "bad.png", "--out", tmp_path / "out") == 1
+    shown = terminal.getvalue()
+    assert "predicting" in shown
+    assert "43/43" in shown
+    message = next(line for line in shown.splitlines() if "bad.png: the file is empty" in line)
+    assert "predicting" not in message.rpartition("\r")[2].replace("\x1b[2K", "").split("bad.png")[0]

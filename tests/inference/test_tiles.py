@@ -136,3 +136,9 @@ def test_networks_that_see_all_of_an_image_are_known(name: str, options: dict[st
     found = sees_all(model, 3)
     assert reason in found
     assert bool(found) == bool(reason)
+
+
+def test_norms_of_each_image_are_known() -> None:
+    layers = (nn.Conv2d(1, 4, 3), nn.InstanceNorm2d(4))
+    assert sees_all(nn.Sequential(*layers), 1) == "InstanceNorm2d"
+    assert sees_all(nn.Sequential(layers[0], nn.InstanceNorm2d(4, track_running_stats=True)), 1) == ""
