@@ -223,6 +223,17 @@ def test_files_of_another_view_than_their_image_are_named(tmp_path: Path) -> Non
         data_module(write_nested(tmp_path / "small", size=(10, 32)))
 
 
+def test_a_mask_of_two_groups_is_named(tmp_path: Path) -> None:
+    root = write_nested(tmp_path)
+    png(root / "fgbgmask/bg1/fg1/0.png", scene(0)[1])
+    png(root / "fgbgmask/bg0/fg0/0.png", scene(0)[1])
+    for number in (2, 3):
+        png(root / f"fgbgmask/bg{number}/fg{number}/0.png", np.zeros((32, 32), np.uint8))
+    (problem,) = check_files(make_data(compose(["task=depth_mask", f"data.root={root}"])))[0]
+    assert (problem.path, problem.severity) == ("fgbgmask/bg1/fg1/0.png", "warning")
+    assert "the same as fgbgmask/bg0/fg0/0.png, but of group 'bg1' where that is of 'bg0'" in problem.what
+
+
 # What is unknown, and units -----------------------------------------------------------------------------------------
 
 

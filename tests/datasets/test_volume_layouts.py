@@ -275,6 +275,12 @@ def test_matlab_files_that_cannot_be_used(tmp_path: Path) -> None:
 # Layouts ------------------------------------------------------------------------------------------------------------
 
 
+def test_a_table_of_labels_and_of_masks_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("image,label,mask\n")
+    with pytest.raises(DataError, match=r"list\.csv: both 'label' and 'mask'"):
+        index(tmp_path, table="list.csv")
+
+
 @pytest.mark.parametrize(
     ("options", "error", "what"),
     [

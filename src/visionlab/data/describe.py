@@ -92,8 +92,8 @@ def check_files(data: ImageDataModule) -> tuple[list[Problem], int]:
 
     Errors: names that cannot be used; files that cannot be read (truncated, damaged, NaN, several pages, ...), don't
     fit their image, or cannot become what the network takes; float beside integer images, which have no common scale;
-    and the same pixels in two groups: a leak, wherever the groups end up. Warnings: constant images, and the same
-    pixels twice in a group.
+    and the same pixels in two groups: a leak, wherever the groups end up. Warnings: constant images, the same pixels
+    twice in a group, and the same mask in two groups.
     """
     root = data.locate()
     found = data.scan(root)
@@ -115,7 +115,10 @@ def check_files(data: ImageDataModule) -> tuple[list[Problem], int]:
             pairs = list(dict.fromkeys(zip(table[f"{name}_path"].iloc[good], sizes, strict=True)))
             like = [(size, size) for _, size in pairs]
             reader = data.reader(name, like) if name in data.maps else ImageReader(like)
-            results += _read_all(data, reader, [(path,) for path, _ in pairs], f"files of {name}")
+            read = list(_read_all(data, reader, [(path,) for path, _ in pairs], f"files of {name}"))
+            results += read
+            told = {path: facts for (path, _), facts in zip(pairs, read, strict=True) if isinstance(facts, dict)}
+            problems += _same_maps(table.iloc[good][["group", f"{name}_path"]], told)
     problems += dict.fromkeys(result for result in results if isinstance(result, Problem))
     return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
 
@@ -171,6 +174,17 @@ def _duplicates(checked: pd.DataFrame) -> Iterator[Problem]:
                     f"{same}, but is of group '{other}' where that is of '{group}'",
                     "remove one or give both the same group: a copy in two splits makes the test worthless",
                 )
+
+
+def _same_maps(table: pd.DataFrame, told: dict[str, dict[str, Any]]) -> Iterator[Problem]:
+    """Name maps that stand in two groups: two images of one scene have the same, though their pixels differ."""
+    groups = dict(zip(table.iloc[:, 1], table["group"], strict=True))
+    first: dict[str, str] = {}
+    for path, facts in told.items():
+        # Maps of one value are equal without being of one scene; others than masks have no share.
+        if 0 < facts.get("share", 0) < 1 and groups[path] != groups[one := first.setdefault(facts["hash"], path)]:
+            what = f"is the same as {one}, but of group '{groups[path]}' where that is of '{groups[one]}'"
+            yield Problem(path, what, "if both show one scene, give them one group", "warning")
 
 
 # Index and data card --------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -152,8 +153,15 @@ def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
     are logged. Raises ``DataError`` for a file that is not such JSON, for a group in two splits, for names without
     images and for an empty train list.
     """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        # Of a key that stands twice JSON's reader would keep the last, and lose the groups of the first.
+        if len(dict(pairs)) < len(pairs):
+            raise DataError(f"{path}: expected each key once, found {', '.join(key for key, _ in pairs)}")
+        return dict(pairs)
+
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=once)
     except OSError as error:
         raise DataError(f"{path}: the splits file cannot be read ({error.strerror or error})") from None
     except (ValueError, RecursionError) as error:

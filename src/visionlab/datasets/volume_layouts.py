@@ -256,6 +256,8 @@ def read_table(root: Path, name: str) -> Found:
         DataError: the table cannot be read, lacks a column or holds no row.
     """
     table = Table(root, name)
+    if {"label", "mask"} <= set(table.header):
+        raise DataError(f"{table.path}: both 'label' and 'mask' stand in the header; keep one")
     table.require(["image", ("label", "mask")], once=_COLUMNS)
     label = "label" if "label" in table.header else "mask"
     cells = FileCells(root, table.path)
