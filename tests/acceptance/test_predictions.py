@@ -97,6 +97,8 @@ def test_maps_have_the_size_of_the_image(runs: Runs, command: Command, tmp_path:
     words = ("--out", tmp_path / "float", "--depth-format", "tif")
     assert command("predict", runs("depth_mask"), tmp_path / "in", *words).status == 0
     assert (tmp_path / "float" / "depth" / "photo.tif").is_file()
+    mixed = command("predict", runs("depth_mask"), tmp_path / "in", "--out", tmp_path / "float")
+    assert mixed.status == 2 and "maps of other units or another format" in mixed.err
 
 
 @pytest.mark.acceptance
