@@ -117,8 +117,8 @@ def test_at_the_original_size_pixels_and_masks_are_exact(threshold: int, tmp_pat
     background = rng.integers(0, 256, (40, 48, 3))
     write(tmp_path / "cut" / "a.png", cutout)
     write(tmp_path / "bg" / "b.png", background)
-    changes = {"scale": [1, 1], "per_pair": 1, "image_format": "png", "mask_threshold": threshold}
-    root = make(tmp_path / "set", tmp_path, **changes).run()
+    options: dict[str, Any] = {"scale": [1, 1], "per_pair": 1, "image_format": "png", "mask_threshold": threshold}
+    root = make(tmp_path / "set", tmp_path, **options).run()
     plain, mirrored = (read_image(root / f"fgbgmask/bg_001/001/{k}.png")[..., 0] for k in ("001", "002"))
     assert (plain == 255 * (cutout[..., 3] >= threshold)).all()
     assert (mirrored == plain[:, ::-1]).all(), "the second image is not the mirror image"

@@ -108,8 +108,9 @@ def test_one_sequence_is_cut_in_time(tmp_path: Path, write_png: Write) -> None:
 
 
 def test_counts_are_never_negative_but_too_low_ones_are_learnt_from() -> None:
-    options = {"mean": [10.0, 1.0], "std": [5.0, 2.0], "unit": "cells", "activation": "nonnegative"}
-    head = RegressionHead("counts", ["A", "E"], **options)
+    head = RegressionHead(
+        "counts", ["A", "E"], mean=[10.0, 1.0], std=[5.0, 2.0], unit="cells", activation="nonnegative"
+    )
     raw = torch.tensor([[-3.0, 0.5]], requires_grad=True)
     assert head.decode(raw).tolist() == [[0.0, 2.0]]
     head.loss(raw, torch.tensor([[0.0, 2.0]]), l1()).backward()

@@ -250,5 +250,5 @@ def test_classes_learnt_in_two_parts_are_joined_by_name(
         pd.testing.assert_frame_equal(scores["all"][sorted(own.columns)], own[sorted(own.columns)], rtol=1e-6)
     predicted = pd.read_csv(tmp_path / "out.csv", keep_default_na=False).set_index("Id")["Predicted"]
     found = pd.read_csv(tmp_path / "all" / "labels.csv", keep_default_na=False).set_index("id")["labels"]
-    for name, text in predicted.items():
-        assert {NAMES[int(number)] for number in text.split()} == set(found[name].split("; ")) - {""}
+    for image, text in predicted.items():
+        assert {NAMES[int(number)] for number in text.split()} == set(found[str(image)].split("; ")) - {""}
