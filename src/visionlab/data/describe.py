@@ -181,8 +181,10 @@ def _same_maps(table: pd.DataFrame, told: dict[str, dict[str, Any]]) -> Iterator
     groups = dict(zip(table.iloc[:, 1], table["group"], strict=True))
     first: dict[str, str] = {}
     for path, facts in told.items():
-        # Maps of one value are equal without being of one scene; others than masks have no share.
-        if 0 < facts.get("share", 0) < 1 and groups[path] != groups[one := first.setdefault(facts["hash"], path)]:
+        # Maps of one value are equal without being of one scene, objects may stay as they are from time to time, and
+        # others than masks have no share.
+        mask = 0 < facts.get("share", 0) < 1 and "objects" not in facts
+        if mask and groups[path] != groups[one := first.setdefault(facts["hash"], path)]:
             what = f"is the same as {one}, but of group '{groups[path]}' where that is of '{groups[one]}'"
             yield Problem(path, what, "if both show one scene, give them one group", "warning")
 
