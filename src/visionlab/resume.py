@@ -45,7 +45,11 @@ def resume(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or a checkpoint in one.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="KEY=VALUE", help="Settings to change, e.g. trainer.max_epochs=50 data.num_workers=4."),
+        typer.Argument(
+            metavar="KEY=VALUE",
+            help="Settings to change, e.g. trainer.max_epochs=50 data.num_workers=4. trust=[PACKAGE] lets the code of "
+            "a package run that the run's own classes are of.",
+        ),
     ] = None,
 ) -> None:
     """Go on with a run that was interrupted, killed or is to train longer.

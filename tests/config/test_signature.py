@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.conftest import ROOT
-from visionlab.config import defaults
+from visionlab.config import defaults, transforms
 from visionlab.config.signature import annotation_type, arguments, literal
 from visionlab.config.signature import check as check_target
 from visionlab.errors import ConfigError, describe, fits
@@ -202,8 +202,8 @@ def test_every_argument_takes_its_default_and_refuses_what_is_out_of_bounds(
 def test_arguments_of_transforms_are_understood() -> None:
     unknown = [
         f"{name}.{argument}"
-        for name in catalog.transforms()
-        for argument, (annotation, _) in catalog.transform_arguments(name).items()
+        for name in transforms.transform_names()
+        for argument, (annotation, _) in transforms.transform_arguments(name).items()
         if annotation is not None and annotation_type(annotation) is Any
     ]
     assert len(unknown) < 20, unknown
@@ -218,6 +218,6 @@ def test_catalogues_agree_with_the_libraries() -> None:
     assert set(timm.list_models()) <= catalog.timm_names()
     assert "a1_in1k" in catalog.timm_tags("resnet50")
     assert catalog.timm_tags("resnet50_") == ()
-    for name in catalog.transforms() - {"ToTensorV2", "ToTensor3D"}:
+    for name in transforms.transform_names() - {"ToTensorV2", "ToTensor3D"}:
         real = inspect.signature(getattr(albumentations, name).__init__).parameters
-        assert set(catalog.transform_arguments(name)) == set(real) - {"self"}, name
+        assert set(transforms.transform_arguments(name)) == set(real) - {"self"}, name

@@ -17,14 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from visionlab import models
 from visionlab.config import schema, signature
 from visionlab.config.schema import HeadConfig, each_stage, unknown_key
-from visionlab.config.signature import Argument
+from visionlab.config.transforms import check_transform
 from visionlab.errors import ConfigError, check_value, nearest, show
 from visionlab.files import IMAGE, unpack_command
 from visionlab.losses import LOSSES
-from visionlab.models.catalog import transform_arguments, transforms
-
-# Transforms that swap height and width.
-_TURNING = ("D4", "RandomRotate90", "SquareSymmetry", "Transpose")
 
 Plain = dict[str, Any]
 
@@ -138,7 +134,7 @@ def _check_stage(plain: Plain, registry: Registry, multirun: bool) -> None:
     _check_data(plain["data"], registry, made=plain["make"] is not None)
     for part, entries in plain["augment"].items():
         for place, entry in enumerate(entries):
-            _check_transform(f"augment.{part}[{place}]", entry, plain["data"]["image_size"])
+            check_transform(f"augment.{part}[{place}]", entry, plain["data"]["image_size"])
     _check_training(plain, multirun)
 
 
@@ -243,34 +239,6 @@ def _check_data(data: Mapping[str, Any], registry: Registry, made: bool) -> None
     if data["root"] != "sample" and not made:
         _check_path("data.root", data["root"], "a folder, or 'sample' for a small generated set", Path.is_dir)
     _check_path("data.split_file", data["split_file"], "a file", Path.is_file)
-
-
-def _check_transform(key: str, entry: Any, size: Any) -> None:
-    """Check a transform, or a choice between several."""
-    from pydantic import Field
-
-    share = Annotated[float, Field(ge=0, le=1)]
-    if isinstance(entry, dict) and "one_of" in entry:
-        several = Argument(Annotated[list[Any], Field(min_length=1)], required=True)
-        signature.check_arguments({"one_of": several, "p": Argument(share, required=True)}, entry, key)
-        for place, inner in enumerate(entry["one_of"]):
-            _check_transform(f"{key}.one_of[{place}]", inner, size)
-        return
-    if not isinstance(entry, dict) or not isinstance(entry.get("transform"), str):
-        raise ConfigError(f"{key}: expected {{transform: NAME, argument: value, ...}}, found {show(entry)}")
-    name = entry["transform"]
-    if name not in transforms():
-        hint = nearest(name, transforms())
-        raise ConfigError(f"{key}.transform: expected a transform of albumentations, found '{name}'.{hint}")
-    # Maps are never interpolated: that would mix their values.
-    own: dict[str, Any] = {"p": share, "mask_interpolation": Literal[0]}
-    known = {
-        argument: Argument(own.get(argument, signature.annotation_type(annotation)), required)
-        for argument, (annotation, required) in transform_arguments(name).items()
-    }
-    signature.check_arguments(known, {item: value for item, value in entry.items() if item != "transform"}, key)
-    if name in _TURNING and isinstance(size, list) and size[0] != size[1]:
-        raise ConfigError(f"data.image_size: expected a square, as {key} ({name}) turns images, found {size}")
 
 
 def _check_training(plain: Plain, multirun: bool) -> None:
