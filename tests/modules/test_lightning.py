@@ -84,13 +84,24 @@ def test_the_trainers_checkpoint_predicts_and_becomes_the_module_again(roots: Ro
     own.save_checkpoint(path)
     (tested,) = own.test(module, datamodule=data, verbose=False)
 
-    # Thresholds were fitted at the end of the training and travel with the weights.
-    (head,) = visionlab.load(path).heads
-    assert bool(head.fitted)
+    # Thresholds were fitted to the weights that were saved, and travel with them.
+    assert own.checkpoint_callback is not None
+    for saved in (path, own.checkpoint_callback.best_model_path):  # type: ignore[attr-defined]
+        (head,) = visionlab.load(saved).heads
+        assert bool(head.fitted) and not head.warnings()
     loaded = MultilabelClassifier.load_from_checkpoint(path, weights_only=True)
     assert loaded.hparams["optimizer"]["lr"] == module.hparams["optimizer"]["lr"]
     (again,) = trainer(tmp_path).test(loaded, datamodule=data, verbose=False)
     assert again == tested
+
+
+def test_without_validation_nothing_is_fitted_and_that_is_said(roots: Roots, tmp_path: Path) -> None:
+    data, module = visionlab.compose("task=protein_atlas", f"data.root={roots('protein_atlas')}", *IMAGE)
+    own = trainer(tmp_path, limit_val_batches=0)
+    own.fit(module, datamodule=data)
+    own.save_checkpoint(tmp_path / "own.ckpt")
+    (head,) = visionlab.load(tmp_path / "own.ckpt").heads
+    assert "never fitted" in " ".join(head.warnings())
 
 
 def test_what_objects_are_found_with_is_fitted_at_the_end(roots: Roots, tmp_path: Path) -> None:

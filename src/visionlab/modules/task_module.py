@@ -61,8 +61,8 @@ class TaskModule(pl.LightningModule):
         settings: plain data, see ``SETTINGS``; the part of the configuration of that name. None: only to predict, from
             a checkpoint that holds none.
         model: what is trained, if it is built already.
-        stage: which of a run's stages this is; None: of no run, so that what heads fit after training (thresholds) is
-            fitted at the end of ``fit``, from the last validation.
+        stage: which of a run's stages this is; None: of no run, so that what heads fit (thresholds) is fitted at each
+            validation of ``fit``, before the trainer saves, and what is fitted on whole time points at its end.
         trust: packages whose classes the settings may name. No checkpoint says so: it is given anew.
     """
 
@@ -229,6 +229,11 @@ class TaskModule(pl.LightningModule):
             if self.stage.count > 1:
                 self.log("stage", float(self.stage.number))
         self.validated = self._measure("val")
+        if self._fitting and self.fits_heads:
+            for head in self.model.each_head():
+                if head.fits and not head.by_time_point:
+                    rows = self.validated[head.name]
+                    head.fit(Split([""] * len(rows), rows, rows, fitted_on=True))
 
     @property
     def _fitting(self) -> bool:
@@ -268,14 +273,10 @@ class TaskModule(pl.LightningModule):
                 self.log(f"train/{head.name}/loss_epoch", value)
 
     def on_train_end(self) -> None:
-        if not self.fits_heads:
-            return
         data, training = getattr(self.trainer, "datamodule", None), self.model.training
         for head in self.model.each_head():
-            if head.fits and not head.by_time_point:
-                rows = self.validated[head.name]
-                head.fit(Split([""] * len(rows), rows, rows, fitted_on=True))
-            elif head.fits and self.time_points is not None and data is not None:
+            wanted = self.fits_heads and head.fits and head.by_time_point
+            if wanted and self.time_points is not None and data is not None:
                 head.fit(self.time_points(self, head, data))
         self.model.train(training)
 
@@ -361,6 +362,10 @@ class TaskModule(pl.LightningModule):
                 self._make_balance()
 
     def on_train_start(self) -> None:
+        for head in self.model.each_head():
+            if head.fits and self.fits_heads:
+                # What a checkpoint brought was fitted to other weights.
+                head.get_buffer("fitted").fill_(False)
         # The optimizer, and with it the schedule, exist only now.
         progress = self.__dict__.pop("_progress", None)
         if progress is not None:
