@@ -22,6 +22,7 @@ RNG = np.random.default_rng(0)
 
 
 def test_numbers_in_words() -> None:
+    assert digits(np.int64(0), 2) == "0.00"
     assert [digits(x) for x in (0, 1.2345, 123.4, 1e-7, -0.0004, None, float("nan"), True)] == [
         *("0.00", "1.23", "123", "1.00e-07", "−0.000400", "–", "–", "–")
     ]

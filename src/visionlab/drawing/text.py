@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 METRIC_WORDS = {
@@ -63,7 +64,8 @@ def axis_label(what: str, unit: str | None) -> str:
 
 def number(value: Any) -> float | None:
     """Return a finite number, or None for anything else: run folders hold text that nobody has checked."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    # NumPy's whole numbers, as tables hold them, are none of Python's.
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         return None
     return float(value)
 
