@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from tests.celegans import SHAPE, challenge, image, labels, module, png, tiff
 from visionlab.data.preprocess import Preprocess
-from visionlab.errors import DataError, UsageError
+from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.heads.head import Split
 from visionlab.heads.instances import Separate
 from visionlab.heads.instances.fit import FitFrame, fit
@@ -85,6 +85,11 @@ def test_while_training_pixels_are_measured_at_the_threshold(ids: torch.Tensor) 
     assert one.measure(rows) == {"iou": 0.0, "dice": 0.0}
     one.set_parameters(Parameters(threshold=0.3), fitted=True)
     assert one.measure(rows) == {"iou": 1.0, "dice": 1.0}
+
+
+def test_a_changed_parameter_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"link: .* less than or equal to 1, found 7"):
+        Parameters.from_list([0.5, 1.0, 0.0, 7.0, 1])
 
 
 def test_several_models_find_objects_with_the_mean_of_their_parameters() -> None:

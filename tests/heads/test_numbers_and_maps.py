@@ -151,6 +151,15 @@ def test_depth_is_that_of_plain_numpy() -> None:
             assert DEPTH[name].each(rows)[i] == pytest.approx(value, rel=1e-5), name
 
 
+@pytest.mark.parametrize("unknown", [NAN, 1.0])
+def test_similarity_is_never_in_half_precision(unknown: float) -> None:
+    pred, target = example("depth")
+    target = torch.where(target.isnan(), unknown, target)
+    expected = rows_of("depth")(pred, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(rows_of("depth")(pred, target), expected)
+
+
 def dot(size: tuple[int, int], row: int, column: int) -> torch.Tensor:
     mask = torch.zeros(1, 1, *size)
     mask[..., row, column] = 1

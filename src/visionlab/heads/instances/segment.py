@@ -7,6 +7,7 @@ where one object covers it all.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from typing import Annotated, Any, Self
 
 import numpy as np
@@ -80,7 +81,8 @@ class Parameters:
             return cls(*values)  # type: ignore[arg-type]  # pydantic refuses a count that isn't whole
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            raise ConfigError(f"post-processing: {first['msg']}, found {first['input']}") from error
+            name = fields(cls)[int(first["loc"][0])].name
+            raise ConfigError(f"post-processing: {name}: {first['msg']}, found {first['input']}") from error
 
 
 def segment(maps: Maps, parameters: Parameters, *, separate: Separate, cells: Cells, volume: bool) -> Labels:
