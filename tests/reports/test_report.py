@@ -98,6 +98,7 @@ def test_files_may_be_missing(runs: Path, tmp_path: Path) -> None:
         (run / name).unlink()
     gaps = set(re.findall("<strong>(.*?)</strong>", page(run)))
     assert missing <= gaps
+    assert re.search(r"<pre>python -m visionlab\.resume \S+run</pre>", page(run))
     assert "lr_find.csv" not in gaps  # only a run that searched for a rate has it
     for path in run.iterdir():
         if path.name not in ("config.yaml", "predictions", "plots"):
@@ -125,6 +126,27 @@ def test_files_in_another_form_do_not_stop_the_report(runs: Path, tmp_path: Path
     assert {"Key result", "Training curves"} <= set(re.findall(r">([\w ]+): not available", page(run)))
 
 
+def test_entries_in_another_form_cost_only_what_they_are_of(runs: Path, tmp_path: Path) -> None:
+    run = copy(runs, tmp_path)
+    entry = json.loads((run / "metrics.json").read_text())["test/head/mae"]
+    unread = {**{key: x for key, x in entry.items() if key != "better"}, "groups": 3}
+    one = {**entry, "groups": 1}
+    metrics = {
+        "test/head/mae": entry,
+        "test/head/rmse": unread,
+        "exam/head/mae": unread,
+        "test/head/sign_accuracy": one,
+    }
+    write_json(run / "metrics.json", metrics)
+    change(run / "splits.json", train=3)
+    (run / "predictions" / "mine.csv").write_bytes(b"\xff")
+    text = page(run)
+    assert "root mean square error" in text
+    for words in ("generated sample: the figures", "as few groups as 4 (test) and 3 (exam)", "check shared_groups"):
+        assert words in text
+    assert "all of one group" not in text and "mine.csv" not in text
+
+
 def test_a_large_animation_is_left_out(runs: Path, tmp_path: Path) -> None:
     run = copy(runs, tmp_path, "instances")
     (run / "plots" / "volume.gif").write_bytes(b"GIF89a" + bytes(MAX_ANIMATION))
@@ -139,7 +161,10 @@ def test_what_to_know_before_use(runs: Path, tmp_path: Path) -> None:
     entry = json.loads((run / "metrics.json").read_text())["test/head/mae"]
     one = {**entry, "groups": 1, "low": None, "high": None}
     write_json(run / "metrics.json", {"test/head/mae": one, "test/head/r2": {**one, "value": None}})
-    change(run / "splits.json", source=f"{LEAKS}slices at random")
+    change(run / "splits.json", source=f"{LEAKS}slices at random", val=["c", "a"])
+    parts = json.loads((run / "data_card.json").read_text())["splits"]
+    parts["test"]["targets"] = {"depth": {"min": -9.5, "max": 13.0}}
+    change(run / "data_card.json", splits=parts)
     assert LEAKS == DATA_LEAKS
     text = page(run)
     for words in (
@@ -151,6 +176,9 @@ def test_what_to_know_before_use(runs: Path, tmp_path: Path) -> None:
         "with one group nothing says how certain",
         "THIS SPLIT LEAKS: slices at random.",
         "but whose neighbours it did",
+        '<li class="leak">LEAKS: 1 group in both the validation and the training split: a.',
+        "Test values of depth go from −9.50 to 13.0, but training only saw −9.00 to 9.00",
+        "Undefined: test/head/r2 (",
     ):
         assert words in text
     assert text.count("too good") >= 2
@@ -250,6 +278,26 @@ def test_what_cannot_be_compared_has_no_best(pair: Path, tmp_path: Path, file: s
     text = compare([runs / "old", runs / "new"]).read_text(encoding="utf-8")
     assert words in text
     assert ("★ 0" in text) == (file == "status.json")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("run.json", {"heads": {"head": {"kind": "instances", "columns": 3}}}, "0.45 [0.30, 0.50]"),
+        ("run.json", {"heads": {"head": {"kind": "instances"}, "x": {"kind": []}}}, "0.45 [0.30, 0.50]"),
+        ("splits.json", {"test": 3}, "Splits: not available"),
+        ("metrics.json", {"test/head/iou": {"value": 0.4}, "test/head/x": {"better": 7, "value": 1}}, "<th>Run</th>"),
+        ("plots/slices.png", None, "data:image/png"),
+    ],
+)
+def test_files_in_another_form_do_not_stop_the_comparison(
+    pair: Path, tmp_path: Path, file: str, content: Any, words: str
+) -> None:
+    runs = Path(shutil.copytree(pair, tmp_path / "runs"))
+    for run in (runs / "old", runs / "new") if file != "plots/slices.png" else (runs / "old",):
+        change(run / file, **content) if content else (run / file).write_text("no picture")
+    text = compare([runs / "old", runs / "new"]).read_text(encoding="utf-8")
+    assert words in text and "Settings that differ" in text
 
 
 # The data before training, and commands -----------------------------------------------------------------------------

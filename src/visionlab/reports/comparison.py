@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pandas as pd
 from visionlab.drawing.text import BETTER, measure, number
 from visionlab.reports import facts
 from visionlab.reports.curves import monitored, overlaid_curves
-from visionlab.reports.page import Picture, Table, drawn, picture, render
+from visionlab.reports.page import Picture, Table, drawn, ready, render
 from visionlab.reports.run import Run, read_run
 
 
@@ -29,21 +30,30 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
     paths = [Path(path).resolve() for path in run_dirs]
     parent = Path(os.path.commonpath([path.parent for path in paths]))
     runs = {str(path.relative_to(parent)): read_run(path) for path in paths}
-    settings = differing_settings([run.config for run in runs.values()])
-    one_loss = not any("loss" in key.split(".") for key, _ in settings)
+    page = Run(parent, {})  # keeps what of this page can't be made, and why
+    settings = page.attempt("settings", lambda: differing_settings([run.config for run in runs.values()]))
+    one_loss = not any("loss" in key.split(".") for key, _ in settings or ())
     # Runs that can't be compared have no best one.
-    grounds = list(_grounds(runs))
+    grounds = page.attempt("splits", lambda: list(_grounds(runs)))
+    if grounds is None:
+        grounds = ["Whether the runs are of the same data could not be read."]
+    parts: dict[str, Callable[[], Any]] = {
+        "results": partial(_results, runs, marked=not grounds),
+        "caveats": lambda: list(_caveats(runs)),
+        "pairs": lambda: [] if grounds else _shared(runs),
+        "curves": partial(_curves, runs, one_loss),
+    }
     return render(
         Path(out) if out is not None else parent / "comparison.html",
         "comparison",
         title="Comparison of " + ", ".join(dict.fromkeys(run.task for run in runs.values())) + " runs",
         runs=list(runs),
-        results=_results(runs, marked=not grounds),
-        settings=Table("Settings that differ", ("Setting", *runs), [[key, *values] for key, values in settings]),
-        caveats=[*_caveats(runs), *(f"{ground} Their numbers cannot be compared." for ground in grounds)],
+        settings=Table("Settings that differ", ("Setting", *runs), [[key, *values] for key, values in settings or ()]),
         synthetic=any(run.synthetic for run in runs.values()),
         one_loss=one_loss,
-        images={"pairs": [] if grounds else _shared(runs), "curves": _curves(runs, one_loss)},
+        grounds=[f"{ground} Their numbers cannot be compared." for ground in grounds],
+        **{name: page.attempt(name, make) for name, make in parts.items()},
+        missing=page.missing,
     )
 
 
@@ -59,18 +69,18 @@ def _results(runs: Mapping[str, Run], *, marked: bool) -> Table:
     names = dict.fromkeys(key for run in runs.values() for key in run.metrics if key.startswith("test/"))
     for name in names:
         entries = [run.metrics.get(name, {}) for run in runs.values()]
-        better = next(str(entry["better"]) for entry in entries if "better" in entry)
+        better = facts.better(entries)
         best = _best([number(entry.get("value")) for entry in entries], better) if marked else set()
         cells = [("★ " if i in best else "") + (measure(entry) if entry else "–") for i, entry in enumerate(entries)]
-        rows.append([f"{name.removeprefix('test/')}, {BETTER[better]}", *cells])
+        rows.append([", ".join(filter(None, [name.removeprefix("test/"), BETTER.get(better)])), *cells])
     note = "On the test split, with 95% intervals over groups; ★: the best. Where intervals overlap widely the "
     return Table("Results", ("Run", *runs), rows, [f"{note}difference may be chance."])
 
 
 def _best(values: Sequence[float | None], better: str) -> set[int]:
-    """Return the places of the best of several values."""
-    rank = {"min": lambda v: v, "max": lambda v: -v, "zero": abs}[better]
-    ranks = {i: rank(value) for i, value in enumerate(values) if value is not None}
+    """Return the places of the best of several values; none where nothing says which are better."""
+    rank = {"min": lambda v: v, "max": lambda v: -v, "zero": abs}.get(better)
+    ranks = {i: rank(value) for i, value in enumerate(values) if value is not None and rank is not None}
     return {i for i, value in ranks.items() if value == min(ranks.values())} if len(ranks) > 1 else set()
 
 
@@ -88,7 +98,8 @@ def _grounds(runs: Mapping[str, Run]) -> Iterator[str]:
 
 
 def _caveats(runs: Mapping[str, Run]) -> Iterator[str]:
-    yield from dict.fromkeys(text for run in runs.values() for text in facts.leaking_split(run))
+    for check in (facts.leaking_split, facts.shared_groups):
+        yield from dict.fromkeys(text for run in runs.values() for text in check(run))
     if any(run.synthetic for run in runs.values()):
         yield "The data is a generated sample: the figures say nothing of real images."
     yield from dict.fromkeys(text for run in runs.values() for text in facts.few_groups(run))
@@ -99,8 +110,7 @@ def _caveats(runs: Mapping[str, Run]) -> Iterator[str]:
 def _shared(runs: Mapping[str, Run]) -> list[Picture]:
     """Return the pictures that show the same samples in every run."""
     names = dict.fromkeys(name for run in runs.values() for head in run.heads for name in run.figures(head).shared)
-    paths = [(run, content.path / "plots" / f"{name}.png") for name in names for run, content in runs.items()]
-    return [picture(path.read_bytes(), f"{run}.", wide=True) for run, path in paths if path.is_file()]
+    return [image for name in names for words, run in runs.items() for image in ready(run, name, f"{words}.")]
 
 
 def _curves(runs: Mapping[str, Run], one_loss: bool) -> list[Picture]:

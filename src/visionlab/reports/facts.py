@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from visionlab.drawing.text import BETTER, SPLIT_WORDS, count, digits, measure, number, with_unit
+from visionlab.drawing.text import BETTER, SPLIT_WORDS, count, digits, listed, measure, number, with_unit
 from visionlab.heads.figures import Figures
 from visionlab.metrics.bootstrap import FEW_GROUPS
 from visionlab.reports.page import Table
 from visionlab.reports.run import LEAKS, SPLITS, Run
+
+SLACK = 0.05
+"""Of the training range: nearly always some value lies a little beyond those of other images."""
 
 
 def state(run: Run) -> str:
@@ -68,6 +73,11 @@ def verdict(entry: dict[str, Any], kind: Figures, metric: str) -> tuple[str, str
     return f"{always}: the model's error is {baseline / value:.2g} times lower.", "good"
 
 
+def better(entries: Iterable[Mapping[str, Any]]) -> str:
+    """Return which values of a metric are better, as its entries of several splits or runs say; empty: none does."""
+    return next((str(entry["better"]) for entry in entries if entry.get("better")), "")
+
+
 def metric_tables(run: Run) -> list[Table]:
     """Return the metrics of each head, with interval and baseline for each split."""
     stages = [split for split in SPLITS if any(key.startswith(f"{split}/") for key in run.metrics)]
@@ -80,8 +90,7 @@ def metric_tables(run: Run) -> list[Table]:
             cells = [
                 text for e in entries for text in (measure(e), with_unit(digits(e.get("baseline")), e.get("unit")))
             ]
-            better = next(BETTER.get(str(entry["better"]), "") for entry in entries if "better" in entry)
-            rows.append([figures.label(name.removeprefix(f"{head}/"), spec), *cells, better])
+            rows.append([figures.label(name.removeprefix(f"{head}/"), spec), *cells, BETTER.get(better(entries), "")])
         note = f"Baseline: the same for {figures.baseline}."
         found.append(Table(head, ["Metric", *columns, "Reading"], rows, [note]))
     return [table for table in found if table.rows]
@@ -112,7 +121,8 @@ def commands(run: Run) -> list[tuple[str, str]]:
     folder = shlex.quote(os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path))
     found = [("Make it again", str(run.info["command"]))] if run.info.get("command") else []
     if run.status.get("state") != "finished":
-        found.append(("Go on where it stopped", str(run.status.get("resume"))))
+        resume = run.status.get("resume") or f"python -m visionlab.resume {folder}"
+        found.append(("Go on where it stopped", str(resume)))
     # An evaluation has no checkpoints of its own.
     model = shlex.quote(str(run.info["evaluation_of"])) if run.info.get("evaluation_of") else folder
     others = "".join(f" --with {name}={name.upper()}S" for name in run.config["data"].get("inputs", [])[1:])
@@ -128,17 +138,27 @@ def commands(run: Run) -> list[tuple[str, str]]:
 
 def caveats(run: Run) -> list[str]:
     """Return one sentence or two for each thing to know, the weightiest first."""
-    found = [*leaking_split(run)]
-    if run.synthetic:
-        found.append(
-            "The data is a generated sample: the figures show that everything works, and say nothing of real images."
-        )
-    if run.status.get("state") != "finished":
-        found.append(f"The run is not finished ({state(run)}): the numbers are of the best checkpoint so far, if any.")
-    found += few_groups(run)
-    for head in run.heads if run.predicted else ():
-        found += run.figures(head).caveats({split: run.of_head(head, split) for split in run.predicted})
+    checks = (leaking_split, shared_groups, _generated, _unfinished, few_groups, _beyond_training, _undefined)
+    sources = {f"check {check.__name__.strip('_')}": check(run) for check in checks}
+    sources |= {f"caveats of {head}": _of_head(run, head) for head in run.heads if run.predicted}
+    found: list[str] = []
+    for name, texts in sources.items():
+        found += run.attempt(name, partial(list, texts)) or []
     return found
+
+
+def _of_head(run: Run, head: str) -> Iterator[str]:
+    yield from run.figures(head).caveats({split: run.of_head(head, split) for split in run.predicted})
+
+
+def _generated(run: Run) -> Iterator[str]:
+    if run.synthetic:
+        yield "The data is a generated sample: the figures show that everything works, and say nothing of real images."
+
+
+def _unfinished(run: Run) -> Iterator[str]:
+    if run.status.get("state") != "finished":
+        yield f"The run is not finished ({state(run)}): the numbers are of the best checkpoint so far, if any."
 
 
 def leaking_split(run: Run) -> Iterator[str]:
@@ -150,16 +170,49 @@ def leaking_split(run: Run) -> Iterator[str]:
         )
 
 
+def shared_groups(run: Run) -> Iterator[str]:
+    """Yield that groups are in two splits."""
+    for a, b in itertools.combinations(SPLITS, 2):
+        if both := sorted({str(group) for group in run.splits.get(a, ())} & set(map(str, run.splits.get(b, ())))):
+            where = f"both the {SPLIT_WORDS[a]} and the {SPLIT_WORDS[b]} split"
+            yield f"{LEAKS}{count(len(both), 'group')} in {where}: {listed(both)}. Figures of these are too good."
+
+
 def few_groups(run: Run) -> Iterator[str]:
     """Yield that the intervals are too narrow, or that there are none, where the groups are too few."""
-    groups = {
-        key.partition("/")[0]: entry["groups"] for key, entry in run.metrics.items() if number(entry.get("groups"))
-    }
-    for stage in [SPLIT_WORDS[stage] for stage, n in groups.items() if n == 1]:
-        yield f"The {stage} images are all of one group: there is no interval, and nothing says how others would do."
-    few = [f"{n} ({SPLIT_WORDS[stage]})" for stage, n in groups.items() if 1 < n < FEW_GROUPS]
+    groups: dict[str, int] = {}
+    for key, entry in run.metrics.items():
+        stage = key.partition("/")[0]
+        words = SPLIT_WORDS.get(stage, stage)
+        # A metric that counts only some of the samples may have fewer groups than the split.
+        groups[words] = max(groups.get(words, 0), int(number(entry.get("groups")) or 0))
+    for words in [words for words, n in groups.items() if n == 1]:
+        yield f"The {words} images are all of one group: there is no interval, and nothing says how others would do."
+    few = [f"{n} ({words})" for words, n in groups.items() if 1 < n < FEW_GROUPS]
     if few:
         yield (
             f"Intervals come from drawing whole groups of images again. From as few groups as {' and '.join(few)} they "
             f"are too narrow: they hold the true value less than 95% of the time. {FEW_GROUPS} groups or more would do."
         )
+
+
+def _beyond_training(run: Run) -> Iterator[str]:
+    """Yield that the targets of the test go beyond those of training: there the network must extrapolate."""
+    parts = run.card.get("splits", {})
+    train, test = (parts.get(split, {}).get("targets", {}) for split in ("train", "test"))
+    for head, spec in run.heads.items():
+        ends = {head: (f"{head}_min", f"{head}_max")} | {name: (name, name) for name in spec["columns"] if name in test}
+        for name, (least, most) in ends.items():
+            if not {least, most} <= train.keys() & test.keys():
+                continue
+            (low, high), (lowest, highest) = ((part[least]["min"], part[most]["max"]) for part in (train, test))
+            if max(low - lowest, highest - high) > SLACK * (high - low):
+                yield (
+                    f"Test values of {name} go from {digits(lowest)} to {digits(highest)}, but training only saw "
+                    f"{digits(low)} to {digits(high)}: beyond that the model guesses."
+                )
+
+
+def _undefined(run: Run) -> Iterator[str]:
+    if names := [key for key, entry in run.metrics.items() if number(entry.get("value")) is None]:
+        yield f"Undefined: {listed(names)} (no sample counts, or a prediction is not a finite number)."

@@ -69,10 +69,11 @@ class Run:
 
     @property
     def heads(self) -> dict[str, dict[str, Any]]:
-        """The heads of run.json whose kind is known here."""
+        """The heads of run.json whose kind is known here, and that say which columns they have."""
         heads = self.info.get("heads")
         found = heads.items() if isinstance(heads, dict) else ()
-        return {name: spec for name, spec in found if isinstance(spec, dict) and spec.get("kind") in KINDS}
+        known = {name: spec for name, spec in found if isinstance(spec, dict) and spec.get("kind") in list(KINDS)}
+        return {name: spec for name, spec in known.items() if isinstance(spec.get("columns"), list)}
 
     @property
     def leak(self) -> str:
@@ -129,8 +130,9 @@ def read_run(path: Path) -> Run:
     run = _read(path, config)
     run.metrics = {key: entry for key, entry in _json(run, "metrics.json").items() if isinstance(entry, dict)}
     run.status = _json(run, "status.json")
-    names = {file.stem for file in path.glob("predictions/*.csv")} | {"test", "val"}
-    tables = {name: _csv(run, f"predictions/{name}.csv") for name in sorted(names)}
+    names = sorted(f"{split}{end}" for split in SPLITS for end in ("", "_classes", "_frames"))
+    files = {name: f"predictions/{name}.csv" for name in names}
+    tables = {n: _csv(run, file) for n, file in files.items() if n in ("test", "val") or (path / file).is_file()}
     run.tables = {name: table for name, table in tables.items() if table is not None}
     run.curves = read_scalars(path)
     if not run.curves:

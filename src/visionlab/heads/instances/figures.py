@@ -142,12 +142,13 @@ def caveats(splits: Mapping[str, HeadTables]) -> Iterator[str]:
             "different things, and a value of one cannot be set beside a value of the other."
         )
     if t.spec.get("fitted"):
-        text = ", ".join(f"{name} {x:g}" for name, x in t.spec["parameters"].items() if number(x) is not None)
+        text = ", ".join(f"{name} {x:g}" for name, x in t.spec.get("parameters", {}).items() if number(x) is not None)
         yield (
             f"What turns maps into objects of {t.head} ({text}) was fitted on the validation split: "
             "validation figures of objects are optimistic, those of the test split are not."
         )
-    if "f1" in t.metrics and all(part.metrics["f1"]["value"] is None for part in splits.values()):
+    found = [part.metrics["f1"] for part in splits.values() if "f1" in part.metrics]
+    if found and all(entry.get("value") is None for entry in found):
         yield f"The labels of {t.head} don't tell objects apart: only pixels are compared, no objects."
 
 
