@@ -20,6 +20,7 @@ from visionlab.data.cache import stack_channels
 from visionlab.errors import DataError
 from visionlab.inference.checkpoint import read_checkpoint
 from visionlab.reports.run import read_scalars
+from visionlab.training.pictures import save_pictures
 
 NAMES = {
     "mask": ["iou", "dice", "mae", "boundary_f1"],
@@ -56,6 +57,14 @@ def maps(dense_run: Path, data: Any) -> dict[str, tuple[Any, Any]]:
         name: (np.stack([stored.map(row, 0.5, 0.5) for row in rows]).astype(np.float64), decoded[name].numpy()[:, 0])
         for name, stored in data.stored_maps.items()
     }
+
+
+def test_samples_without_a_score_are_drawn(dense_run: Path, data: Any, tmp_path: Path) -> None:
+    table = pd.read_csv(dense_run / "predictions" / "test.csv").assign(mask_iou=np.nan, depth_mae=np.inf)
+    (tmp_path / "predictions").mkdir()
+    table.to_csv(tmp_path / "predictions" / "test.csv", index=False)
+    save_pictures(tmp_path, visionlab.load(dense_run, device="cpu"), data, "test")
+    assert (tmp_path / "plots" / "best_worst.png").is_file()
 
 
 # Numbers ------------------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from visionlab.drawing.gallery import Item, Panel, Scale, gallery
 from visionlab.drawing.images import composite, stretch
 from visionlab.drawing.outlines import FOUND, MISSED, TRUE, bar_length, limits, outlined, overlap, rim, shade
 from visionlab.drawing.population import NAMED, population_figure, readable_times
-from visionlab.drawing.style import rgb
+from visionlab.drawing.style import new, rgb, save
 from visionlab.drawing.text import digits, interval, listed, measure, number, shorten, value
 
 RNG = np.random.default_rng(0)
@@ -72,6 +72,11 @@ def test_outlines_lie_within_their_objects_and_unknown_pixels_have_none() -> Non
     assert marked[40, 40 : 8 * 40].all() and not marked[:39].any()
 
 
+def test_a_figure_is_saved_under_the_longest_name(tmp_path: Path) -> None:
+    path = save(new(2, 2), tmp_path / "plots" / ("x" * 251 + ".png"))
+    assert [*path.parent.iterdir()] == [path]
+
+
 def test_what_was_found_and_missed_has_a_colour_each() -> None:
     true, pred = np.array([[1, 1, 0, 0]], bool), np.array([[1, 0, 1, 0]], bool)
     shown = overlap(np.zeros((1, 4), np.float32), true, pred, np.ones((1, 4), bool))
@@ -95,6 +100,15 @@ def test_curves_over_time(tmp_path: Path) -> None:
     axes = figure.axes[0]
     assert np.asarray(axes.lines[0].get_xydata()).tolist() == [[1, 10], [2, 20], [3, 30]]
     assert (axes.get_ylabel(), axes.get_ylim()[0]) == ("objects (cells)", 0)
+    five = {
+        end: {column: [1, 2] for column in "abcde"} for end in ("x" * 30 + "1" + "y" * 30, "x" * 30 + "2" + "y" * 30)
+    }
+    figure = population_figure({name: [0, 1] for name in five}, five)
+    check_readable(figure, tmp_path / "five.png")
+    below = [axes for axes in figure.axes if axes.get_xlabel()]
+    assert len(below) == 4
+    assert all(axes.get_xticklabels() for axes in below), "numbers that are seen"
+    assert len(figure.legends[0].get_texts()) == 2, "names that are shortened to the same"
     many = {f"s{i}": {"x": [i, i + 1], "y": [1, 2]} for i in range(NAMED + 1)}
     check_readable(population_figure({key: [0, 1] for key in many}, many), tmp_path / "two.png")
     for seconds, expected, unit in ((60, 60, "s"), (240, 4, "min"), (4 * 3600, 4, "h"), (4 * 86400, 4, "d")):

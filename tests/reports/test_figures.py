@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from tests.reports.tables import SPECS, check_readable, tables
 from visionlab.drawing.text import METRIC_WORDS
 from visionlab.heads import KINDS
-from visionlab.heads.figures import HeadTables, figures_of
+from visionlab.heads.figures import HeadTables, Scores, figures_of
 from visionlab.heads.labels.figures import precision_recall
 
 DRAWINGS = [(kind, key) for kind in SPECS for key in figures_of(kind).drawings]
@@ -118,6 +118,10 @@ def test_sequences_are_drawn_in_time_and_of_many_some() -> None:
     figure = draw("regression", "over_time", given)
     assert len(figure.axes[0].lines) == 4
     assert "4 of 10 sequences, from the best to the worst" in figure.get_supxlabel().replace("\n", " ")
+    six = tables("regression", 24, 6)
+    worst = six.table["sequence"] == six.table["sequence"].iloc[-1]
+    six.table["depth_pred"] = six.table["depth_true"].where(~worst, 1000.0)
+    assert max(line.get_ydata().max() for line in draw("regression", "over_time", six).axes[0].lines) == 1000  # type: ignore[union-attr]
     for missing in (given.table.drop(columns="time"), given.table.assign(time=-1)):
         assert figures_of("regression").drawings["over_time"].draw(dataclasses.replace(given, table=missing)) is None
 
@@ -140,6 +144,10 @@ def test_objects_are_drawn_where_labels_tell_them_apart() -> None:
     assert len(draw("instances", "by_place", unknown).axes) == 2
 
 
+def test_only_what_the_table_lists_is_a_score_of_single_samples() -> None:
+    assert [kind for kind in SPECS if Scores.listed(tables(kind))] == ["mask", "depth", "instances"]
+
+
 def test_caveats_of_kinds() -> None:
     t = tables("multilabel", 20)
     said = list(figures_of("multilabel").caveats({"val": t, "test": t}))
@@ -152,3 +160,5 @@ def test_caveats_of_kinds() -> None:
     assert "different things" in solid
     assert "(threshold 0.41, min_planes 2) was fitted on the validation split" in fitted
     assert "don't tell objects apart" in apart
+    several = {"test": given, "val": dataclasses.replace(given, metrics={})}
+    assert list(figures_of("instances").caveats(several))[-1] == apart

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -82,7 +83,8 @@ def test_maps_stand_beside_images_on_one_scale_with_unknown_pixels_left_out() ->
 def test_best_and_worst_are_those_of_the_table(kind: str, tmp_path: Path) -> None:
     m = measured(kind, tmp_path)
     ranked = order(m)
-    values = m.table["head_iou" if kind == "mask" else "head_mae" if kind == "depth" else "depth_pred"]
+    column = "head_iou" if kind == "mask" else "head_mae" if kind == "depth" else "depth_pred"
+    values = m.table[column]
     if kind == "regression":
         values = (values - m.table["depth_true"]).abs()
     assert ranked.tolist() == values.sort_values(ascending=kind != "mask").index.tolist()
@@ -92,6 +94,9 @@ def test_best_and_worst_are_those_of_the_table(kind: str, tmp_path: Path) -> Non
     shown = [int(name) for name in names if name.isdigit()]
     half = len(shown) // 2
     assert shown == [*ranked[:half], *ranked[::-1][:half]]
+    m.table.loc[ranked[0], column] = np.nan  # no prediction of numbers is worse; a score of maps may be undefined
+    assert (order(m)[-1] == ranked[0]) == (kind == "regression")
+    assert order(m)[0] != ranked[0]
 
 
 def test_pictures_of_labels(tmp_path: Path) -> None:
@@ -128,3 +133,47 @@ def test_a_volume_leaves_outlines_slices_and_an_animation(nuclei_run: Path) -> N
     with Image.open(nuclei_run / "plots" / "volume.gif") as moving:
         assert getattr(moving, "n_frames", 1) == 12
     assert {"best_worst.png", "slices.png"} <= {path.name for path in (nuclei_run / "plots").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("depths", "labelled", "moves", "shown"),
+    [
+        ({"a": 3, "b": 1, "c": 3}, "abc", "c", ["c z 0", "c z 1", "c z 2"]),
+        ({"a": 3, "b": 3, "c": 3}, "ac", "c", ["c z 0", "c z 1", "c z 2"]),
+        ({"a": 1, "b": 3, "c": 1}, "ac", "", ["a z 0", "c z 0"]),
+        ({"a": 1, "b": 3}, "", "", []),
+    ],
+)
+def test_a_volume_with_labels_is_shown_else_images(
+    depths: dict[str, int], labelled: str, moves: str, shown: list[str], tmp_path: Path
+) -> None:
+    """A set of volumes may hold slices by themselves, and time points without labels."""
+    rows = [(name, z) for name, depth in depths.items() for z in range(depth)]
+    table = pd.DataFrame({"frame": [name for name, _ in rows], "z": [z for _, z in rows], "head_iou": 0.5})
+    table["id"] = [name if depths[name] == 1 else f"{name}_{z}" for name, z in rows]
+    table["head_area_true"] = [40.0 if name in labelled else 0.0 for name, _ in rows]
+    frames = {}
+    for name, depth in depths.items():
+        truth = np.zeros((depth, *SIZE), np.int32) if name in labelled else np.full((depth, *SIZE), -1, np.int32)
+        truth[:, 4:9, 4:12] += 1
+        of = {z: rows.index((name, z)) for z in range(depth)}
+        image = RNG.random((depth, *SIZE, 1)).astype(np.float32)
+        frames[name] = SimpleNamespace(id=name, image=image, truth=truth, rows=of, voxel=None, volume=True)
+    head = SimpleNamespace(
+        segment=lambda maps, volume: (maps[:, 0] >= 0.5).astype(np.int32),
+        post_processing=SimpleNamespace(threshold=0.5),
+    )
+    m = dataclasses.replace(
+        measured("instances", tmp_path),
+        table=table,
+        heads={"head": head},
+        place={k: k for k in range(len(rows))},
+        times=lambda wanted: (frame for name, frame in frames.items() if name in wanted),
+        maps=lambda frame, head: np.clip(frame.truth, 0, 1)[:, None].astype(np.float32),
+    )
+    drawn = pictures_of("instances").pictures(m)
+    assert (tmp_path / "plots" / "volume.gif").is_file() == bool(moves)
+    assert ("slices" in drawn) == bool(shown)
+    if shown:
+        titles = [axes.get_title(loc="left").split("\n")[0] for axes in drawn["slices"]().axes]
+        assert [title for title in titles if " z " in title] == shown

@@ -55,7 +55,7 @@ def population_figure(
             order = np.argsort(times[name], kind="stable")
             at, found = np.asarray(times[name])[order], np.asarray(values[name][column])[order]
             look: dict[str, Any] = {"linestyle": ("-", "--", ":")[i // len(PALETTE) % 3], "color": colour}
-            lines[shorten(name, 24)] = axes.plot(at, found, marker="o" if len(at) == 1 else "", **look)[0]
+            lines[name] = axes.plot(at, found, marker="o" if len(at) == 1 else "", **look)[0]
             if true is not None:
                 known = np.asarray(true[name][column])[order]
                 lines["true (points)"] = axes.scatter(at, known, s=13, facecolor="white", edgecolor=colour, zorder=3)
@@ -65,8 +65,9 @@ def population_figure(
     grid[0].set_ylabel(axis_label(what, unit) if one else unit)
     for axes in grid[-ACROSS:]:
         axes.set_xlabel(time)
+        axes.tick_params(labelbottom=True)  # in the last row but one there may be none below
     if not many and len(lines) > 1:
-        figure.legend(list(lines.values()), list(lines), loc="outside right upper")
+        figure.legend(list(lines.values()), [shorten(name, 24) for name in lines], loc="outside right upper")
     return style.finish(figure, title, caption, f"{len(values)} series" if many else "")
 
 

@@ -7,7 +7,7 @@ Matplotlib's constrained layout places everything.
 from __future__ import annotations
 
 import functools
-import os
+import io
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +23,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from visionlab.files import write_bytes
 
 # Okabe & Ito 2008, "Color Universal Design", without the yellow that vanishes on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -123,9 +125,7 @@ def rgb(colour: str) -> npt.NDArray[np.float32]:
 
 def save(figure: Figure, path: Path | str) -> Path:
     """Write the figure as a PNG (the folder is made) and return its path."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(part, format="png", metadata={"Software": None})
-    part.replace(path)
-    return path
+    content = io.BytesIO()
+    figure.savefig(content, format="png", metadata={"Software": None})
+    write_bytes(Path(path), content.getvalue())
+    return Path(path)

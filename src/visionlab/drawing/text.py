@@ -71,8 +71,8 @@ def number(value: Any) -> float | None:
 
 
 def decimals(value: float, significant: int = 3) -> int:
-    """Return the decimal places that show ``value`` with that many significant digits."""
-    if value == 0:
+    """Return the decimal places that show ``value`` with that many significant digits; what isn't finite is as 0."""
+    if value == 0 or not math.isfinite(value):
         return significant - 1
     return min(max(significant - 1 - math.floor(math.log10(abs(value))), 0), 8)
 

@@ -143,16 +143,23 @@ class Scores:
     rising: bool
 
     @classmethod
-    def of(cls, t: HeadTables) -> Scores:
-        """Read ``<head>_<key metric>`` of a table; of a head of numbers take the mean absolute error of its columns."""
+    def listed(cls, t: HeadTables) -> Scores | None:
+        """Read ``<head>_<key metric>`` of a table; None where it has no such column."""
         kind, figures = KINDS[str(t.spec["kind"])], figures_of(str(t.spec["kind"]))
         key = figures.key_metric(t.spec)
-        if f"{t.head}_{key}" in t.table:
-            name, values = figures.label(key, t.spec, short=True), t.table[f"{t.head}_{key}"].to_numpy(float)
-            metric = kind.metrics[key]
-            return cls(values, name, t.unit if metric.in_unit else "", metric.better == "max")
+        if f"{t.head}_{key}" not in t.table:
+            return None
+        name, values = figures.label(key, t.spec, short=True), t.table[f"{t.head}_{key}"].to_numpy(float)
+        metric = kind.metrics[key]
+        return cls(values, name, t.unit if metric.in_unit else "", metric.better == "max")
+
+    @classmethod
+    def of(cls, t: HeadTables) -> Scores:
+        """Return the same; of a head of numbers the mean absolute error of its columns, inf where one is NaN."""
+        if (found := cls.listed(t)) is not None:
+            return found
         true, pred = t.values("_true", "_pred")
-        return cls(np.abs(pred - true).mean(axis=1), "MAE", t.unit, rising=False)
+        return cls(np.abs(np.where(np.isnan(pred), np.inf, pred) - true).mean(axis=1), "MAE", t.unit, rising=False)
 
     def say(self, value: float) -> str:
         return with_unit(digits(value, decimals(value, 2)), self.unit)

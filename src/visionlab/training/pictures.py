@@ -118,7 +118,7 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
     )
     assert table is not None
     rows, specs = data.rows[split], {head.name: head.describe() for head in predictor.heads}
-    scores = {name: Scores.of(HeadTables(name, spec, split, table, {}, "")) for name, spec in specs.items()}
+    scores = {name: Scores.listed(HeadTables(name, spec, split, table, {}, "")) for name, spec in specs.items()}
 
     def network_input(place: int) -> torch.Tensor:
         row = int(rows[place])
@@ -126,7 +126,7 @@ def save_pictures(folder: Path, predictor: Predictor, data: ImageDataModule, spl
 
     def predicted(place: int) -> Sample:
         decoded = {name: values[0].numpy() for name, values in predictor.decode(network_input(place)).items()}
-        said = {name: f"{one.name} {one.say(float(one.values[place]))}" for name, one in scores.items()}
+        said = {name: f"{one.name} {one.say(float(one.values[place]))}" for name, one in scores.items() if one}
         return sample(data, int(rows[place]), specs, decoded, said)
 
     measured = Measured(

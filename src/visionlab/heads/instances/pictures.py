@@ -80,14 +80,14 @@ def pictures(m: Measured) -> dict[str, Callable[[], Figure]]:
     head = next(name for name, spec in m.specs.items() if spec["kind"] == "instances")
     shown = _TimePoints(m, head)
     found = {"best_worst": shown.best_worst} if len(shown.ranked) else {}
-    names = list(dict.fromkeys(m.table["frame"].astype(str)))
-    middle = shown.predicted([names[len(names) // 2]])
-    if not middle:
-        return found
-    volume, moving = middle[0], m.folder / "plots" / "volume.gif"
-    if not volume.frame.volume or len(volume.frame.image) == 1:
-        images = [names[k] for k in spread(len(names), SLICES)]
-        return found | {"slices": lambda: shown.draw({"": [(one, one.fullest) for one in shown.predicted(images)]})}
+    with_objects = m.table[m.table[f"{head}_area_true"] > 0]
+    # An image, or a slice by itself, is its own time point.
+    volumes = with_objects["frame"][with_objects["frame"] != with_objects["id"]].unique()
+    if not len(volumes):
+        images = with_objects["frame"].iloc[spread(len(with_objects), SLICES)].tolist()
+        alike = {"slices": lambda: shown.draw({"": [(one, one.fullest) for one in shown.predicted(images)]})}
+        return found | (alike if images else {})
+    (volume,), moving = shown.predicted([volumes[len(volumes) // 2]]), m.folder / "plots" / "volume.gif"
     if m.split == "test" or not moving.is_file():
         animation = Animation({"true": TRUE, "predicted": PREDICTED}, pixel=_pixel(volume.frame))
         for z, image in enumerate(volume.frame.image):

@@ -12,6 +12,7 @@ from visionlab.drawing.population import population_figure
 from visionlab.drawing.style import BLUE, GREY, INK, ORANGE, styled
 from visionlab.drawing.text import axis_label, digits, measure, shorten, with_unit
 from visionlab.heads.figures import Array, Drawing, Figures, HeadTables, quartile_band, scores_by_group, square
+from visionlab.heads.pictures import spread
 
 ACROSS = 4
 SHOWN = 4
@@ -103,7 +104,7 @@ def over_time(t: HeadTables) -> Figure | None:
     if not parts:
         return None
     ranked = sorted(parts, key=lambda name: float(parts[name]["error"].mean()))
-    shown = {name: parts[name] for name in ranked[:: -(-len(ranked) // SHOWN)]}
+    shown = {ranked[k]: parts[ranked[k]] for k in spread(len(ranked), SHOWN)}
     true_curves, pred_curves = (
         {name: {c: part[f"{which} {c}"] for c in t.columns} for name, part in shown.items()}
         for which in ("true", "pred")
