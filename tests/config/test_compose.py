@@ -52,13 +52,13 @@ def test_precedence_is_command_line_experiment_task_default() -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Callable[[str], list[str]]:
-    """Return a function that writes an experiment and returns what to type for it."""
+def own(tmp_path: Path) -> Callable[..., list[str]]:
+    """Return a function that writes an experiment, or what one builds on, and returns what to type for it."""
 
-    def write(text: str) -> list[str]:
+    def write(text: str, name: str = "mine") -> list[str]:
         (tmp_path / "experiment").mkdir(exist_ok=True)
-        (tmp_path / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
-        return [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"]
+        (tmp_path / "experiment" / f"{name}.yaml").write_text(f"# @package _global_\n{text}")
+        return [f"hydra.searchpath=[file://{tmp_path}]", f"experiment={name}"]
 
     return write
 
@@ -69,23 +69,42 @@ def own(tmp_path: Path) -> Callable[[str], list[str]]:
         ("data: {exclude: [101, null, yes, 007, 1e3]}", {"exclude": ["101", "null", "yes", "007", "1e3"]}),
         ("task: protein_atlas\ndata: {class_names: [1, 2, 3], classes: [1]}", {"class_names": ["1", "2", "3"]}),
         ("data: {root: 2024, image_size: [64, 64]}", {"root": "2024", "image_size": [64, 64]}),
+        ("data: {<<: {exclude: [007]}, split_by: group}", {"exclude": ["007"], "split_by": "group"}),
     ],
 )
 def test_numbers_and_words_in_files_are_names_where_names_are_expected(
-    text: str, found: dict[str, Any], own: Callable[[str], list[str]]
+    text: str, found: dict[str, Any], own: Callable[..., list[str]]
 ) -> None:
     typed = own(f"defaults: [{{override /task: {'protein_atlas' if 'atlas' in text else 'focus'}}}]\n{text}")
     cfg = config.compose(typed)
     assert {key: cfg.data[key] for key in found} == found
     assert config.compose([*typed, "data.include=[7]"]).data.include == ["7"]
+    # As well in a file that another builds on.
+    own(f"defaults: [{{override /task: {cfg.task}}}]\n{text}", "base")
+    cfg = config.compose(own("defaults: [base]\nseed: 3"))
+    assert {key: cfg.data[key] for key in found} == found
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n"])
+def test_own_files_may_be_empty_and_those_of_names_that_conf_has_are_not_read(
+    content: str, own: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    typed = own("")
+    (tmp_path / "experiment" / "mine.yaml").write_text(content)
+    (tmp_path / "optimizer").mkdir()
+    (tmp_path / "optimizer" / "adam.yaml").write_text("lr: {")
+    assert config.compose([*typed, "optimizer=adam"]).optimizer == config.compose(["optimizer=adam"]).optimizer
 
 
 @pytest.mark.parametrize("key", ["trainer.max_epoch", "data.exclud", "heads.distance.wieght", "optimizer.lrr"])
-def test_a_misspelt_key_in_a_file_is_refused_with_the_files_name(key: str, own: Callable[[str], list[str]]) -> None:
+def test_a_misspelt_key_in_a_file_is_refused_with_the_files_name(key: str, own: Callable[..., list[str]]) -> None:
     node = OmegaConf.create()
     OmegaConf.update(node, key, 3)
     with pytest.raises(ConfigError, match=rf"^In .*experiment/mine\.yaml: unknown key '{key}'\. Did you mean"):
         config.compose_run(own(OmegaConf.to_yaml(node)), REGISTRY)
+    own(OmegaConf.to_yaml(node), "base")
+    with pytest.raises(ConfigError, match=rf"^In .*experiment/base\.yaml: unknown key '{key}'"):
+        config.compose_run(own("defaults: [base]\nseed: 3"), REGISTRY)
 
 
 def test_a_run_folders_configuration_is_checked_as_well() -> None:

@@ -97,6 +97,15 @@ def test_overrides_are_typed(edit: Any) -> None:
 def test_numbers_and_words_in_lists_of_names_are_names(edit: Any) -> None:
     folder = edit("exclude: []", "exclude: [101, null, yes, 007, plate1*]")
     assert list(load_config(folder, REGISTRY).data.exclude) == ["101", "null", "yes", "007", "plate1*"]
+    folder = edit("exclude: []", "<<: {exclude: [007]}")
+    assert list(load_config(folder, REGISTRY).data.exclude) == ["007"]
+
+
+@pytest.mark.parametrize("content", ["", "# nothing\n", "seed: 3\n"])
+def test_a_file_without_the_rest_is_refused(content: str, tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError, match=r"config.yaml: task: expected a value, found none"):
+        load_config(tmp_path, REGISTRY)
 
 
 def test_replaced_values_are_not_checked_as_the_file_has_them(edit: Any, focus_root: Path) -> None:

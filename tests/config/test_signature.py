@@ -28,6 +28,7 @@ Fit = Literal["crop", "pad"]
 class Base:
     targets = {"depth": ("near", "far")}
     kind: str = "dense"
+    computed = dict(targets)
 
     def __init__(self, seed, augment, *, root: str, fit: Fit = "crop", size: Size = 8, other: Unknown = None):
         raise RuntimeError("never called")
@@ -90,6 +91,8 @@ def test_literal_attributes() -> None:
     assert literal("toy.base.Plain", "targets") == {"mask": ("mask",)}
     assert literal("toy.sub.Leaf", "kind") == "dense"
     assert literal("toy.base.Base", "absent") is None
+    with pytest.raises(ConfigError, match=r"_target_: expected .* of toy\.base\.Base\.computed, found dict\(targets\)"):
+        literal("toy.base.Base", "computed")
 
 
 @pytest.mark.parametrize(

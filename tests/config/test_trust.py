@@ -30,6 +30,10 @@ class Loss:
 class Net:
     def __init__(self, in_channels, out_channels, width: int = 8): ...
 def optimizer(parameters, lr: float): ...
+NAMES = {"distance": ("distance",)}
+class Data(pl.LightningDataModule):
+    targets = dict(NAMES)
+    def __init__(self, seed, augment, **options): ...
 """
 COUNTER = "callbacks.extra.mine={_target_:mine.parts.Counter,every:2}"
 
@@ -80,11 +84,16 @@ def test_a_class_is_named_if_its_package_is_trusted(override: str, package: Path
         ("callbacks.extra.mine={_target_:yours.Counter}", r"trust=\[yours\]"),
         ("callbacks.extra.mine=3", r"callbacks\.extra: expected a mapping"),
         ("callbacks.extra.mine={every:2}", r"callbacks\.extra\.mine\._target_"),
+        (
+            "data._target_=mine.parts.Data",
+            r"data\._target_: .*mine\.parts\.Data\.targets, found dict\(NAMES\)",
+        ),
+        ("data._target_=absent.parts.Data", r"data\._target_: .*'absent\.parts\.Data'; there is no module"),
     ],
 )
 def test_arguments_of_trusted_classes_are_checked_without_importing_them(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        compose_run([override, "trust=[mine]"], REGISTRY)
+        compose_run([override, "trust=[mine,absent]"], REGISTRY)
 
 
 def test_files_cannot_trust(package: Path) -> None:

@@ -288,10 +288,12 @@ def _check_heads(plain: Plain, registry: Registry) -> None:
     """Check kinds, metrics, weights, activations and options of the heads, and the monitored metric."""
     check_choice("module", plain["module"], registry.modules)
     target = plain["data"]["_target_"]
-    numbers = signature.literal(target, "targets") or {}
+    try:
+        numbers, named, maps = (signature.literal(target, name) or {} for name in ("targets", "kinds", "maps"))
+    except ConfigError as error:
+        raise ConfigError(f"data.{error}") from None
     # Columns of numbers need not say what they are: they are of the first kind.
-    kinds = dict.fromkeys(numbers, next(iter(registry.kinds))) | (signature.literal(target, "kinds") or {})
-    kinds |= signature.literal(target, "maps") or {}
+    kinds = {**dict.fromkeys(numbers, next(iter(registry.kinds))), **named, **maps}
     if not plain["heads"]:
         raise ConfigError(f"heads: expected at least one of {', '.join(kinds)}; found none")
     for name, head in plain["heads"].items():

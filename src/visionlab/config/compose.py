@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import BaseLoader, YAMLError, load
+from yaml import SafeLoader, YAMLError, load
 
 from visionlab.config import schema, signature
 from visionlab.config.checks import Registry, check
@@ -24,10 +25,28 @@ from visionlab.errors import ConfigError, fits, nearest, show
 
 @dataclass(frozen=True)
 class OwnFile:
-    """A file that the user wrote: its path, and each dotted key with its value, as YAML reads it and as a text."""
+    """A file that the user wrote.
+
+    Attributes:
+        path: of the file.
+        package: dotted name of what its keys are below, or nothing.
+        content: as YAML reads it.
+        values: dotted key -> value, as YAML reads it and as a text.
+    """
 
     path: str
+    package: str
+    content: Any
     values: Mapping[str, tuple[Any, Any]]
+
+
+class _Texts(SafeLoader):
+    """Reads numbers and words such as ``null`` as the texts that are written."""
+
+
+# Of what plain texts can be, only the sign of a merge, ``<<``.
+_Texts.yaml_implicit_resolvers = {"<": SafeLoader.yaml_implicit_resolvers["<"]}
+_Texts.add_constructor(None, lambda loader, node: node.value)
 
 
 def conf_dir() -> Path:
@@ -158,33 +177,49 @@ def _set_text(cfg: DictConfig, key: str, value: Any, text: Any) -> None:
 def own_files(hydra_node: Any) -> list[OwnFile]:
     """Return the chosen files that are not of ``conf/`` itself, by Hydra's own node of the configuration."""
     folders = [Path(item.path) for item in hydra_node.runtime.config_sources if item.schema == "file"]
-    return [
-        read_file(path, group)
-        for folder in folders
-        if folder != conf_dir()
-        for group, name in hydra_node.runtime.choices.items()
-        if (path := folder / group / f"{name}.yaml").is_file()
-    ]
+    chosen = hydra_node.runtime.choices.items()
+    return [file for group, name in chosen for file in _with_bases(folders, f"/{group}/{name}")]
 
 
-def read_file(path: Path, group: str = "") -> OwnFile:
-    """Return a YAML file's keys and values; below those of ``group``, unless it says ``@package _global_``.
+def _with_bases(folders: Sequence[Path], name: str, group: str = "", package: str = "") -> list[OwnFile]:
+    """Return the file that Hydra reads for an entry of ``defaults``, and those that it builds on; none of ``conf/``.
+
+    Args:
+        folders: that are searched, in this order.
+        name: ``/group/name``, or a name in the group of the file that has the entry.
+        group, package: of the file that has the entry.
+    """
+    if name.startswith("/"):
+        group, name = "", name[1:]
+    path = Path(group, f"{name}.yaml")
+    folder = next((folder for folder in folders if (folder / path).is_file()), None)
+    if folder is None or folder == conf_dir():
+        return []
+    file = read_file(folder / path, ".".join(filter(None, [package, *Path(name).parts[:-1]])))
+    entries = [entry for entry in file.content.get("defaults") or [] if isinstance(entry, str)]
+    bases = [_with_bases(folders, entry, path.parent.as_posix(), file.package) for entry in entries]
+    return [file, *(found for several in bases for found in several)]
+
+
+def read_file(path: Path, package: str = "") -> OwnFile:
+    """Return a YAML file, its keys below ``package``, unless it says ``@package _global_``.
 
     Raises:
         YAMLError, OSError, UnicodeDecodeError: it can't be read.
     """
     source = path.read_text(encoding="utf-8")
-    values: Any = OmegaConf.to_container(OmegaConf.load(path))
-    prefix = "" if not group or source.startswith("# @package _global_") else f"{group}."
-    return OwnFile(
-        str(path), {f"{prefix}{key}": (value, text) for key, value, text in _keys(values, load(source, BaseLoader))}
-    )
+    content: Any = OmegaConf.to_container(OmegaConf.load(StringIO(source)))
+    package = "" if source.startswith("# @package _global_") else package
+    keys = _keys(content, load(source, _Texts), package and f"{package}.")
+    return OwnFile(str(path), package, content, {key: (value, text) for key, value, text in keys})
 
 
-def _keys(values: Any, texts: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+def _keys(values: Any, texts: Any, prefix: str) -> Iterator[tuple[str, Any, Any]]:
     """Yield the dotted name, value and text of each key of nested content that was read in two ways."""
-    if isinstance(values, dict):
-        for (name, value), text in zip(values.items(), texts.values(), strict=True):
+    if isinstance(values, dict) and isinstance(texts, dict):
+        for name, value in values.items():
+            # Where the name itself is no text, such as a number with zeros before it, there is only the value.
+            text = texts.get(str(name), value)
             yield f"{prefix}{name}", value, text
             yield from _keys(value, text, f"{prefix}{name}.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from yaml import YAMLError
 
 from visionlab.config import schema
 from visionlab.config.checks import Registry, check
-from visionlab.config.compose import complete, compose, conf_dir, read_file, set_as_typed
+from visionlab.config.compose import OwnFile, complete, compose, conf_dir, read_file, set_as_typed
 from visionlab.config.overrides import first_line, keys_of, parse
 from visionlab.errors import ConfigError, DataError, UsageError, nearest
 from visionlab.renamed import with_new_names
@@ -85,11 +86,11 @@ def load_config(
         ConfigError: a key or value of the file, or an override, is wrong.
     """
     path = folder / "config.yaml"
-    content = _read(path)
+    file = _read(path)
     # What was trusted when the run began is information; who goes on with it is asked again.
-    content["trust"] = []
+    content = {**file.content, "trust": []}
     try:
-        cfg = complete(OmegaConf.create(content), files=[read_file(path)])
+        cfg = complete(OmegaConf.create(content), files=[file])
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
     for key, value in (replace or {}).items():
@@ -110,7 +111,7 @@ def no_longer_needed(folder: Path) -> dict[str, Any]:
     """
     if not (folder / "checkpoints" / "last.ckpt").is_file():
         return {}
-    cfg = OmegaConf.create(_read(folder / "config.yaml"))
+    cfg = OmegaConf.create(_read(folder / "config.yaml").content)
     # The checkpoint stands for the files that its first weights came from.
     last = str(folder / "checkpoints" / "last.ckpt")
     instead = {"init_from": last, "model.weights": last, "data.split_file": str(folder / "splits.json")}
@@ -118,14 +119,15 @@ def no_longer_needed(folder: Path) -> dict[str, Any]:
     return {key: instead[key] for key, path in given.items() if path and not Path(str(path)).expanduser().exists()}
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the content of a file under the names of today, with the keys that earlier versions did not have."""
+def _read(path: Path) -> OwnFile:
+    """Return a file, its content under the names of today, with the keys that earlier versions did not have."""
     try:
-        content: Any = with_new_names(OmegaConf.to_container(OmegaConf.load(path)))
+        file = read_file(path)
     except YAMLError as error:
         raise DataError(f"{path}: expected YAML, found: {first_line(error)}") from error
     except (OSError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: expected a configuration in YAML, found: {error}") from error
+    content = with_new_names(file.content)
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected keys and values, found a list")
     # What a key that is missing meant is what conf/ says.
@@ -133,7 +135,7 @@ def _read(path: Path) -> dict[str, Any]:
     for part in ("trainer", "callbacks", "logger"):
         if isinstance(content.get(part), dict):
             content[part] = present[part] | content[part]
-    return content
+    return dataclasses.replace(file, content=content)
 
 
 def _override(cfg: DictConfig, item: Override) -> None:

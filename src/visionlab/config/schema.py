@@ -224,7 +224,7 @@ def annotation(key: str) -> Any:
 def fill(content: dict[str, Any]) -> None:
     """Put the defaults that no file of ``conf/`` has, those of heads and stages, where they are missing."""
     for part, kind in (("heads", HeadConfig), ("stages", StageConfig)):
-        for name, node in _mapping(part, content.get(part, {})).items():
+        for name, node in _mapping(part, content.setdefault(part, {})).items():
             content[part][name] = _defaults(kind) | _mapping(f"{part}.{name}", node)
     content.update(_defaults(TrainConfig) | content)
 

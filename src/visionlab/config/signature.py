@@ -80,14 +80,18 @@ def literal(target: str, name: str) -> Any:
     """Return the value of a class attribute that is written as a literal, the class's own or inherited; or None.
 
     Raises:
-        ConfigError: there is no such class.
+        ConfigError: there is no such class, or the value is computed.
     """
     definition, module = _find(target)
     if not isinstance(definition, ast.ClassDef):
         return None
     for node in definition.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and _assigned(node) == name and node.value is not None:
-            return ast.literal_eval(node.value)
+            try:
+                return ast.literal_eval(node.value)
+            except (ValueError, TypeError):
+                found = ast.unparse(node.value)
+                raise ConfigError(f"_target_: expected a literal value of {target}.{name}, found {found}") from None
     inherited = (literal(base, name) for base in _bases(definition, module))
     return next((value for value in inherited if value is not None), None)
 
