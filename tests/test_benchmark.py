@@ -83,6 +83,32 @@ def test_decoding_each_time_gives_what_the_cache_holds(settings: tuple[str, ...]
             np.testing.assert_array_equal(decoding.cache[place], stored.cache[place])
 
 
+@pytest.mark.parametrize(
+    ("error", "note"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of memory"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), "out of memory"),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED"), "out of memory"),
+        (ValueError("Expected more than 1 value per channel when training"), "too few values for batch normalisation"),
+        (RuntimeError("a bug"), None),
+    ],
+)
+def test_only_what_a_batch_size_explains_is_noted(
+    error: Exception, note: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(throughput, "_training", fail)
+    measured: tuple[Any, ...] = (torch.nn.Linear(1, 1), {}, torch.device("cpu"), "32-true", 0.0)
+    if note is None:
+        with pytest.raises(RuntimeError, match="a bug"):
+            throughput._step(*measured)
+    else:
+        assert throughput._step(*measured) == {"note": note}
+
+
 def test_medians_are_of_what_follows_the_warm_up() -> None:
     values = iter([100.0, 50.0, 1.0, 3.0, 2.0, 9.0])
     parts, row = throughput._median(lambda: next(values), 0.0, 4)

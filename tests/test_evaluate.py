@@ -279,6 +279,27 @@ def test_a_missing_index_is_said(own: Path, others: Path, tmp_path: Path, caplog
     assert "nobody knows whether training saw these images" in caplog.text
 
 
+@pytest.mark.usefixtures("no_report")
+def test_deeper_images_are_measured_alike_and_float_ones_refused(
+    own: Path, others: Path, evaluated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import imagecodecs
+    import tifffile
+
+    for path in others.rglob("*.png"):
+        image = imagecodecs.png_decode(path.read_bytes())
+        kinds = {"deep": image.astype(np.uint16) * np.uint16(257), "float": image / np.float32(255)}
+        for folder, converted in kinds.items():
+            (tmp_path / folder).mkdir(exist_ok=True)
+            tifffile.imwrite(tmp_path / folder / f"{path.stem}.tif", converted)
+    assert shell.run("evaluate", own, "--data", tmp_path / "deep", "--out", tmp_path / "out") == 0
+    found, expected = (read(folder / "metrics.json")["test/distance/mae"] for folder in (tmp_path / "out", evaluated))
+    assert found["value"] == pytest.approx(expected["value"], abs=1e-5)
+    assert shell.run("evaluate", own, "--data", tmp_path / "float", "--out", tmp_path / "none") == 1
+    assert "expected uint8 images as in training, found float32" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 # Wrong use ----------------------------------------------------------------------------------------------------------
 
 

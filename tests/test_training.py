@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 
 import visionlab
 from tests.conftest import TINY, train
@@ -147,8 +149,22 @@ def test_init_from_loads_weights_only(
     start = checkpoint(tiny_run, "best")["state_dict"][WEIGHT]
     assert torch.allclose(checkpoint(run)["state_dict"][WEIGHT], start, atol=1e-8)
     assert checkpoint(run)["epoch"] == 0
-    with pytest.raises(UsageError, match=r"init_from=.*test_resnet with 3 channel.*found test_resnet with 1"):
-        train(tmp_path / "other", f"data.root={focus_root}", f"init_from={tiny_run}", "data.channels=3")
+    for other, message in (
+        ("data.channels=3", r"test_resnet with 3 channel.*found test_resnet with 1.* differ, the first is"),
+        ("model.hidden=[8]", r"and 1 out, hidden=\[8\], found .*and 1 out, hidden=.*the first is head\.1\.weight"),
+    ):
+        with pytest.raises(UsageError, match=f"init_from=.*{message}"):
+            train(tmp_path / "other", f"data.root={focus_root}", f"init_from={tiny_run}", other)
+
+
+def test_packages_need_not_be_installed(focus_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    no_report(monkeypatch)
+    monkeypatch.setattr("visionlab.training.records.version", absent)
+    run = train(tmp_path / "run", f"data.root={focus_root}", "trainer.max_epochs=1")
+    assert set(json.loads((run / "run.json").read_text())["versions"]) == {"python", "visionlab"}
 
 
 def test_a_trunk_is_frozen_in_one_stage_and_learns_in_the_next(focus_root: Path, tmp_path: Path) -> None:
@@ -200,6 +216,18 @@ def test_a_run_that_never_began_leaves_no_folder(
     with pytest.raises(UsageError, match=message):
         train(tmp_path / "runs" / "run", f"data.root={focus_root}", *settings)
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(("accelerator", "advised"), [("gpu", "accelerator"), ("auto", "devices")])
+def test_what_takes_the_devices_that_there_are_is_advised(
+    accelerator: str, advised: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> None:
+        raise MisconfigurationException("You requested gpu: [0, 1, 2, 3], your machine has [0].")
+
+    monkeypatch.setattr("pytorch_lightning.Trainer", refuse)
+    with pytest.raises(UsageError, match=rf"trainer\.devices=4: You .*\. trainer\.{advised}=auto takes what there is"):
+        assembly.bare_trainer(compose([f"trainer.accelerator={accelerator}", "trainer.devices=4"]))
 
 
 def test_files_that_cannot_be_used_are_named_and_leave_no_folder(tmp_path: Path) -> None:

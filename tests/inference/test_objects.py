@@ -167,6 +167,27 @@ def test_labels_have_as_many_bits_as_the_largest_number_needs(highest: int, dtyp
     assert np.array_equal(found, values)
 
 
+@pytest.mark.parametrize("content", [None, b"no image"])
+def test_a_file_that_is_gone_before_it_is_drawn_costs_its_own_animation(
+    content: bytes | None,
+    predict: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost, kept = (imagej(tmp_path / f"{name}.tif", known.series(), "TZYX") for name in ("lost", "kept"))
+
+    def lose(*_: object) -> None:
+        lost.unlink()
+        if content is not None:
+            lost.write_bytes(content)
+
+    monkeypatch.setattr("visionlab.inference.objects.write_objects", lose)
+    assert predict(lost, kept, "--gif") == 0
+    assert files(tmp_path / "out" / "overlay") == {"kept.gif"}
+    assert f"{lost}: " in caplog.text
+
+
 # Series of files ----------------------------------------------------------------------------------------------------
 
 

@@ -236,7 +236,10 @@ class _Work:
         for path, items in members.items():
             if not path.is_file():
                 LOG.info("drawing %s", path)
-                self._draw(sorted(items, key=lambda item: item.time or 0), path)
+                try:
+                    self._draw(sorted(items, key=lambda item: item.time or 0), path)
+                except DataError as error:
+                    LOG.warning("%s; so there is no animation of it", error)
 
     def _draw(self, items: Sequence[InputFile], path: Path) -> None:
         """Write the animation of a series, or of one file, with the labels that are written.

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-Rate = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 Decay = Annotated[float, Field(ge=0)]
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 Betas = Annotated[
@@ -23,7 +23,7 @@ Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
 
 
 def adam(
-    parameters: Parameters, fused: bool, *, lr: Rate, betas: Betas, eps: Rate, weight_decay: Decay
+    parameters: Parameters, fused: bool, *, lr: Positive, betas: Betas, eps: Positive, weight_decay: Decay
 ) -> torch.optim.Optimizer:
     """Return Adam (Kingma and Ba 2015); its ``weight_decay`` is an L2 penalty added to the gradient."""
     return torch.optim.Adam(
@@ -32,7 +32,7 @@ def adam(
 
 
 def adamw(
-    parameters: Parameters, fused: bool, *, lr: Rate, betas: Betas, eps: Rate, weight_decay: Decay
+    parameters: Parameters, fused: bool, *, lr: Positive, betas: Betas, eps: Positive, weight_decay: Decay
 ) -> torch.optim.Optimizer:
     """Return AdamW (Loshchilov and Hutter 2019), whose ``weight_decay`` is decoupled from the gradient."""
     return torch.optim.AdamW(
@@ -41,7 +41,7 @@ def adamw(
 
 
 def sgd(
-    parameters: Parameters, fused: bool, *, lr: Rate, momentum: Momentum, nesterov: bool, weight_decay: Decay
+    parameters: Parameters, fused: bool, *, lr: Positive, momentum: Momentum, nesterov: bool, weight_decay: Decay
 ) -> torch.optim.Optimizer:
     """Return stochastic gradient descent with momentum."""
     return torch.optim.SGD(

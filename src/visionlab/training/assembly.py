@@ -140,4 +140,6 @@ def bare_trainer(cfg: DictConfig) -> pl.Trainer:
         return pl.Trainer(**trainer_options(cfg), logger=False, enable_checkpointing=False, enable_progress_bar=False)
     except MisconfigurationException as error:
         given = f"trainer.accelerator={cfg.trainer.accelerator} trainer.devices={cfg.trainer.devices}"
-        raise UsageError(f"{given}: {' '.join(str(error).split())} accelerator=auto takes what there is") from error
+        auto = "devices" if cfg.trainer.accelerator == "auto" else "accelerator"
+        said = f"{' '.join(str(error).split())} trainer.{auto}=auto takes what there is"
+        raise UsageError(f"{given}: {said}") from error

@@ -8,7 +8,7 @@ import platform
 import shlex
 import time
 from datetime import datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +35,9 @@ from visionlab.training.evaluation import (
     write_data,
 )
 from visionlab.training.pictures import weight_histograms
+from visionlab.version import __version__
 
-_PACKAGES = ("visionlab", "torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
+_PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")
 
 
 class RunRecord:
@@ -128,7 +129,7 @@ class RunRecord:
             "data": data.name,
             "synthetic": data.synthetic,
             "fingerprint": data.fingerprint,
-            "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+            "versions": _versions(),
             "parameters": weights,
             "receptive_field": receptive_field(model.network, data.in_channels),
             "heads": heads,
@@ -170,6 +171,15 @@ class RunRecord:
 
     def _write_about(self) -> None:
         write_json(self.folder / "run.json", {**self.about, "seconds": round(time.monotonic() - self._began, 1)})
+
+
+def _versions() -> dict[str, str]:
+    """Return the versions of what is installed; visionlab itself need not be."""
+    found = {"python": platform.python_version(), "visionlab": __version__}
+    for name in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _now() -> str:

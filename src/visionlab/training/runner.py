@@ -24,7 +24,7 @@ from visionlab.config import build
 from visionlab.config.schema import describe, each_stage, total_epochs
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
-from visionlab.errors import UsageError, UserError
+from visionlab.errors import UsageError, UserError, show
 from visionlab.files import write_text
 from visionlab.heads.head import Head
 from visionlab.inference.checkpoint import read_checkpoint
@@ -212,24 +212,30 @@ def _init_from(model: TaskModel, source: str) -> None:
     The scales of images and targets stay those of the new data.
 
     Raises:
-        UsageError: the weights are of another network.
+        UsageError: the weights are of another network; the message says what differs.
     """
     path = find_checkpoint(source)
     content = read_checkpoint(path)
     begin = "model.network."
     found = {key.removeprefix(begin): value for key, value in content["state_dict"].items() if key.startswith(begin)}
-    try:
-        model.network.load_state_dict(found)
-    except RuntimeError as error:
+    expected = model.network.state_dict()
+    shapes = [{name: value.shape for name, value in values.items()} for values in (expected, found)]
+    other = [name for name in expected | found if shapes[0].get(name) != shapes[1].get(name)]
+    if other:
+        own, theirs = model.network_spec, content["visionlab"]["network"]
         raise UsageError(
-            f"init_from={source}: expected weights of {_words(model.network_spec)}, "
-            f"found {_words(content['visionlab']['network'])}"
-        ) from error
+            f"init_from={source}: expected weights of {_words(own, theirs)}, found {_words(theirs, own)}; "
+            f"{len(other)} tensors differ, the first is {other[0]}"
+        )
+    model.network.load_state_dict(found)
     LOG.info("weights from %s", path)
 
 
-def _words(network: Mapping[str, Any]) -> str:
-    return f"{network['name']} with {network['in_channels']} channel(s) in and {network['out_channels']} out"
+def _words(network: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return what a network is like, with the options that another one has otherwise."""
+    options = {key: value for key, value in network["options"].items() if other["options"].get(key) != value}
+    said = f"{network['name']} with {network['in_channels']} channel(s) in and {network['out_channels']} out"
+    return ", ".join([said, *(f"{key}={show(value)}" for key, value in options.items())])
 
 
 def _find_learning_rate(cfg: DictConfig, model: TaskModel, data: ImageDataModule, run_dir: Path, devices: int) -> None:

@@ -36,11 +36,15 @@ COLUMNS = (
 _WARM_UP, _LEAST = 2, 3  # batches before the measurement, and at least in it
 _EPOCH = 1000  # batches: long enough that what begins an epoch is no median
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
-# What errors say of a batch size that can't be trained on -> the note in the table.
-_TOO_LARGE = dict.fromkeys(
-    ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED"), "out of memory"
-)
-_NOTES = {**_TOO_LARGE, "more than 1 value per channel": "too few values for batch normalisation"}
+# What errors of a batch size that can't be trained on are or say -> the note in the table.
+_NOTES = {
+    "MemoryError": "out of memory",
+    "out of memory": "out of memory",
+    "can't allocate memory": "out of memory",
+    "not enough memory": "out of memory",
+    "ALLOC_FAILED": "out of memory",
+    "more than 1 value per channel": "too few values for batch normalisation",
+}
 
 Batch = dict[str, Any]
 
@@ -179,8 +183,8 @@ def _step(module: TaskModule, batch: Batch, device: torch.device, precision: str
         if device.type == "cuda":
             row["memory_mib"] = torch.cuda.max_memory_allocated() / 2**20
     except (RuntimeError, MemoryError, ValueError) as error:
-        note = "out of memory" if isinstance(error, MemoryError) else None
-        note = note or next((note for words, note in _NOTES.items() if words in str(error)), None)
+        said = f"{type(error).__name__}: {error}"
+        note = next((note for words, note in _NOTES.items() if words in said), None)
         if note is None:
             raise
         row = {"note": note}
