@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +13,42 @@ from tests.celegans import image, labels, module, png
 from tests.data.test_loader import data_module
 from tests.io.test_contract import oriented
 from visionlab.data.preprocess import ImageReader, Preprocess
-from visionlab.errors import DataError
+from visionlab.errors import ConfigError, DataError
 from visionlab.heads.mask.target import MaskReader
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"fold": 2}, r"data\.folds and data\.fold: expected both"),
+        ({"folds": 5}, r"data\.folds and data\.fold: expected both"),
+        ({"folds": 5, "fold": 5}, r"data\.fold: expected 0 to 4"),
+        ({"folds": 5, "fold": -1}, r"data\.fold: expected 0 to 4"),
+        ({"val_fraction": 2.0}, r"data\.val_fraction: expected float above 0 and below 1"),
+        ({"val_fraction": 0.6, "test_fraction": 0.6}, r"data\.val_fraction and data\.test_fraction: .*less than 1"),
+        ({"fraction": 3.0}, r"data\.fraction: "),
+        ({"normalize": (0.5, 0.0)}, r"data\.normalize: .*std above 0"),
+        ({"columns": []}, r"data\.columns: expected a list of str with at least 1"),
+        ({"gap": -3}, r"data\.gap: "),
+        ({"blocks": 0}, r"data\.blocks: expected int of at least 2"),
+    ],
+)
+def test_settings_given_in_python_are_checked(settings: dict[str, Any], message: str) -> None:
+    from visionlab.data import CElegansLineageDataModule
+
+    class Own(CElegansLineageDataModule):
+        """Of a script, whose source is in no package."""
+
+    for made in (CElegansLineageDataModule, Own):
+        with pytest.raises(ConfigError, match=message):
+            made(root="cells", **settings)
+
+
+def test_tuples_and_paths_are_settings(focus_root: Path) -> None:
+    from visionlab.data import FocusDataModule
+
+    data = FocusDataModule(root=focus_root, image_size=(16, 24))  # type: ignore[call-arg, arg-type]
+    assert (data.height, data.width, data.name) == (16, 24, str(focus_root))
 
 
 def test_include_and_exclude_choose_groups(focus_root: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from visionlab.data.splits import Shares, Splits, make_splits, read_splits
-from visionlab.errors import ConfigError, DataError
+from visionlab.errors import DataError
 
 GROUPS = [f"g{i:02d}" for i in range(37)]
 
@@ -69,12 +69,6 @@ def test_fraction_is_nested_and_leaves_the_test_alone() -> None:
     assert whole.test == half.test == small.test
     assert sorted(half.train + half.val + half.test + half.unused) == GROUPS
     assert len(small.train) == 3 and "data.fraction=0.1" in small.source
-
-
-@pytest.mark.parametrize("options", [{"folds": 5, "fold": 5}, {"folds": 5, "fold": -1}])
-def test_a_fold_that_there_is_not_is_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"data\.fold: expected 0 to 4"):
-        split(**options)
 
 
 def test_assign_compares_names_exactly() -> None:

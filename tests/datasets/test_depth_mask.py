@@ -124,8 +124,22 @@ def test_no_image_gets_the_mask_of_another(tmp_path: Path) -> None:
     assert scan(tmp_path / "a").table["mask_path"].tolist() == ["fg_bg_mask/cup-0.png", "fg_bg_mask/cup-1.png"]
     assert list(errors(tmp_path / "a")) == ["fg_bg/pan-0.jpg"], "number 0 ends two names"
     touch(tmp_path / "b", "images/img1.png", "images/img2.png", "masks/m1.png", "masks/m01.png", "masks/m2.png")
-    with pytest.raises(DataError, match="none of its 3 files belongs to an image by its name"):
-        index(tmp_path / "b")
+    touch(tmp_path / "c", "images/img1.png", "images/img01.png", "masks/m1.png", "masks/m2.png", "masks/m3.png")
+    touch(tmp_path / "d", "images/img1.png", "images/img2.png", "images/m1.png", *(f"masks/m{n}.png" for n in (1, 2)))
+    for name in "bc":
+        with pytest.raises(DataError, match="none of its 3 files belongs to an image by its name"):
+            index(tmp_path / name)
+    assert list(errors(tmp_path / "d")) == ["images/img1.png", "images/img2.png"]
+
+
+def test_numbers_pair_whatever_their_zeros_and_strays(tmp_path: Path) -> None:
+    touch(tmp_path / "a", "images/0000.png", "images/0010.png", "masks/0.png", "masks/10.png")
+    assert index(tmp_path / "a")["mask_path"].tolist() == ["masks/0.png", "masks/10.png"]
+    pairs = [f"{name}{number}.png" for number in range(3) for name in ("images/img", "masks/m")]
+    touch(tmp_path / "b", "images/preview.png", *pairs)
+    found = scan(tmp_path / "b")
+    assert found.table["mask_path"].tolist() == ["masks/m0.png", "masks/m1.png", "masks/m2.png"]
+    assert [problem.path for problem in found.problems] == ["images/preview.png"]
 
 
 # Groups -------------------------------------------------------------------------------------------------------------

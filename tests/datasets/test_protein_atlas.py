@@ -98,6 +98,9 @@ def test_further_tables_and_a_column_of_groups(tmp_path: Path) -> None:
     ]
     (problem,) = found.problems
     assert str(problem).startswith("extra.csv line 3: the Id 'b' stands in train.csv line 2 as well")
+    write(touch(tmp_path, "further/train/b"), "b,1,p1", name="further/train.csv", header="Id,Target,plate")
+    (problem,) = scan(tmp_path, extra=["further/train.csv"]).problems
+    assert str(problem).startswith("further/train.csv line 2: the Id 'b' stands in train.csv line 2 as well")
     with pytest.raises(DataError, match=r"column plates, .*data\.group_column names it.*Did you mean 'plate'"):
         index(tmp_path, group_column="plates")
 

@@ -130,6 +130,7 @@ def test_a_row_of_another_length_or_again_is_named_by_its_line(root: Path, name:
         ("", "the cell 'image' is empty; fill it or remove the row"),
         ("none.png", "the image 'none.png' does not exist; mend the path; it begins at the table's folder or at"),
         ("no/a.png", "the image 'no/a.png' does not exist"),
+        ("x" * 300, "does not exist"),
         ("../outside.png", "the image '../outside.png' lies outside of data.root; set data.root"),
         ("{above}/outside.png", "lies outside of data.root"),
         ("../root/b.png", ""),

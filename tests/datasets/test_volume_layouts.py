@@ -78,6 +78,24 @@ def test_flat_challenge_with_any_number_of_digits(tmp_path: Path) -> None:
     assert rows(tmp_path, *columns) == [["7_t0012", "7/t0012.tif", "7_ST/SEG/man_seg12.tif", -1]]
 
 
+def test_sequences_in_the_only_folder_that_has_any(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    challenge(tmp_path / "Fluo", {"01": 1}, gold=True)
+    (tmp_path / "Fluo/02_GT/SEG").mkdir(parents=True)
+    (tmp_path / "notes").mkdir()
+    monkeypatch.setattr(Path, "rglob", None)  # further layouts are not looked for
+    assert rows(tmp_path, "id", "sequence", "path", "nuclei_path")[1] == [
+        "01_t000_z001", "01", "Fluo/01/t000.tif#1", "Fluo/01_ST/SEG/man_seg000.tif#1"
+    ]  # fmt: skip
+    (found,) = module(tmp_path).scan(tmp_path).problems
+    assert (found.path, found.severity) == ("Fluo/02_GT", "warning")
+    assert "there is no Fluo/02/t000.tif" in found.what
+    with pytest.raises(DataError, match=rf"is a single sequence.* set data.root to the folder .* {tmp_path}/Fluo$"):
+        index(tmp_path / "Fluo/01")
+    challenge(tmp_path / "Other", {"01": 1})
+    with pytest.raises(DataError, match=r"sequences lie in Fluo/, Other/; set data\.root to one"):
+        index(tmp_path)
+
+
 def test_silver_truth_comes_before_gold_and_whole_before_slices(tmp_path: Path) -> None:
     challenge(tmp_path, {"01": 2}, gold=True)
     tiff(tmp_path / "01_GT/SEG/man_seg_001_002.tif", labels(PLANE))
@@ -288,7 +306,7 @@ def test_a_table_of_labels_and_of_masks_is_refused(tmp_path: Path) -> None:
         ({"layout": "ctc"}, DataError, "the layouts are"),
         ({"layout": "pairs"}, DataError, r"features: expected files FTIME_SLICE\.png"),
         ({"layout": "matlab"}, DataError, "in its 0 MATLAB files"),
-        ({"layout": "table"}, DataError, r"data\.table=FILE\.csv"),
+        ({"layout": "table"}, ConfigError, r"data\.layout=table: expected data\.table=FILE\.csv"),
         ({"layout": "ctc", "table": "x.csv"}, ConfigError, r"data\.table: not used with data\.layout=ctc"),
         ({"layout": "pairs", "truth": "gt"}, ConfigError, r"data\.truth=gt: is of data\.layout=ctc"),
     ],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import time
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import h5py
@@ -80,6 +83,52 @@ def test_hdf5_that_leads_elsewhere_or_was_never_written_is_refused(tmp_path: Pat
         file.create_dataset("v", (5, 4, 3), np.uint8, chunks=(1, 4, 3))[0] = 1
     with pytest.raises(DataError, match=r"c\.mat: 4 of 5 blocks of v were never written"):
         open_volume(tmp_path / "c.mat")
+
+
+def test_empty_variables_beside_a_volume_are_no_damage(tmp_path: Path) -> None:
+    matlab(tmp_path / "a.mat", "7.3", v=np.ones((3, 4, 5)))
+    with h5py.File(tmp_path / "a.mat", "a") as file:
+        file["zero"] = np.zeros((0, 4))
+        file["null"] = h5py.Empty("f8")
+    assert open_volume(tmp_path / "a.mat").shape == (5, 3, 4)
+    with pytest.raises(DataError, match=r"zero is empty \(4 x 0\)"):
+        open_volume(tmp_path / "a.mat" / "zero")
+
+
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_file_that_vanishes_is_named(tmp_path: Path, version: str) -> None:
+    path = matlab(tmp_path / "a.mat", version, v=np.ones((3, 4, 5)))
+    volume = open_volume(path)
+    path.unlink()
+    with pytest.raises(DataError, match=r"a\.mat: "):
+        volume.plane(0)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_forked_while_a_thread_loads_does_not_wait_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = matlab(tmp_path / "a.mat", "5", v=np.ones((3, 4, 5), np.uint8))
+    begun, load = Event(), scipy.io.loadmat
+
+    def slow(*args: Any, **options: Any) -> Any:
+        begun.set()
+        time.sleep(0.3)
+        return load(*args, **options)
+
+    monkeypatch.setattr(scipy.io, "loadmat", slow)
+    volume = open_volume(path)
+    thread = Thread(target=volume.plane, args=(0,))
+    thread.start()
+    begun.wait()
+    child = multiprocessing.get_context("fork").Process(target=volume.plane, args=(0, 1))
+    child.start()
+    child.join(20)
+    thread.join()
+    try:
+        assert child.exitcode == 0
+    finally:
+        child.kill()
 
 
 def test_matlab_bombs_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

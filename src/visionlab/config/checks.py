@@ -212,7 +212,12 @@ def _check_model(plain: Plain, modules: Mapping[str, str]) -> None:
     _check_path("model.weights", weights, "a file", Path.is_file)
 
 
-def _check_data(data: Mapping[str, Any], registry: Registry, made: bool) -> None:
+def check_data(data: Mapping[str, Any]) -> None:
+    """Check what the settings of a data set must say together, whatever the data set; types and bounds are checked.
+
+    Raises:
+        ConfigError: the first mistake found.
+    """
     inputs = data.get("inputs", [IMAGE])
     if inputs[:1] != [IMAGE] or len(set(inputs)) != len(inputs):
         raise ConfigError(f"data.inputs: expected image, and perhaps others after it; found {show(inputs)}")
@@ -228,12 +233,16 @@ def _check_data(data: Mapping[str, Any], registry: Registry, made: bool) -> None
         raise ConfigError(f"data.fold: expected 0 to {folds - 1} for data.folds={folds}, found {fold}")
     if folds is not None and data["split_file"] is not None:
         raise ConfigError("data.folds and data.split_file: expected one of them, found both")
-    registry.check_data(data)
     if folds is None and data["val_fraction"] + data["test_fraction"] >= 1:
         raise ConfigError(
             "data.val_fraction and data.test_fraction: expected less than 1 together, so that some is left to train "
             f"on, found {data['val_fraction']} and {data['test_fraction']}"
         )
+
+
+def _check_data(data: Mapping[str, Any], registry: Registry, made: bool) -> None:
+    check_data(data)
+    registry.check_data(data)
     if made and data["root"] == "sample":
         raise ConfigError("data.root: expected the folder that make=... is to write, found 'sample'")
     if data["root"] != "sample" and not made:

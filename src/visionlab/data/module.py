@@ -18,7 +18,8 @@ import torch
 from pydantic import Field
 from torch.utils.data import DataLoader
 
-from visionlab.config import defaults
+from visionlab.config import defaults, signature
+from visionlab.config.checks import check_data
 from visionlab.console import LOG
 from visionlab.data.cache import cache_column, limits_of
 from visionlab.data.definition import Definition, Target
@@ -26,7 +27,7 @@ from visionlab.data.describe import MapScale, image_span, image_statistics, map_
 from visionlab.data.loader import CENTRE, Augment, EpochBatches, ImageDataset, ResumableLoader
 from visionlab.data.preprocess import ImageReader, Preprocess, Reader, Scale, Sizes, common_depth
 from visionlab.data.splits import Shares, Splits, choose_groups, make_splits, read_splits, refuse_leaks
-from visionlab.errors import ConfigError, DataError, UsageError
+from visionlab.errors import ConfigError, DataError, UsageError, check_value
 from visionlab.files import IMAGE, cache_dir, check_folder
 from visionlab.seeds import derive
 
@@ -40,7 +41,10 @@ MeanAndStd = Annotated[list[float], Field(min_length=2, max_length=2, descriptio
 
 
 class _TaskDefaults(type):
-    """Let a data module take what it isn't given from its task's configuration, where each default stands once."""
+    """Let a data module take what it isn't given from its task's configuration, where each default stands once.
+
+    What it is given is checked as a configuration is; tuples may stand for lists, and paths for their text.
+    """
 
     def __call__(cls, seed: int | None = None, augment: Mapping[str, Any] | None = None, **settings: Any) -> Any:
         made: Any = cls
@@ -57,6 +61,12 @@ class _TaskDefaults(type):
             augment = found["augment"] if augment is None else augment
             others = {key: value for key, value in found["data"].items() if key not in ("_target_", "root")}
             settings = {**others, **settings}
+        for name, value in settings.items():
+            plain = list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+            stated = (signature.annotation(f"{base.__module__}.{base.__qualname__}", name) for base in cls.__mro__)
+            check_value(f"data.{name}", next((one for one in stated if one is not None), Any), plain)
+            settings[name] = plain
+        check_data(settings)
         return super().__call__(seed, augment, **settings)
 
 
@@ -89,7 +99,7 @@ class ImageDataModule(Definition, pl.LightningDataModule, metaclass=_TaskDefault
         stain: the one channel, by number from 0 or name, that is seen of files with an axis of them.
 
     Raises:
-        ConfigError: ``stain`` and a list of channels are both given, or there is no such fold.
+        ConfigError: a setting is of the wrong type, out of bounds or contradicts another.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from visionlab.console import LOG
-from visionlab.errors import ConfigError, DataError, nearest
+from visionlab.errors import DataError, nearest
 from visionlab.files import write_json
 from visionlab.seeds import derive
 
@@ -66,9 +66,6 @@ class Shares:
             is ``val_fraction`` of the other groups; None: no folds.
         fraction: of the train and validation groups that is used, at least one each; a larger one keeps the same groups
             and more. The test is left as it is.
-
-    Raises:
-        ConfigError: there is no such fold.
     """
 
     seed: int
@@ -77,10 +74,6 @@ class Shares:
     folds: int | None = None
     fold: int | None = None
     fraction: float = 1.0
-
-    def __post_init__(self) -> None:
-        if self.folds is not None and (self.fold is None or not 0 <= self.fold < self.folds):
-            raise ConfigError(f"data.fold: expected 0 to {self.folds - 1} (data.folds={self.folds}), found {self.fold}")
 
     def in_folds(self, names: Sequence[str]) -> tuple[int, int] | None:
         """Return which fold of how many the test is, None without.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -105,19 +106,34 @@ class Files:
 
 
 def by_name_or_number(images: Files, files: Files) -> list[str]:
-    """Return for each image the name of its file: the same one, or that of the same number at its end.
+    """Return for each image the name of its file: the same one, or, if that pairs more, that of the same number.
 
-    Numbers pair files whose names differ in what stands before (``fgbg000123`` and ``mask000123``), where that is one
-    and the same in each of the two folders.
+    Numbers stand at the ends, behind what most names of a folder begin with (``fgbg000123`` and ``mask000123``); other
+    images go by their names. So do all where a number is of two files or two images.
     """
-    numbers = [{split_number(key): key for key in one.paths} for one in (images, files)]
-    mine, theirs = ({prefix for prefix, _ in found} for found in numbers)
-    partner = {int(number): key for (_, number), key in numbers[1].items() if number}
-    if mine == theirs or len(mine) > 1 or len(theirs) > 1 or len(partner) < len(files.paths):
-        return list(images.paths)
+    mine, theirs = _usual_prefix(images.paths), _usual_prefix(files.paths)
+    numbered = [(key, number) for key, prefix, number in _numbers(files.paths) if number and prefix == theirs]
+    partner = {int(number): key for key, number in numbered}
+    same = list(images.paths)
+    wanted = [
+        partner.get(int(number), f"{theirs}{number}") if number and prefix == mine else key
+        for key, prefix, number in _numbers(same)
+    ]
+    by_name, by_number = (sum(key in files.paths for key in keys) for keys in (same, wanted))
+    if by_number <= by_name or len(partner) < len(numbered) or len(set(wanted)) < len(wanted):
+        return same
     LOG.info("%s/ and %s/: paired by the numbers at the ends of their names", images.name, files.name)
-    (prefix,) = theirs
-    return [partner.get(int(number or -1), f"{prefix}{number}") for _, number in numbers[0]]
+    return wanted
+
+
+def _numbers(keys: Iterable[str]) -> Iterator[tuple[str, str, str]]:
+    return ((key, *split_number(key)) for key in keys)
+
+
+def _usual_prefix(keys: Iterable[str]) -> str:
+    """Return what most of the names that end in a number begin with."""
+    counts = Counter(prefix for _, prefix, number in _numbers(keys) if number)
+    return max(counts, key=counts.__getitem__, default="")
 
 
 def group_by_pattern(table: pd.DataFrame, pattern: str) -> tuple[list[str], list[Problem]]:

@@ -45,6 +45,7 @@ class Table:
 
     def __init__(self, root: Path, name: str, key: str = "data.table") -> None:
         self.path, self.problems, self.rows = root / Path(name).expanduser(), list[Problem](), 0
+        self._root = root
         self._lines = csv_lines(self.path, root, key)
         self.header = [name.strip() for name in next(self._lines, (0, []))[1]]
 
@@ -85,9 +86,10 @@ class Table:
             DataError: there is no row at all.
         """
         found: list[T] = []
+        name = self.path.relative_to(self._root) if self.path.is_relative_to(self._root) else self.path
         for line, cells in self._lines:
             self.rows += 1
-            where = f"{self.path.name} line {line}"
+            where = f"{name} line {line}"
             try:
                 if len(cells) != len(self.header):
                     what = f"{len(cells)} cells where the header has {len(self.header)}"
@@ -154,7 +156,7 @@ class FileCells:
         for start in self._starts:
             path = os.path.normpath(Path(start, cell.replace("\\", "/")))
             file, index = split_plane(path) if planes else (Path(path), None)
-            if not file.is_file():
+            if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises OSError of names that are too long
                 continue
             if not path.startswith(f"{self.root}{os.sep}"):
                 advice = f"set data.root ({self.root}) to a folder that holds all files"

@@ -53,18 +53,20 @@ def read_layout(root: Path, layout: str, table: str | None, truth: str) -> tuple
         raise ConfigError(f"data.table: not used with data.layout={layout}; leave one of them out")
     if table is None and layout in ("auto", "table") and (root / TABLE).is_file():
         table = TABLE
-    sequences = [name for name in _names(root) if name.isdecimal() and any(map(_IMAGE.fullmatch, _names(root / name)))]
+    if table is None and layout == "table":
+        raise ConfigError(f"data.layout=table: expected data.table=FILE.csv, or {TABLE} in {root}, found neither")
+    sequences = _sequences(root) if table is None and layout in ("auto", "ctc") else []
     if layout == "auto":
         there = {
-            "table": table is not None,
-            "ctc": bool(sequences),
-            "pairs": (root / SLICES).is_dir(),
-            "matlab": any(root.rglob("*.mat")),
+            "table": lambda: table is not None,
+            "ctc": lambda: bool(sequences),
+            "pairs": (root / SLICES).is_dir,
+            "matlab": lambda: any(root.rglob("*.mat")),
         }
-        layout = next((name for name, found in there.items() if found), "")
+        layout = next((name for name, found in there.items() if found()), "")
     if truth != "auto" and layout != "ctc":
         raise ConfigError(f"data.truth={truth}: is of data.layout=ctc, but {root} has the layout {layout}")
-    if layout == "table" and table is not None:
+    if table is not None:
         return layout, read_table(root, table)
     if layout == "ctc" and sequences:
         return layout, read_ctc(root, sequences, truth)
@@ -96,7 +98,35 @@ def _add(known: dict[_Key, str], key: _Key, path: str, problems: list[Problem]) 
 _IMAGE = re.compile(r"t([0-9]+)\.(?:tiff?|png)", re.IGNORECASE)
 _LABELS = re.compile(r"man_seg_?([0-9]+)(?:_([0-9]+))?\.(?:tiff?|png|jpe?g)", re.IGNORECASE)
 _TRUTHS = {"st": "_ST/SEG", "gt": "_GT/SEG"}
+_TRUTH = re.compile(r"([0-9]+)_(?:ST|GT)")
 _WHOLE = -1  # in place of a slice: labels of all of a time point
+
+
+def _sequences(root: Path) -> list[str]:
+    """Return the folders of sequences relative to ``root``: those in it, or in its only folder that has any.
+
+    Raises:
+        DataError: ``root`` is itself a sequence, or several of its folders hold some.
+    """
+
+    def has_images(folder: Path) -> bool:
+        return folder.name.isdecimal() and any(map(_IMAGE.fullmatch, _names(folder)))
+
+    if has_images(root):
+        raise DataError(
+            f"{root}: is a single sequence, whose labels lie beside it ({root.name}_GT); set data.root to the folder "
+            f"that holds both, {root.parent}"
+        )
+    for folders in ([""], [f"{name}/" for name in _names(root)]):
+        found = {
+            folder: [name for name in _names(root / folder) if has_images(root / folder / name)] for folder in folders
+        }
+        within = [folder for folder, names in found.items() if names]
+        if len(within) > 1:
+            raise DataError(f"{root}: sequences lie in {', '.join(within)}; set data.root to one of these folders")
+        if within:
+            return [f"{within[0]}{name}" for name in found[within[0]]]
+    return []
 
 
 def read_ctc(root: Path, sequences: list[str], truth: str) -> Found:
@@ -104,7 +134,7 @@ def read_ctc(root: Path, sequences: list[str], truth: str) -> Found:
 
     Args:
         root: of the data.
-        sequences: names of their folders.
+        sequences: their folders, in one and the same folder.
         truth: ``st``: the silver truth; ``gt``: the gold truth, perhaps of some slices only; ``auto``: silver for a
             time point that has it, else gold. Where both are there, the gold one is kept beside the silver one.
 
@@ -115,11 +145,18 @@ def read_ctc(root: Path, sequences: list[str], truth: str) -> Found:
     pairs: list[Pair] = []
     files = {name: [match for file in _names(root / name) if (match := _IMAGE.fullmatch(file))] for name in sequences}
     digits = max([_DIGITS, *(len(match[1]) for found in files.values() for match in found)])
-    for name, found in files.items():
+    within = sequences[0].rpartition("/")[0]
+    for name in _names(root / within):
+        if (match := _TRUTH.fullmatch(name)) and str(Path(within, match[1])) not in sequences:
+            what = f"holds labels of a sequence without images: there is no {Path(within, match[1], 't000.tif')}"
+            advice = "add the images or move the labels out"
+            problems.append(Problem(str(Path(within, name)), what, advice, "warning"))
+    for folder, found in files.items():
         images: dict[int, str] = {}
         for match in found:
-            _add(images, int(match[1]), f"{name}/{match[0]}", problems)
-        labels = {kind: _truth(root, f"{name}{ending}", images, problems) for kind, ending in _TRUTHS.items()}
+            _add(images, int(match[1]), f"{folder}/{match[0]}", problems)
+        labels = {kind: _truth(root, f"{folder}{ending}", images, problems) for kind, ending in _TRUTHS.items()}
+        name = folder.rpartition("/")[2]
         for time, path in sorted(images.items()):
             image = Pair(path, "", f"{name}_t{time:0{digits}d}", name, time)
             pairs += _labelled(image, {kind: of.get(time, {}) for kind, of in labels.items()}, truth)

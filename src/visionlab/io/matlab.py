@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import struct
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,8 @@ _CLASSES = {"double": "float64", "single": "float32", "logical": "bool"}
 _CLASSES |= {f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _HEADER = 128  # bytes, version 5
 _LOADING = Lock()
+# A process that is forked while another thread loads would wait for it for ever: the fork waits instead.
+os.register_at_fork(before=_LOADING.acquire, after_in_parent=_LOADING.release, after_in_child=_LOADING.release)
 
 Shapes = dict[str, tuple[tuple[int, ...], str]]
 """Names of variables with shape (in MATLAB's order) and NumPy type; arrays of numbers only."""
@@ -64,9 +67,8 @@ class MatlabPlanes:
         page = int(self.pages[index, 0])
         # Version 5 compresses a variable as a whole; from HDF5 a time point can be read on its own.
         time, z = divmod(page, self.shape[2]) if self.hdf5 and len(self.shape) == 4 else (None, page)
-        changed = self.path.stat().st_mtime_ns
         with decoding(self.path, "MATLAB"), _LOADING:
-            volume = _load(self.path, changed, self.variable, time, self.hdf5)
+            volume = _load(self.path, self.path.stat().st_mtime_ns, self.variable, time, self.hdf5)
             if volume.shape[:2] != self.shape[:2]:
                 raise DataError(f"{self.path}: {self.variable} is {volume.shape}, the file promised {self.shape}")
             if volume.dtype.kind == "c":
@@ -155,9 +157,9 @@ def _hdf5_shapes(path: Path) -> Shapes:
             kind = _CLASSES.get(said) if said else item.dtype.name
             if kind not in READ_AS or kind not in ("bool", item.dtype.name):
                 continue
-            empty = bool(item.attrs.get("MATLAB_empty", 0))
+            empty = item.shape is None or bool(item.attrs.get("MATLAB_empty", 0))
             shapes[name] = ((0, 0) if empty else item.shape[::-1], kind)
-            if not empty:
+            if not empty and item.size:
                 _check_chunks(item, path)
     return shapes
 
