@@ -1,4 +1,4 @@
-"""Find, list and write files: fast, without following a loop; whole or not at all; with messages that help."""
+"""Find, list and write files, and work on many in threads: without following a loop; whole or not at all."""
 
 from __future__ import annotations
 

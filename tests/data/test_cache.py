@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -71,6 +73,19 @@ def test_every_bad_file_is_named_and_nothing_is_left(tmp_path: Path, write_png: 
     with pytest.raises(DataError, match=r"(?s)2 file\(s\).*1\.png.*3\.png.*prepare"):
         build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())
     assert not [entry for entry in (tmp_path / "cache").iterdir() if entry.suffix != ".lock"]
+
+
+def test_room_is_looked_for_before_anything_is_decoded(
+    tmp_path: Path, write_png: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "data"
+    paths = some(root, write_png)
+    need = sum(read_image(root / path).size for path in paths)
+    free = [need - 1, need]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free.pop(0)))
+    with pytest.raises(DataError, match=r"cache: the cache needs .* GB, found .* GB free; .*data\.cache_dir"):
+        build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())
+    build(paths, root, PREPROCESS, tmp_path / "cache", "t", ImageReader())
 
 
 def test_builders_at_the_same_time_decode_once(

@@ -223,9 +223,10 @@ def _floating(folder: Path) -> None:
         (lambda f: (f / "bg" / "x.png").write_bytes(b""), r"1 of 4 backgrounds cannot be used:\n.*x\.png: .*empty"),
         (lambda f: shutil.rmtree(f / "cut"), "found no such folder"),
         (lambda f: [path.unlink() for path in (f / "cut").iterdir()], r"found none; check make\.cutouts"),
+        (lambda f: (f / "cut" / "wide.png").rename(f / "cut" / "w\udce4.png"), r"1 of 2 cutouts .*\n.*not valid UTF-8"),
         (_floating, r"x\.tif: expected values from 0 to 1"),
     ],
-    ids=["no alpha", "opaque", "faint", "alpha", "empty", "no folder", "nothing", "float"],
+    ids=["no alpha", "opaque", "faint", "alpha", "empty", "no folder", "nothing", "name", "float"],
 )
 def test_bad_sources(spoil: Callable[[Path], Any], message: str, sources: Path, tmp_path: Path) -> None:
     spoil(sources)

@@ -237,15 +237,33 @@ def test_files_of_another_view_than_their_image_are_named(tmp_path: Path) -> Non
         data_module(write_nested(tmp_path / "small", size=(10, 32)))
 
 
-def test_a_mask_of_two_groups_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("more", [False, True])
+def test_masks_of_two_groups_are_named_once(tmp_path: Path, more: bool) -> None:
     root = write_nested(tmp_path)
     png(root / "fgbgmask/bg1/fg1/0.png", scene(0)[1])
     png(root / "fgbgmask/bg0/fg0/0.png", scene(0)[1])
     for number in (2, 3):
         png(root / f"fgbgmask/bg{number}/fg{number}/0.png", np.zeros((32, 32), np.uint8))
+    if more:
+        for number in (4, 5):
+            png(root / f"fgbgmask/bg{number}/fg{number}/0.png", scene(4)[1])
     (problem,) = check_files(make_data(compose(["task=depth_mask", f"data.root={root}"])))[0]
     assert (problem.path, problem.severity) == ("fgbgmask/bg1/fg1/0.png", "warning")
     assert "the same as fgbgmask/bg0/fg0/0.png, but of group 'bg1' where that is of 'bg0'" in problem.what
+    assert ("(2 masks are of several groups)" in problem.what) is more
+
+
+def test_a_mask_file_that_two_groups_share_is_named(tmp_path: Path) -> None:
+    lines = ["image,mask,group"]
+    for number, (image, mask, _) in enumerate(map(scene, range(3))):
+        png(tmp_path / f"{number}.png", image)
+        png(tmp_path / f"m{number}.png", mask)
+        lines.append(f"{number}.png,m{min(number, 1)}.png,g{number}")
+    write_table(tmp_path, *lines)
+    overrides = ["task=depth_mask", f"data.root={tmp_path}", "data.table=list.csv", "~heads.depth"]
+    (problem,) = check_files(make_data(compose(overrides)))[0]
+    assert (problem.path, problem.severity) == ("m1.png", "warning")
+    assert problem.what == "is of the groups 'g1' and 'g2'"
 
 
 # What is unknown, and units -----------------------------------------------------------------------------------------

@@ -108,7 +108,7 @@ def test_damage_never_escapes_as_another_error(tmp_path: Path, case: Case) -> No
     """Bytes of the descriptions, and some of the pixels, which in PNG and MATLAB files have sums of their own."""
     data = case.file(tmp_path).read_bytes()
     path = tmp_path / f"bad{Path(case.name).suffix}"
-    summed = path.suffix in (".png", ".mat") and case.name != "73.mat"
+    summed = path.suffix in (".png", ".mat") and not data.startswith(b"MATLAB 7.3")
     places = range(4, len(data), max(1, len(data) // 150))
     for position in places:
         damaged = bytearray(data)
@@ -119,7 +119,7 @@ def test_damage_never_escapes_as_another_error(tmp_path: Path, case: Case) -> No
         except DataError as error:
             assert str(path) in str(error)
         else:
-            if summed and path.suffix == ".png":
+            if summed:
                 np.testing.assert_array_equal(found, case.expected)
 
 

@@ -11,8 +11,7 @@ import pytest
 import tifffile
 
 from visionlab.errors import DataError
-from visionlab.io import StackWriter, Volume, open_volume, read_labels
-from visionlab.io import encoding as volume_writer
+from visionlab.io import StackWriter, Volume, encoding, open_volume, read_labels
 
 RNG = np.random.default_rng(2)
 FORMS: dict[str, dict[str, Any]] = {"ome": {"ome": True}, "imagej": {"imagej": True}, "tiff": {}}
@@ -136,7 +135,7 @@ def test_large_files_are_big_tiffs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         like = source(tmp_path / "in.tif", form, "TZYX")
         bytes_of = 3 * 4 * 10 * 14
         for limit, big in ((bytes_of, False), (bytes_of - 1, True)):
-            monkeypatch.setattr(volume_writer, "_BIG", limit)
+            monkeypatch.setattr(encoding, "_BIG", limit)
             volume, _ = write(tmp_path / "out" / "a.tif", like, "uint8")
             with tifffile.TiffFile(volume.path) as tif:
                 assert tif.is_bigtiff is big
@@ -158,6 +157,18 @@ def test_nothing_is_left_after_an_error_and_an_earlier_file_stays(tmp_path: Path
         raise KeyboardInterrupt
     assert [path.name for path in out.parent.iterdir()] == ["a.tif"]
     assert out.read_bytes() == b"earlier"
+
+
+def test_what_would_not_be_read_back_is_refused(tmp_path: Path) -> None:
+    like = source(tmp_path / "in.tif", "ome", "TZYX")
+    frame = np.ones((4, 10, 14), np.uint16)
+    cases = [(2, 1, "expected 12 planes, 8"), (4, 1, "expected 12 planes, 16"), (3, 256, "1 to 256 do not fit")]
+    for frames, value, message in cases:
+        frame[0, 0, 0] = value
+        with pytest.raises(ValueError, match=message), StackWriter(tmp_path / "a.tif", like, np.uint8) as writer:
+            for _ in range(frames):
+                writer.write(frame)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
 
 
 def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:

@@ -231,7 +231,8 @@ def test_labels_of_two_values_and_of_single_images(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [(0.5, "1 others"), (np.nan, "1 others"), (-2.0, "found -2 to"), (2.0**32, "found")]
+    ("value", "message"),
+    [(0.5, "1 others"), (np.nan, "1 others"), (np.inf, "1 others"), (-2.0, "found -2 to"), (2.0**32, "found")],
 )
 def test_labels_that_are_none_are_refused(tmp_path: Path, value: float, message: str) -> None:
     ids = LABELS.astype(np.float64)

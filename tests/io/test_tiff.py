@@ -13,6 +13,7 @@ import tifffile
 from tests.io.written import RGB, RNG, SERIES, STACK, tiff
 from visionlab.errors import DataError
 from visionlab.io import open_volume, plane, read_image, read_labels
+from visionlab.io.volume import tell_once
 
 # Which axes -----------------------------------------------------------------------------------------------------------
 
@@ -28,6 +29,17 @@ def test_axes_that_are_given_count_for_files_that_do_not_tell(tmp_path: Path, me
     assert open_volume(told, axes="TYX").axes == "ZYX"
     with pytest.raises(DataError, match=r"a\.tif: its axes are QYX \(5 x 12 x 20\).*TZYX does not fit"):
         open_volume(path, axes="TZYX")
+
+
+def test_what_axes_were_taken_as_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    tell_once.cache_clear()
+    caplog.set_level("INFO", logger="visionlab")
+    for name in "abc":
+        open_volume(tiff(tmp_path / f"{name}.tif", STACK, metadata=None), axes="TYX" if name == "a" else None)
+        open_volume(tiff(tmp_path / f"{name}2.tif", STACK, metadata={"axes": "ZYX"}))
+    assert [record.message for record in caplog.records] == [
+        "Files that do not say what their pages are: taken as planes of a volume (ZYX)"
+    ]
 
 
 @pytest.mark.parametrize("axes", ["ZTYX", "TZYX"])
@@ -224,7 +236,7 @@ ORDER = 'DimensionOrder="XYZTC" SizeC="1"'
         (f'{ORDER} SizeZ="5" SizeT="1"><TiffData/>', "", "5 planes, 4 are there"),
         (f'{ORDER} SizeZ="3" SizeT="1"><TiffData/>', "", "(expected 3 frames, got 4|3 planes, . are there in 4)"),
         (f'{ORDER} SizeZ="4" SizeT="1"><TiffData IFD="0"/>', "", "4 planes, 1 are there"),
-        (f'{ORDER} SizeZ="0" SizeT="1"><TiffData/>', "", "claims 1 planes, 4 are there"),
+        (f'{ORDER} SizeZ="0" SizeT="1"><TiffData/>', "", r"claims 1 x 0 x 1 planes \(time, z, channels\), 4 are there"),
         (f'{ORDER} SizeZ="99999999" SizeT="999"><TiffData/>', "", "claims .* planes, 4 are there"),
         (f'{ORDER} SizeZ="4" SizeT="1"><TiffData PlaneCount="999999999"/>', "", "claims .* planes, 4 are there"),
         ('DimensionOrder="ZYXTC" SizeC="1" SizeZ="4" SizeT="1"><TiffData/>', "", "damaged"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,6 +38,29 @@ def test_video_with_loss(tmp_path: Path, name: str, codec: str) -> None:
     means = [volume.frame(i).mean() for i in range(6)]
     np.testing.assert_allclose(means, smooth.mean((1, 2, 3)), atol=20)
     assert (np.diff(means) > 10).all()
+
+
+def test_a_frame_that_is_passed_over_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = video(tmp_path / "a.mkv", "FFV1", MOVIE)
+    volume = open_volume(path)
+    opened, grabbed = cv2.VideoCapture, []
+
+    class Failing:
+        """Fails to grab its second frame, once."""
+
+        def __init__(self, *args: Any) -> None:
+            self.capture = opened(*args)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.capture, name)
+
+        def grab(self) -> bool:
+            grabbed.append(self.capture.grab())
+            return len(grabbed) != 2
+
+    monkeypatch.setattr(cv2, "VideoCapture", Failing)
+    with pytest.raises(DataError, match="1 can be decoded"):
+        volume.frame(3)
 
 
 def test_video_that_turns_colourful_is_refused(tmp_path: Path) -> None:

@@ -188,7 +188,8 @@ def _width(times: npt.NDArray[Any], gap: Gap) -> int:
 
 def _near(times: npt.NDArray[Any], others: npt.NDArray[Any], width: int) -> npt.NDArray[np.bool_]:
     """Return which of the times are at most ``width`` from one of the others."""
-    return np.asarray((np.abs(times[:, None] - others) <= width).any(axis=1))
+    each, places = np.unique(times, return_inverse=True)  # of a time there are as many rows as slices
+    return np.asarray((np.abs(each[:, None] - others) <= width).any(axis=1)[places])
 
 
 def _blocks(table: pd.DataFrame) -> dict[str, list[str]]:

@@ -169,10 +169,24 @@ def build(
 def _write(
     paths: Sequence[str], root: Path, preprocess: Preprocess, target: Path, about: Mapping[str, Any], reader: Reader
 ) -> None:
+    def header(item: tuple[int, str]) -> tuple[str, str, int]:
+        number, path = item
+        head = reader.header(root / path)
+        size = reader.like[number][1] if reader.like else preprocess.size(head.height, head.width, str(root / path))
+        return path, head.dtype, math.prod(size) * preprocess.channels
+
     dtypes: dict[str, str] = {}
-    for path, dtype in _each(lambda path: (path, reader.header(root / path).dtype), paths, "reading headers"):
+    values = 0
+    for path, dtype, count in _each(header, list(enumerate(paths)), "reading headers"):
         dtypes.setdefault(dtype, path)
+        values += count
     preprocess = replace(preprocess, dtype=reader.dtype(dtypes), scale="dtype")
+    need, free = values * np.dtype(preprocess.dtype).itemsize, shutil.disk_usage(target.parent).free
+    if need > free:
+        raise DataError(
+            f"{target.parent}: the cache needs {need / 1e9:.1f} GB, found {free / 1e9:.1f} GB free; free some space or "
+            "set data.cache_dir to another disk"
+        )
     LOG.info("caching %d files in %s", len(paths), target)
 
     def decode(item: tuple[int, str]) -> tuple[np.ndarray[Any, Any], dict[str, Any]]:

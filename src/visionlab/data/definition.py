@@ -28,6 +28,8 @@ class Target:
             is unknown. None: the target is columns of numbers in the index.
         facts: name of what the reader tells of each file -> whether it has the target's unit; the index lists them.
         ranges: those facts whose range the data card tells.
+        telling: the fact, a share, that is neither 0 nor 1 in maps that tell one scene from another: two images with
+            the same such map should be of one group. Empty: equal maps mean nothing.
         classes: whether the columns are 0 and 1 of classes that a sample has or hasn't: they are counted, and splits
             are dealt out by them.
     """
@@ -35,6 +37,7 @@ class Target:
     reader: Callable[..., Reader] | None = None
     facts: Mapping[str, bool] = field(default_factory=dict)
     ranges: tuple[str, ...] = ()
+    telling: str = ""
     classes: bool = False
 
 

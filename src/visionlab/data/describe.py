@@ -118,7 +118,10 @@ def check_files(data: ImageDataModule) -> tuple[list[Problem], int]:
             read = list(_read_all(data, reader, [(path,) for path, _ in pairs], f"files of {name}"))
             results += read
             told = {path: facts for (path, _), facts in zip(pairs, read, strict=True) if isinstance(facts, dict)}
-            problems += _same_maps(table.iloc[good][["group", f"{name}_path"]], told)
+            if telling := data.asked[name].telling if name in data.asked else "":
+                hashes = {path: facts["hash"] for path, facts in told.items() if 0 < facts[telling] < 1}
+                maps = table.iloc[good][["group", f"{name}_path"]].set_axis(["group", "path"], axis=1)
+                problems += _same_maps(maps, name, hashes)
     problems += dict.fromkeys(result for result in results if isinstance(result, Problem))
     return sorted(problems, key=lambda problem: (problem.path, problem.what)), len(table) + len(found.problems)
 
@@ -176,17 +179,18 @@ def _duplicates(checked: pd.DataFrame) -> Iterator[Problem]:
                 )
 
 
-def _same_maps(table: pd.DataFrame, told: dict[str, dict[str, Any]]) -> Iterator[Problem]:
-    """Name maps that stand in two groups: two images of one scene have the same, though their pixels differ."""
-    groups = dict(zip(table.iloc[:, 1], table["group"], strict=True))
-    first: dict[str, str] = {}
-    for path, facts in told.items():
-        # Maps of one value are equal without being of one scene, objects may stay as they are from time to time, and
-        # others than masks have no share.
-        mask = 0 < facts.get("share", 0) < 1 and "objects" not in facts
-        if mask and groups[path] != groups[one := first.setdefault(facts["hash"], path)]:
-            what = f"is the same as {one}, but of group '{groups[path]}' where that is of '{groups[one]}'"
-            yield Problem(path, what, "if both show one scene, give them one group", "warning")
+def _same_maps(maps: pd.DataFrame, name: str, hashes: dict[str, str]) -> Iterator[Problem]:
+    """Warn, once, of maps that are in two groups: images of one scene have the same, though their pixels differ."""
+    maps = maps.assign(hash=maps["path"].map(hashes)).dropna().drop_duplicates(["group", "hash"])
+    shared = maps[maps.duplicated("hash", keep=False)]
+    if len(shared):
+        equal = shared.loc[shared["hash"] == shared["hash"].iloc[0], ["path", "group"]]
+        (first, its), (path, group) = equal.to_numpy()[:2]
+        what = f"is the same as {first}, but of group '{group}' where that is of '{its}'"
+        what = f"is of the groups '{its}' and '{group}'" if path == first else what
+        found = shared["hash"].nunique()
+        what += f" ({found} {name}s are of several groups)" if found > 1 else ""
+        yield Problem(path, what, "if both show one scene, give them one group", "warning")
 
 
 # Index and data card --------------------------------------------------------------------------------------------------

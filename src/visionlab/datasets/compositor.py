@@ -22,8 +22,10 @@ from visionlab.datasets.pairing import Files
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.files import check_folder, in_parallel, listed, new_folder, write_bytes, write_json
 from visionlab.io import IMAGE_SUFFIXES, Image, dtype_range, read_image, to_channels
-from visionlab.io.encoding import Array, eight_bits, jpeg, png, to_light, to_srgb
+from visionlab.io.encoding import eight_bits, jpeg, png
 from visionlab.seeds import derive
+
+Array = NDArray[np.floating]
 
 MANIFEST = "composite.json"
 IMAGES, MASKS, BACKGROUNDS = "fgbg", "fgbgmask", "bg"
@@ -32,9 +34,18 @@ FOLDERS = ("backgrounds", "cutouts")
 
 _LOCK = ".composite.lock"
 _MEMORY = 2**29  # bytes of cut-outs that are kept in memory
+
+
+def to_light(srgb: Array) -> Array:
+    """Return the light (0..1, float32) of values encoded as sRGB (0..1); IEC 61966-2-1."""
+    value = srgb.astype(np.float32)
+    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4)
+
+
 # Light of 8-bit values, and 8-bit values of light in 65536 steps: fine enough that the one undoes the other exactly.
 _LIGHT = to_light(np.arange(256) / 255)
-_BYTE = eight_bits(to_srgb(np.arange(65536) / 65535))
+_STEPS = (np.arange(65536) / 65535).astype(np.float32)
+_BYTE = eight_bits(np.where(_STEPS <= 0.0031308, 12.92 * _STEPS, 1.055 * _STEPS ** (1 / 2.4) - 0.055))
 
 
 @dataclass(frozen=True)
@@ -210,7 +221,8 @@ class Compositor:
     def _find(self, key: str, read: Callable[[Path], Array | NDArray[np.uint8]]) -> list[Source]:
         """Return the images of a folder, sorted by path; all that ``read`` refuses are named."""
         root = check_folder(self.folders[key], f"the images of make.{key}")
-        paths = list(Files(root, "", key, IMAGE_SUFFIXES, f"check make.{key}", stem=str).paths)
+        files = Files(root, "", key, IMAGE_SUFFIXES, f"check make.{key}", stem=str)
+        paths = list(files.paths)
 
         def checked(path: str) -> Source | str:
             try:
@@ -220,8 +232,10 @@ class Compositor:
             return Source(path, hashlib.blake2b((root / path).read_bytes(), digest_size=16).hexdigest(), height, width)
 
         results = list(progress(in_parallel(checked, paths), len(paths), f"checking {key}"))
-        if problems := [result for result in results if isinstance(result, str)]:
-            raise DataError(f"{len(problems)} of {len(paths)} {key} cannot be used:\n{listed(problems, 50)}")
+        problems = [*map(str, files.problems), *(result for result in results if isinstance(result, str))]
+        if problems:
+            count = len(paths) + len(files.problems)
+            raise DataError(f"{len(problems)} of {count} {key} cannot be used:\n{listed(problems, 50)}")
         return [result for result in results if isinstance(result, Source)]
 
     def _kept_size(self, cutout: Source) -> tuple[int, int]:

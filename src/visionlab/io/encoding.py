@@ -20,24 +20,10 @@ from visionlab.files import temporary
 from visionlab.io.pixels import Image
 from visionlab.io.volume import Volume
 
-Array = NDArray[np.floating]
-
 JPEG_QUALITY = 95
 _IMAGEJ_DTYPES = ("uint8", "uint16", "float32")
 _BIG = 3.5e9  # bytes before compression from which on a file is a BigTIFF: offsets of a TIFF end at 4 GiB
 _MOST_RATIONAL = 2**32 - 1
-
-
-def to_light(srgb: ArrayLike) -> Array:
-    """Return the light (0..1, float32) of values encoded as sRGB (0..1); IEC 61966-2-1."""
-    value = np.asarray(srgb, np.float32)
-    return np.where(value <= 0.04045, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
-
-
-def to_srgb(light: ArrayLike) -> Array:
-    """Return light (cut to 0..1) encoded as sRGB (0..1, float32), the inverse of :func:`to_light`."""
-    value = np.clip(np.asarray(light, np.float32), 0, 1)
-    return np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055).astype(np.float32)
 
 
 def eight_bits(values: ArrayLike) -> NDArray[np.uint8]:
@@ -70,6 +56,7 @@ class StackWriter:
 
     Raises:
         DataError: the file cannot be written.
+        ValueError: values don't fit ``dtype``, or fewer or more planes are written than ``like`` has.
     """
 
     def __init__(self, path: str | Path, like: Volume, dtype: Any, *, description: str = "") -> None:
@@ -105,8 +92,11 @@ class StackWriter:
     def write(self, frame: Image) -> None:
         """Write the next time point, Z x H x W."""
         resolution, unit = self._resolution()
+        pages = frame.astype(self.dtype, copy=False)
+        if self.dtype.kind == "u" and not np.array_equal(pages, frame):
+            raise ValueError(f"{self.path}: values from {frame.min()} to {frame.max()} do not fit {self.dtype}")
         try:
-            for page in frame.astype(self.dtype, copy=False):
+            for page in pages:
                 self._writer.write(
                     page,
                     photometric="minisblack",
@@ -126,6 +116,9 @@ class StackWriter:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             self._writer.close()
+            expected = self._like.frames * self._like.planes
+            if kind is None and self._pages != expected:
+                raise ValueError(f"{self.path}: expected {expected} planes, {self._pages} were written")
             if kind is None:
                 self._part.replace(self.path)
         except OSError as failure:

@@ -150,10 +150,10 @@ def read_labels(path: str | Path, index: int | None = None) -> Labels:
 def _ids(image: Image, path: Path) -> Labels:
     """Return H x W ids of an H x W x C image as it is stored."""
     plane = _one_channel(image, path, "labels with one id a pixel", "save the ids themselves in gray")
-    wrong = plane[plane != np.round(plane)] if plane.dtype.kind == "f" else plane[:0]
-    if wrong.size or not np.isfinite(plane).all():
+    wrong = np.count_nonzero((plane != np.round(plane)) | np.isinf(plane)) if plane.dtype.kind == "f" else 0
+    if wrong:
         raise DataError(
-            f"{path}: expected labels with whole numbers, found {wrong.size} others; save ids, not probabilities or"
+            f"{path}: expected labels with whole numbers, found {wrong} others; save ids, not probabilities or"
             " resized labels"
         )
     low, high = (int(plane.min()), int(plane.max()))

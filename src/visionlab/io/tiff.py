@@ -310,7 +310,8 @@ def _parse_ome(page: tifffile.TiffPage, count: int, path: Path) -> tuple[Mapping
     sizes = [int(pixels.get(f"Size{axis}", "1")) for axis in "TZC"]
     claimed = [math.prod(sizes), *(int(data.get("PlaneCount", "1")) for data in pixels.findall("{*}TiffData"))]
     if min(sizes) < 1 or max(claimed) > _MOST_PLANES:
-        raise DataError(f"{path}: claims {max(claimed)} planes, {count} are there; copy or save it again")
+        said = f"{max(claimed)} planes" if min(sizes) > 0 else "{} x {} x {} planes (time, z, channels)".format(*sizes)
+        raise DataError(f"{path}: claims {said}, {count} are there; copy or save it again")
     return pixels.attrib, [channel.get("Name", "") for channel in pixels.findall("{*}Channel")]
 
 

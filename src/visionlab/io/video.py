@@ -86,6 +86,8 @@ class _Reader:
                     self._capture, self._next = _capture(self._path), 0
                 while self._next < index and self._capture.grab():
                     self._next += 1
+                if self._next < index:  # what is read after a grab that failed would be another frame
+                    raise _cut(self._path, self._next, frames)
                 done, image = self._capture.read()
                 if not done:
                     raise _cut(self._path, self._next, frames)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from visionlab.console import LOG
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.io.pixels import Image, supported
 
@@ -242,4 +243,13 @@ def _name_unknown(names: str, wanted: str | None, found: str) -> str:
     if unknown and len(letters) != unknown:
         asked = f", which axes={wanted} does not fit" if wanted else ""
         raise AxesError(f"{found}, {unknown} of them without a name{asked}; {ADVICE}")
+    if unknown and not wanted:
+        tell_once(letters)
     return letters
+
+
+@cache
+def tell_once(letters: str) -> None:
+    """Say, once in a process, what the axes of files that do not name them were taken as: Z, T or TZ."""
+    meaning = {"Z": "planes of a volume (ZYX)", "T": "time points (T)", "TZ": "time points of volumes (TZYX)"}
+    LOG.info("Files that do not say what their pages are: taken as %s", meaning[letters])

@@ -50,4 +50,4 @@ class MaskReader(MapReader):
             )
 
 
-TARGET = Target(MaskReader, facts={"share": False}, ranges=("share",))
+TARGET = Target(MaskReader, facts={"share": False}, ranges=("share",), telling="share")
