@@ -17,7 +17,7 @@ import visionlab
 from tests.conftest import TINY, train
 from visionlab.config.checks import check
 from visionlab.config.compose import compose
-from visionlab.config.schema import each_stage
+from visionlab.config.stages import each_stage
 from visionlab.errors import ConfigError, DataError, UsageError, UserError
 from visionlab.training import assembly
 from visionlab.training.evaluation import measure_split

@@ -13,7 +13,7 @@ from pytorch_lightning import Trainer
 
 from tests.conftest import ROOT, TINY, chosen
 from visionlab.config.compose import compose
-from visionlab.config.schema import each_stage
+from visionlab.config.stages import each_stage
 from visionlab.training import assembly
 
 CHOICES = [

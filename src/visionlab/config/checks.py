@@ -6,23 +6,21 @@ must say together.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visionlab import models
 from visionlab.config import schema, signature
-from visionlab.config.schema import HeadConfig, each_stage, unknown_key
+from visionlab.config.head_checks import Kinds, Plain, check_balance, check_heads, check_losses, own_losses
+from visionlab.config.stages import each_stage
 from visionlab.config.transforms import check_transform
-from visionlab.errors import ConfigError, check_value, nearest, show
+from visionlab.errors import ConfigError, nearest, show
 from visionlab.files import IMAGE, unpack_command
-from visionlab.losses import LOSSES
-
-Plain = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Registry:
             raises ConfigError.
     """
 
-    kinds: Mapping[str, Any]
+    kinds: Kinds
     modules: Mapping[str, str]
     places: Mapping[str, str]
     supplied: Mapping[str, int]
@@ -78,35 +76,6 @@ def check(cfg: DictConfig, registry: Registry, *, multirun: bool = False, prepar
             raise
 
 
-def check_choice(key: str, value: Any, choices: Iterable[str]) -> None:
-    """Check that ``value`` is one of ``choices``.
-
-    Raises:
-        ConfigError: it isn't; the message has the nearest.
-    """
-    check_value(key, Literal[tuple(choices)], value)
-
-
-def check_keys(key: str, head: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    """Check that a head has no keys but those of all heads and of its kind.
-
-    Raises:
-        ConfigError: it has; the message has the nearest, or the kind that has it.
-    """
-    # Not their annotations: --help comes here, which imports no pydantic.
-    known = [item.name for item in fields(HeadConfig)]
-    own = kinds[head["kind"]].options if head.get("kind") in kinds else {}
-    for option in [option for option in head if option not in known and option not in own]:
-        others = [other for other in kinds.values() if option in other.options]
-        if not others:
-            raise unknown_key(f"{key}.{option}", [f"{key}.{item}" for item in (*known, *own)])
-        # Of version 0.1.0 every head has the options of all kinds, as null.
-        if head[option] is not None:
-            raise ConfigError(
-                f"{key}.{option}: only heads of {others[0].gives} have it, found it on one of kind {head['kind']}"
-            )
-
-
 def _plain(cfg: DictConfig) -> Plain:
     """Return a configuration resolved, as dicts and lists, its keys, types and bounds checked."""
     try:
@@ -123,11 +92,9 @@ def _plain(cfg: DictConfig) -> Plain:
 
 def _check_stage(plain: Plain, registry: Registry, multirun: bool) -> None:
     _check_targets(plain, registry)
-    _check_heads(plain, registry)
-    for name, head in plain["heads"].items():
-        for key, node in list(_own_losses(plain, name)) or [("loss", plain["loss"])]:
-            _check_loss(key, node, name, head, registry.kinds[head["kind"]], plain["data"]["image_size"])
-    _check_balance(plain)
+    check_heads(plain, registry.kinds, registry.modules)
+    check_losses(plain, registry.kinds)
+    check_balance(plain)
     if "_target_" not in plain["model"]:
         _check_model(plain, registry.modules)
     _check_path("init_from", plain["init_from"], "a run folder or checkpoint", Path.exists)
@@ -141,7 +108,7 @@ def _check_stage(plain: Plain, registry: Registry, multirun: bool) -> None:
 def _check_targets(plain: Plain, registry: Registry) -> None:
     """Check each part that has a ``_target_``, and the network, against the signature of what is called."""
     nodes = [(key, key, plain[key]) for key in registry.places if plain.get(key) is not None]
-    nodes += [("loss", key, node) for name in plain["heads"] for key, node in _own_losses(plain, name)]
+    nodes += [("loss", key, node) for name in plain["heads"] for key, node in own_losses(plain, name)]
     for group in ("callbacks", "logger"):
         nodes += [(group, f"{group}.extra.{name}", node) for name, node in plain[group]["extra"].items()]
     if "_target_" in plain["model"]:
@@ -291,139 +258,3 @@ def _check_path(key: str, value: str | None, expected: str, exists: Any) -> None
     similar = nearest(path.name, beside)
     where = f" in {path.parent}" if similar else ""
     raise ConfigError(f"{key}: expected {expected}, found none at '{value}'.{similar}{where}")
-
-
-def _check_heads(plain: Plain, registry: Registry) -> None:
-    """Check kinds, metrics, weights, activations and options of the heads, and the monitored metric."""
-    check_choice("module", plain["module"], registry.modules)
-    target = plain["data"]["_target_"]
-    try:
-        numbers, named, maps = (signature.literal(target, name) or {} for name in ("targets", "kinds", "maps"))
-    except ConfigError as error:
-        raise ConfigError(f"data.{error}") from None
-    # Columns of numbers need not say what they are: they are of the first kind.
-    kinds = {**dict.fromkeys(numbers, next(iter(registry.kinds))), **named, **maps}
-    if not plain["heads"]:
-        raise ConfigError(f"heads: expected at least one of {', '.join(kinds)}; found none")
-    for name, head in plain["heads"].items():
-        if name not in kinds:
-            listed = ", ".join(kinds) or "none"
-            raise ConfigError(
-                f"heads.{name}: expected a target of the data, {listed}; found '{name}'.{nearest(name, kinds)}"
-            )
-        _check_head(f"heads.{name}", head, plain["module"], kinds[name], registry.kinds)
-    if not any(head["weight"] for head in plain["heads"].values()):
-        raise ConfigError("heads: expected a weight above 0 in at least one, found 0 in all: nothing would be learnt")
-    _check_monitor(plain, registry.kinds)
-
-
-def _check_head(key: str, head: Plain, module: str, wanted: str, kinds: Mapping[str, Any]) -> None:
-    """Check a head on a target of the kind ``wanted``."""
-    from pydantic import Field
-
-    check_choice(f"{key}.kind", head["kind"], kinds)
-    kind = kinds[head["kind"]]
-    if head["kind"] != wanted:
-        raise ConfigError(f"{key}.kind: expected {wanted}, which this target of the data is; found {head['kind']}")
-    if kind.module != module:
-        raise ConfigError(f"module: expected {kind.module} for {key}.kind={head['kind']}, found {module}")
-    if head["activation"] is not None:
-        check_choice(f"{key}.activation", head["activation"], kind.activations)
-    if not head["metrics"]:
-        raise ConfigError(f"{key}.metrics: expected at least one of {', '.join(kind.metrics)}; found none")
-    for metric in head["metrics"]:
-        check_choice(f"{key}.metrics", metric, kind.metrics)
-    check_keys(key, head, kinds)
-    for option, allowed in kind.options.items():
-        number = Annotated[float, Field(gt=allowed.between[0], lt=allowed.between[1])] if allowed.between else None
-        # null is the kind's default.
-        check_value(f"{key}.{option}", Literal[allowed.choices] | number | None, head.get(option))
-    kind.check(key, dict.fromkeys(kind.options) | head)
-
-
-def _check_monitor(plain: Plain, kinds: Mapping[str, Any]) -> None:
-    monitor, mode = plain["monitor"], plain["mode"]
-    names = {
-        f"val/{name}/{metric}": kind.metrics[metric].better
-        for name, head in plain["heads"].items()
-        for kind in [kinds[head["kind"]]]
-        for metric in head["metrics"]
-        if metric in kind.while_training
-    }
-    check_choice("monitor", monitor, ["val/loss", *names])
-    better = names.get(monitor, "min")
-    if better == "zero":
-        raise ConfigError(f"monitor: '{monitor}' is best near 0, neither smallest nor largest; choose another metric")
-    if mode != better:
-        raise ConfigError(f"mode: expected {better} for monitor={monitor}, found {mode}")
-
-
-def _own_losses(plain: Plain, head: str) -> Iterator[tuple[str, Any]]:
-    """Yield the key and content of each loss that a head has of its own."""
-    key, loss = f"heads.{head}.loss", plain["heads"][head]["loss"]
-    if isinstance(loss, list):
-        if not loss or not all(isinstance(term, dict) and set(term) == {"name", "weight", "loss"} for term in loss):
-            raise ConfigError(
-                f"{key}: expected a loss, or losses with weights as {{bce:1,dice:0.5}}, found {show(loss)}"
-            )
-        yield from ((f"{key}.{term['name']}", term["loss"]) for term in loss)
-    elif loss is not None:
-        yield key, loss
-
-
-def _check_balance(plain: Plain) -> None:
-    balance = plain["balance"]
-    for argument in ("raised", "by"):
-        if argument in balance:
-            check_choice(f"balance.{argument}", balance[argument], plain["heads"])
-    idle = [name for name, head in plain["heads"].items() if not head["weight"]]
-    if idle and balance["_target_"].endswith(".UncertaintyBalance"):
-        raise ConfigError(
-            f"heads.{idle[0]}.weight: expected more than 0 for balance=uncertainty, found 0: the learnt scale of its "
-            f"errors would shrink without end; leave the head out with '~heads.{idle[0]}'"
-        )
-    if "by" in balance and balance["by"] == balance.get("raised"):
-        raise ConfigError(f"balance.by: expected another head than balance.raised, found '{balance['by']}' in both")
-
-
-def _check_loss(key: str, node: Plain, name: str, head: Plain, kind: Any, size: Any) -> None:
-    """Check that a loss suits the kind and activation of a head and the size of the images."""
-    target = node["_target_"]
-    if not signature.is_ours(target):
-        # A loss of somebody's own, who knows what it is for.
-        return
-    check_choice(f"{key}._target_", target, LOSSES)
-    side = min(size) if isinstance(size, list) else size
-    loss, short = LOSSES[target], target.rpartition(".")[2]
-    activation = head["activation"] or kind.activations[0]
-    if loss.dense and not kind.dense:
-        raise ConfigError(f"{key}: {short} compares maps, but heads.{name} gives {kind.gives}; choose {kind.losses}")
-    if target in kind.unsuited:
-        raise ConfigError(f"{key}: {short} {kind.unsuited[target]}; choose {kind.losses} for heads.{name}")
-    if loss.labels and not kind.classes:
-        raise ConfigError(f"{key}: {short} is for labels of whole images, but heads.{name} is of kind {head['kind']}")
-    if loss.takes != "values" and not kind.binary:
-        raise ConfigError(
-            f"{key}: {short} needs targets of 0 and 1, but those of heads.{name} (kind {head['kind']}) are numbers of "
-            f"any size, on which it diverges; choose {kind.losses} for it, e.g. heads.{name}.loss=l1"
-        )
-    if loss.takes != "values" and activation == "none":
-        reason = (
-            "it reads the network's values as logits, while predictions without an activation are those values "
-            "themselves"
-            if loss.takes == "logits"
-            else "it needs values of 0 to 1, which a network without an activation does not keep to"
-        )
-        raise ConfigError(
-            f"{key}: {short} does not go with heads.{name}.activation=none: {reason}; "
-            f"set heads.{name}.activation=sigmoid"
-        )
-    if node.get("class_weights", "none") != "none" and not kind.classes:
-        raise ConfigError(
-            f"{key}.class_weights: only labels have classes to weigh, heads.{name} is of kind {head['kind']}"
-        )
-    if side < loss.smallest:
-        raise ConfigError(
-            f"data.image_size: expected at least {loss.smallest} px for {key} ({short}), whose windows would not fit; "
-            f"found {side}"
-        )

@@ -15,7 +15,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from visionlab.config import compose as config
-from visionlab.config.checks import Registry, check_keys
+from visionlab.config.checks import Registry
+from visionlab.config.head_checks import check_keys
 from visionlab.config.overrides import first_line
 from visionlab.console import LOG, guard, setup_logging
 from visionlab.errors import UsageError, UserError

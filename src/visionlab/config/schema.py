@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
-
 from visionlab.errors import ConfigError, check_value, nearest, show
 
 if TYPE_CHECKING:
@@ -308,47 +306,3 @@ def _inner(hint: Any) -> Any:
     """Return the class above that each value of a mapping is, or None."""
     inner = typing.get_args(hint)[1] if typing.get_origin(hint) is dict else None
     return inner if dataclasses.is_dataclass(inner) else None
-
-
-# Key of a stage -> key of the configuration that it takes the place of.
-_STAGE_PLACES = {
-    "image_size": "data.image_size",
-    "batch_size": "data.batch_size",
-    "epochs": "trainer.max_epochs",
-    "lr": "optimizer.lr",
-    "freeze": "model.freeze",
-    "loss": "loss",
-    "scheduler": "scheduler",
-    "balance": "balance",
-}
-
-
-def each_stage(cfg: DictConfig) -> dict[str, DictConfig]:
-    """Return {name: the configuration of that stage}, in order; a run without stages is one, called ``""``."""
-    if not cfg.stages:
-        return {"": cfg}
-    return {str(name): _stage(cfg, stage) for name, stage in cfg.stages.items()}
-
-
-def total_epochs(cfg: DictConfig) -> int:
-    """Return the epochs of all stages together."""
-    return sum(int(stage.trainer.max_epochs) for stage in each_stage(cfg).values())
-
-
-def describe(cfg: DictConfig) -> str:
-    """Return what a stage is like, in words."""
-    size = cfg.data.image_size
-    side = " x ".join(map(str, [size, size] if isinstance(size, int) else size))
-    epochs = int(cfg.trainer.max_epochs)
-    return f"{side} px, batches of {cfg.data.batch_size}, {epochs} epoch{'' if epochs == 1 else 's'}"
-
-
-def _stage(cfg: DictConfig, stage: Any) -> DictConfig:
-    own = cfg.copy()
-    for key, place in _STAGE_PLACES.items():
-        if stage[key] is not None:
-            OmegaConf.update(own, place, stage[key], merge=False, force_add=True)
-    if stage.augment is not None:
-        for part in own.augment:
-            own.augment[part] = stage.augment.get(part, [])
-    return own

@@ -15,10 +15,8 @@ from omegaconf import DictConfig
 from visionlab.config.run_folder import load_config, read_json, run_folder
 from visionlab.console import LOG, progress
 from visionlab.data.definition import Frame
-from visionlab.data.describe import card, index_table
 from visionlab.data.module import STAGES, ImageDataModule
 from visionlab.data.splits import Splits
-from visionlab.drawing.style import save
 from visionlab.drawing.text import count, digits, measure, unit_text
 from visionlab.errors import DataError, UsageError, nearest
 from visionlab.files import check_folder, new_folder, write_json, write_text
@@ -31,7 +29,8 @@ from visionlab.modules.task_module import TaskModule
 from visionlab.samples import SAMPLE
 from visionlab.training import assembly
 from visionlab.training.checkpoints import AtomicCheckpointIO
-from visionlab.training.pictures import example_figure, save_pictures
+from visionlab.training.pictures import save_pictures
+from visionlab.training.preparation import write_data
 from visionlab.training.registry import REGISTRY
 
 # The split on whose scores heads fit what they fit after training.
@@ -176,19 +175,6 @@ def evaluate_into(
         interval = f" (95% interval over {count(entry['groups'], 'group')})" if entry["low"] is not None else ""
         LOG.info("%s on %s: %s%s, baseline %s", name, data.name, measure(entry), interval, baseline)
     return metrics
-
-
-def write_data(folder: Path, data: ImageDataModule, heads: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write what there is to know of data that are set up: ``data_card.json``, ``data_index.csv``, examples.
-
-    Args:
-        folder: of a run, an evaluation or a preparation.
-        data: set up.
-        heads: see :func:`describe_heads`.
-    """
-    write_json(folder / "data_card.json", card(data))
-    write_text(folder / "data_index.csv", index_table(data).to_csv(index=False))
-    save(example_figure(data, heads), folder / "plots" / "examples.png")
 
 
 # A run measured again -----------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from omegaconf import DictConfig
 
 from visionlab.config import build
 from visionlab.console import LOG
-from visionlab.data.describe import check_files
+from visionlab.data.describe import card, check_files, index_table
 from visionlab.data.module import ImageDataModule
+from visionlab.drawing.style import save
 from visionlab.errors import DataError, UsageError
 from visionlab.files import write_json, write_text
 from visionlab.training import assembly
-from visionlab.training.evaluation import write_data
+from visionlab.training.pictures import example_figure
 
 
 def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
@@ -57,6 +59,19 @@ def prepare(cfg: DictConfig, folder: Path, command: str) -> Path:
     )
     LOG.info("splits: %s; train on them with data.split_file=%s", data.splits.source, folder / "splits.json")
     return folder
+
+
+def write_data(folder: Path, data: ImageDataModule, heads: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write what there is to know of data that are set up: ``data_card.json``, ``data_index.csv``, examples.
+
+    Args:
+        folder: of a run, an evaluation or a preparation.
+        data: set up.
+        heads: {name: kind, columns, unit, ...}, see ``Head.describe``.
+    """
+    write_json(folder / "data_card.json", card(data))
+    write_text(folder / "data_index.csv", index_table(data).to_csv(index=False))
+    save(example_figure(data, heads), folder / "plots" / "examples.png")
 
 
 def _write(data: ImageDataModule, cfg: DictConfig, folder: Path, command: str) -> None:

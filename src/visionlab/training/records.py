@@ -26,15 +26,9 @@ from visionlab.inference.files import find_checkpoint
 from visionlab.models.receptive_field import parameters, receptive_field
 from visionlab.modules.task_model import TaskModel
 from visionlab.training.assembly import plain
-from visionlab.training.evaluation import (
-    FITTED_ON,
-    describe_heads,
-    evaluate_into,
-    fit_heads,
-    measure_split,
-    write_data,
-)
+from visionlab.training.evaluation import FITTED_ON, describe_heads, evaluate_into, fit_heads, measure_split
 from visionlab.training.pictures import weight_histograms
+from visionlab.training.preparation import write_data
 from visionlab.version import __version__
 
 _PACKAGES = ("torch", "pytorch-lightning", "torchmetrics", "timm", "hydra-core", "albumentations", "numpy")

@@ -21,7 +21,7 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import TensorBoardLogger
 
 from visionlab.config import build
-from visionlab.config.schema import describe, each_stage, total_epochs
+from visionlab.config.stages import each_stage, stage_in_words, total_epochs
 from visionlab.console import LOG
 from visionlab.data.module import ImageDataModule
 from visionlab.errors import UsageError, UserError, show
@@ -145,7 +145,7 @@ def _work(cfg: DictConfig, run_dir: Path, record: RunRecord, interruption: Inter
         module = assembly.make_module(stage_cfg, model, Stage(number, len(configs), epochs))
         module.build(data[name])
         if name:
-            LOG.info("stage %d of %d, %s: %s", number + 1, len(configs), name, describe(stage_cfg))
+            LOG.info("stage %d of %d, %s: %s", number + 1, len(configs), name, stage_in_words(stage_cfg))
         checkpoints = Checkpoints(
             run_dir / "checkpoints", cfg.monitor, cfg.mode, **cfg.callbacks.checkpoint, interruption=interruption
         )
