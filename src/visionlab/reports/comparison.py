@@ -39,7 +39,7 @@ def compare(run_dirs: Sequence[Path | str], out: Path | str | None = None) -> Pa
         grounds = ["Whether the runs are of the same data could not be read."]
     parts: dict[str, Callable[[], Any]] = {
         "results": partial(_results, runs, marked=not grounds),
-        "caveats": lambda: list(_caveats(runs)),
+        "caveats": lambda: list(_caveats(page, runs)),
         "pairs": lambda: [] if grounds else _shared(runs),
         "curves": partial(_curves, runs, one_loss),
     }
@@ -97,12 +97,11 @@ def _grounds(runs: Mapping[str, Run]) -> Iterator[str]:
             yield f"The runs have learnt different columns of {name}, such as other classes."
 
 
-def _caveats(runs: Mapping[str, Run]) -> Iterator[str]:
-    for check in (facts.leaking_split, facts.shared_groups):
-        yield from dict.fromkeys(text for run in runs.values() for text in check(run))
+def _caveats(page: Run, runs: Mapping[str, Run]) -> Iterator[str]:
+    checks = (facts.leaking_split, facts.shared_groups, facts.few_groups)
+    yield from facts.gathered(page, {f"{c.__name__} of {run}": c(runs[run]) for c in checks for run in runs})
     if any(run.synthetic for run in runs.values()):
         yield "The data is a generated sample: the figures say nothing of real images."
-    yield from dict.fromkeys(text for run in runs.values() for text in facts.few_groups(run))
     if len(runs) > 2:
         yield "The best of many runs on the test split looks better than it is: choose by validation, then test once."
 

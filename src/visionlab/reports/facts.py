@@ -141,10 +141,13 @@ def caveats(run: Run) -> list[str]:
     checks = (leaking_split, shared_groups, _generated, _unfinished, few_groups, _beyond_training, _undefined)
     sources = {f"check {check.__name__.strip('_')}": check(run) for check in checks}
     sources |= {f"caveats of {head}": _of_head(run, head) for head in run.heads if run.predicted}
-    found: list[str] = []
-    for name, texts in sources.items():
-        found += run.attempt(name, partial(list, texts)) or []
-    return found
+    return gathered(run, sources)
+
+
+def gathered(page: Run, sources: Mapping[str, Iterator[str]]) -> list[str]:
+    """Return what several checks yield, each text once; a check that can't read its file costs a page only itself."""
+    parts = [page.attempt(name, partial(list[str], texts)) for name, texts in sources.items()]
+    return list(dict.fromkeys(text for part in parts for text in part or ()))
 
 
 def _of_head(run: Run, head: str) -> Iterator[str]:
