@@ -149,17 +149,15 @@ def object_curves(out: Path, records: Records, heads: Sequence[str]) -> bool:
         UserError: it cannot be written.
     """
     rows: list[dict[str, Any]] = []
-    order = {series: place for place, series in enumerate(dict.fromkeys(item.series for item in records))}
-    for item in sorted(records, key=lambda item: (order[item.series], item.time_point(0))):
-        moments = records[item]["moments"]
-        interval = records[item]["interval"] if len(moments) > 1 else None
-        for moment in moments:
-            seconds = {"time_s": moment["t"] * interval} if interval else {}
+    for item, record in records.items():
+        interval = record["interval"] if len(record["moments"]) > 1 else None
+        for moment in record["moments"]:
+            t = moment["t"]
+            at = TimePoint(item.series, item.time_point(t), t * interval if interval else None)
             for found in moment["heads"]:
                 count = found["objects"]
                 means = {f"mean_{name}": found[name] / count if count else None for name in _SIZES if name in found}
-                base = {"series": item.series, "time": item.time_point(moment["t"]), **seconds}
-                rows.append({**base, "head": found["head"], "objects": count, **means})
+                rows.append(_row(at, {"head": found["head"], "objects": count, **means}))
     title = f"{heads[0].capitalize()} over time" if len(heads) == 1 else "Objects over time"
     return write_population(out, rows, ["objects"], title=title, what="objects")
 
@@ -179,32 +177,25 @@ class ValueCurves:
         units = {head.unit for head in heads}
         self._unit = units.pop() if len(units) == 1 else ""
         self._moments, self.out = moments, out
-        self._found: list[tuple[TimePoint, dict[str, float]]] = []
+        self._rows: list[dict[str, Any]] = []
 
     def __call__(self, prediction: Prediction) -> None:
         """Add an image."""
         moment = self._moments.get(str(prediction.path))
         if moment is not None and self._columns:
-            self._found.append((moment, {column: prediction.values[column] for column in self._columns}))
+            self._rows.append(_row(moment, {column: prediction.values[column] for column in self._columns}))
 
     def write(self) -> None:
         """Write the files, if any image belongs to a series."""
-        if not self._found:
+        if not self._rows:
             return
-        order = {name: place for place, name in enumerate(dict.fromkeys(moment.series for moment, _ in self._found))}
-        self._found.sort(key=lambda one: (order[one[0].series], one[0].time))
-        timed = any(moment.seconds is not None for moment, _ in self._found)
-        rows = [
-            {
-                "series": moment.series,
-                "time": moment.time,
-                **({"time_s": moment.seconds} if timed else {}),
-                **values,
-            }
-            for moment, values in self._found
-        ]
         what = self._columns[0] if len(self._columns) == 1 else ""
-        write_population(self.out, rows, self._columns, title="Predictions over time", what=what, unit=self._unit)
+        write_population(self.out, self._rows, self._columns, title="Predictions over time", what=what, unit=self._unit)
+
+
+def _row(at: TimePoint, values: Mapping[str, Any]) -> dict[str, Any]:
+    seconds = {} if at.seconds is None else {"time_s": at.seconds}
+    return {"series": at.series, "time": at.time, **seconds, **values}
 
 
 def write_population(
@@ -214,8 +205,8 @@ def write_population(
 
     Args:
         out: the folder.
-        rows: of the table: ``series``, ``time``, ``time_s`` (seconds or None) if any are known, and values; a column
-            may be missing, and one that is nowhere is left out.
+        rows: of the table, which has them by series, in their order, and time: ``series``, ``time``, ``time_s``
+            (seconds) if known, and values; a column may be missing, and one that is nowhere is left out.
         drawn: columns of the figure, each a curve; of rows with a ``head`` each head is one.
         title, what, unit: of the figure, see :func:`visionlab.drawing.population.population_figure`.
 
@@ -225,6 +216,8 @@ def write_population(
     Raises:
         UserError: they cannot be written.
     """
+    order = {series: place for place, series in enumerate(dict.fromkeys(row["series"] for row in rows))}
+    rows = sorted(rows, key=lambda row: (order[row["series"]], row["time"]))
     columns = merged_columns(list(row) for row in rows)
     table, figure = out / f"{POPULATION}.csv", out / f"{POPULATION}.png"
     write_table(table, [columns, *([_cell(row.get(name)) for name in columns] for row in rows)])
