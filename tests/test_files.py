@@ -12,7 +12,7 @@ import pytest
 
 from tests import shell
 from visionlab.errors import DataError
-from visionlab.files import check_folder, left_behind, new_folder, temporary, write_bytes
+from visionlab.files import check_folder, left_behind, new_folder, read_json, temporary, write_bytes
 from visionlab.io import StackWriter, Volume
 
 
@@ -75,3 +75,12 @@ def test_the_command_line_says_it_before_anything_is_read(tmp_path: Path, capsys
         f"found the archive '{tmp_path / 'd.zip'}'; unpack it: unzip {tmp_path / 'd.zip'} -d {tmp_path / 'd'}" in said
     )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "{", "\udcff", None])
+def test_damaged_json_is_named(content: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "run.json"
+    if content is not None:
+        path.write_text(content, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(DataError, match=r"run.json: expected"):
+        read_json(path)

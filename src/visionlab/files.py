@@ -275,6 +275,34 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
+def read_json(path: Path, expected: str = "a JSON file") -> dict[str, Any]:
+    """Return the keys and values of a JSON file, which anybody may have changed.
+
+    Args:
+        path: of the file.
+        expected: what it should be, for the message if it isn't there.
+
+    Raises:
+        DataError: it cannot be read, is no JSON in UTF-8 or no mapping, or names a key twice, of which JSON's reader
+            would keep the last.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) < len(pairs):
+            raise DataError(f"{path}: expected each key once, found {', '.join(key for key, _ in pairs)}")
+        return dict(pairs)
+
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=once)
+    except OSError as error:
+        raise DataError(f"{path}: expected {expected}, which cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: expected JSON in UTF-8, found: {error}") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: expected keys and values, found {type(content).__name__}")
+    return content
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON, atomically. NaN is refused: JSON has none."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")

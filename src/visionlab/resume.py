@@ -57,8 +57,9 @@ def resume(
     The weights become what they would have been without the interruption, bit for bit on a CPU, also with another
     number of workers.
     """
-    from visionlab.config.run_folder import load_config, no_longer_needed, read_json, run_folder
+    from visionlab.config.run_folder import load_config, no_longer_needed, run_folder
     from visionlab.errors import UsageError
+    from visionlab.files import read_json
     from visionlab.training.registry import REGISTRY
 
     folder = run_folder(run)

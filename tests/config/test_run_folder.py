@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from visionlab import files as store
-from visionlab.config.run_folder import load_config, read_json, run_folder
+from visionlab.config.run_folder import load_config, run_folder
 from visionlab.errors import ConfigError, DataError, UsageError
 from visionlab.training.registry import REGISTRY
 
@@ -131,12 +131,3 @@ def test_what_is_no_run_is_refused_with_a_hint(tiny_run: Path, focus_root: Path,
     alone.touch()
     with pytest.raises(UsageError, match=r"no config.yaml"):
         run_folder(alone)
-
-
-@pytest.mark.parametrize("content", ["", "[1]", "{", "\udcff", None])
-def test_damaged_json_is_named(content: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "run.json"
-    if content is not None:
-        path.write_text(content, encoding="utf-8", errors="surrogateescape")
-    with pytest.raises(DataError, match=r"run.json: expected"):
-        read_json(path)

@@ -107,10 +107,10 @@ def test_published_form(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"train": ["a"], "val": [', "not valid JSON"),
+        ('{"train": ["a"], "val": [', "expected JSON in UTF-8"),
         ("[1, 2]", "found list"),
         ('{"train": ["a"], "train": ["b"], "val": ["b"], "test": []}', "expected each key once, found train, train"),
-        (b"\xff\xfe\x00\x01", "not valid JSON in UTF-8"),
+        (b"\xff\xfe\x00\x01", "expected JSON in UTF-8"),
         ({"train": ["a"], "vall": ["b"], "test": []}, "'val', found no such key.*Did you mean 'vall'"),
         ({"train": "a", "val": [], "test": []}, "expected a list of group names .* as 'train', found \"a\""),
         ({"train": [], "val": ["a"], "test": []}, "'train' names no group"),

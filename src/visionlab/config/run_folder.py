@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from visionlab.config.checks import Registry, check
 from visionlab.config.compose import OwnFile, complete, compose, conf_dir, read_file, set_as_typed
 from visionlab.config.overrides import first_line, keys_of, parse
 from visionlab.errors import ConfigError, DataError, UsageError, nearest
+from visionlab.files import read_json
 from visionlab.renamed import with_new_names
 
 # What a checkpoint cannot go on without, beside the choices that are folders of conf/.
@@ -47,23 +47,6 @@ def runs_below(folder: Path) -> str:
     """Return a hint at the newest run in ``folder``, or nothing: people name the folder that their runs are in."""
     runs = sorted(file.parent for file in [*folder.glob("*/config.yaml"), *folder.glob("*/*/config.yaml")])
     return f" It holds runs, such as {max(runs, key=lambda run: run.name)}" if runs else ""
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the content of one of a run's JSON files.
-
-    Raises:
-        DataError: it is missing, damaged or no mapping.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: expected a file of a run that got as far as training: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: expected JSON, found: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected keys and values, found {type(content).__name__}")
-    return content
 
 
 def load_config(

@@ -7,7 +7,6 @@ import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ import pandas as pd
 
 from visionlab.console import LOG
 from visionlab.errors import DataError, nearest
-from visionlab.files import write_json
+from visionlab.files import read_json, write_json
 from visionlab.seeds import derive
 
 PARTS = ("train", "val", "test", "unused")
@@ -146,21 +145,7 @@ def read_splits(path: str | Path, groups: Iterable[str]) -> Splits:
     are logged. Raises ``DataError`` for a file that is not such JSON, for a group in two splits, for names without
     images and for an empty train list.
     """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        # Of a key that stands twice JSON's reader would keep the last, and lose the groups of the first.
-        if len(dict(pairs)) < len(pairs):
-            raise DataError(f"{path}: expected each key once, found {', '.join(key for key, _ in pairs)}")
-        return dict(pairs)
-
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"), object_pairs_hook=once)
-    except OSError as error:
-        raise DataError(f"{path}: the splits file cannot be read ({error.strerror or error})") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: not valid JSON in UTF-8 ({error})") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: expected an object with the keys train, val and test, found {type(content).__name__}")
+    content = read_json(Path(path))
     suffix = "_images" if "train_images" in content else ""
     keys = [f"{part}{suffix}" for part in PARTS[:3]]
     for key in (*keys, "unused"):

@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 from omegaconf import DictConfig
 
-from visionlab.config.run_folder import load_config, read_json, run_folder
+from visionlab.config.run_folder import load_config, run_folder
 from visionlab.console import LOG, progress
 from visionlab.data.definition import Frame
 from visionlab.data.module import STAGES, ImageDataModule
 from visionlab.data.splits import Splits
 from visionlab.drawing.text import count, digits, measure, unit_text
 from visionlab.errors import DataError, UsageError, nearest
-from visionlab.files import check_folder, new_folder, write_json, write_text
+from visionlab.files import check_folder, new_folder, read_json, write_json, write_text
 from visionlab.heads.head import Array, Head, Split
 from visionlab.inference import Predictor, load
 from visionlab.inference.checkpoint import read_checkpoint
@@ -40,6 +40,7 @@ FITTED_ON = "val"
 _PLACES = ("frame", "sequence", "time", "z")
 
 # Settings of the data that the network was made for.
+_OF_RUN = "a file of a run that got as far as training"
 _MODELS_OWN = (
     *("channels", "image_size", "fit", "inputs", "neighbours", "normalize"),
     *("classes", "class_group", "class_names", "folds", "fold"),
@@ -211,7 +212,7 @@ def evaluate_own(run: Path, split: str, device: str, trust: Sequence[str] = ()) 
         raise UsageError(f"--split {split}: the run has no {split} images")
     predictor.say_warnings()
     if own:
-        about = read_json(folder / "run.json")
+        about = read_json(folder / "run.json", _OF_RUN)
         evaluate_into(folder, predictor, data, (split,))
         # A run that went on after its end has begun them anew.
         write_json(folder / "run.json", {**about, "heads": describe_heads(predictor.heads)})
@@ -307,10 +308,10 @@ def _write_evaluation(
     """Write the folder of an evaluation, whole or not at all."""
     # Those of this checkpoint: only the best one has fitted thresholds.
     heads = describe_heads(predictor.heads)
-    about = read_json(run / "run.json")
+    about = read_json(run / "run.json", _OF_RUN)
     about |= {"command": command, "data": data.name, "synthetic": data.synthetic, "heads": heads}
     about |= {"fingerprint": data.fingerprint, "evaluation_of": str(run)}
-    status = {"epoch": 0, "step": 0, **read_json(run / "status.json")}
+    status = {"epoch": 0, "step": 0, **read_json(run / "status.json", _OF_RUN)}
     status |= {"state": "finished", "message": f"{checkpoint} measured on {data.name}", "resume": ""}
     with new_folder(out) as part:
         write_text(part / "config.yaml", (run / "config.yaml").read_text(encoding="utf-8"))
